@@ -1,0 +1,26 @@
+# Every target runs from a fresh clone: what is missing is installed first.
+SHELL := /bin/bash
+PY := .venv/bin/python
+LANE ?= all
+
+.PHONY: demo down check test bench install
+install:
+	@scripts/install
+
+check: install
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/lint-imports --no-cache
+	.venv/bin/mypy
+
+test: install
+	@scripts/test $(LANE)
+
+bench: install
+	@$(PY) -m bench $(BENCH)
+
+demo: install
+	@scripts/demo
+
+down:
+	@scripts/down

@@ -1,0 +1,1 @@
+"""The Kubernetes language: kinds, metadata, selectors, quantities, patches. No HTTP, no storage."""

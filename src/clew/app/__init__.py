@@ -1,0 +1,1 @@
+"""Composition roots: configuration to running objects, one page a program."""

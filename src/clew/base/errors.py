@@ -1,0 +1,33 @@
+"""The three kinds of failure, and nothing else.
+
+* The user's input is wrong: a `UserError` where a command or a request can be refused, a `Problem` where an
+  object among many is wrong and the rest must go on.
+* The world is busy: a `WorldError`, retried by whoever holds the difference.
+* We are wrong: any other exception; the supervisor reports it and restarts the part.
+"""
+
+from clew.base.value import Value
+
+
+class UserError(Exception):
+    """Wrong input, said in one line with its remedy; commands print it and exit 1."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.remedy})" if self.remedy else self.message
+
+
+class WorldError(Exception):
+    """The kernel, a file or a peer refused for now; trying again may help."""
+
+
+class Problem(Value):
+    """An object that is wrong: shown on the object's condition and as an Event, never raised."""
+
+    origin: str  # "Service default/web"
+    field: str  # "spec.ports[0].nodePort"
+    message: str

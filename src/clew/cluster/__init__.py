@@ -1,0 +1,1 @@
+"""The lab's cluster: API server, controllers, scheduler, kubelets, runtime, fabric."""

@@ -1,0 +1,1 @@
+"""Facts to ir. Pure functions of current state."""

@@ -1,0 +1,1 @@
+"""Cluster-wide loops, the same for lab and real clusters."""

@@ -1,0 +1,1 @@
+"""One folder a backend: objects, render, simulate, explain, apply."""

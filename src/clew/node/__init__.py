@@ -1,0 +1,1 @@
+"""What runs on every node: the agent, the CNI server, address management, health."""

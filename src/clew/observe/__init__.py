@@ -1,0 +1,1 @@
+"""Seeing: trace, flows, explain, metrics."""

@@ -1,0 +1,1 @@
+"""Desired beside actual: DeltaMap, pacing, ordered steps. Knows neither Kubernetes nor nft."""

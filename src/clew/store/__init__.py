@@ -1,0 +1,1 @@
+"""In-memory tables with revisions, indexes and changes-since. Knows no kind."""

@@ -1,0 +1,1 @@
+"""The Kubernetes client: list, watch, resume, retry; the reflector that fills a store."""

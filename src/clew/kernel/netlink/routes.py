@@ -34,7 +34,7 @@ NameOf = Callable[[int], str]
 
 
 def encode(route: Route, index_of: IndexOf, *, delete: bool = False) -> bytes:
-    """The body of RTM_NEWROUTE; for RTM_DELROUTE scope and proto match anything that is not said otherwise."""
+    """The body of RTM_NEWROUTE; for RTM_DELROUTE it matches any scope, and a proto of 0 any."""
     address, bits = wire.split_prefix(route.destination)
     family = wire.family_of(address)
     flags = RTNH_F_ONLINK if route.onlink else 0

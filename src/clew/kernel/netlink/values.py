@@ -103,7 +103,11 @@ class Nexthop(Value):
 
 
 class Route(Value):
-    """A route. `via` and `dev`, or `hops`, or neither for kinds that drop. The default route is `0.0.0.0/0`."""
+    """A route. `via` and `dev`, or `hops`, or neither for kinds that drop. The default route is `0.0.0.0/0`.
+
+    A delete finds the first route with what is said: table, destination, kind, proto (0: anybody's), and metric, `via`
+    and `dev` where given. So one that names our proto never takes somebody else's route.
+    """
 
     destination: str
     via: str = ""

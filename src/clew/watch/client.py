@@ -1,0 +1,403 @@
+"""The Kubernetes client of every part of Clew: requests, lists by pages, watches. It knows no kind's meaning.
+
+One aiohttp session a client, opened on first use and kept alive. It works on Clew's API server as on a real one and
+holds no cache: reflectors and informers do. Objects are decoded JSON; a list for a reflector and a watch hand out
+bytes, so that each object is decoded once, by whoever knows its type. aiohttp is loaded on first use, because
+commands that never ask the server import this module too.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from clew.api.kinds import Kind
+from clew.api.objects import Object, key_of
+from clew.base.value import Value
+from clew.watch.backoff import between
+from clew.watch.errors import ApiError, Unreachable, from_response
+from clew.watch.lines import Lines
+
+if TYPE_CHECKING:
+    import ssl as tls
+
+    import aiohttp
+
+    from clew.watch.credentials import Access
+
+__all__ = [
+    "APPLY",
+    "JSON",
+    "MERGE",
+    "STRATEGIC",
+    "ApiError",
+    "Client",
+    "ObjectList",
+    "Page",
+    "Unreachable",
+    "WatchEvent",
+]
+
+MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+JSON = "application/json-patch+json"
+APPLY = "application/apply-patch+yaml"
+
+PAGE = 500  # objects a page; what a page decodes to blocks the loop for a few milliseconds
+REQUEST_TIMEOUT = 60.0  # seconds, as kube-apiserver limits a request
+CONNECT_TIMEOUT = 10.0
+WATCH_SECONDS = (300.0, 600.0)  # the server ends a watch after this; drawn, so that watches do not end together
+RETRIES = 3
+LONGEST_WAIT = 10.0  # seconds; a server that asks for more is reported to the caller
+
+
+class ObjectList(Value):
+    """A consistent list and the version to watch from."""
+
+    items: list[Object]
+    resource_version: str
+
+
+class Page(Value):
+    """Part of a list, undecoded; every page of one list has the same version."""
+
+    items: list[msgspec.Raw]
+    resource_version: str
+
+
+class WatchEvent(Value):
+    """ADDED, MODIFIED, DELETED or BOOKMARK, and the object's JSON. ERROR is raised as ApiError instead."""
+
+    type: str
+    object: bytes
+
+
+class _ListMeta(msgspec.Struct):
+    resourceVersion: str = ""  # noqa: N815  # the API's own name
+    continue_: str = msgspec.field(name="continue", default="")
+
+
+class _List(msgspec.Struct):
+    metadata: _ListMeta
+    items: list[msgspec.Raw] | None = None
+
+
+class _Envelope(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+_decode_list = msgspec.json.Decoder(_List).decode
+_decode_event = msgspec.json.Decoder(_Envelope).decode
+
+
+class Client:
+    """`server` is `https://host:port`; `ssl` says whom to trust and who we are, `token` is asked on every request."""
+
+    def __init__(
+        self,
+        server: str,
+        *,
+        ssl: "tls.SSLContext | None" = None,
+        token: Callable[[], str] | None = None,
+        user_agent: str = "clew",
+    ) -> None:
+        self.server = server.rstrip("/")
+        self._ssl = ssl
+        self._token = token
+        self._user_agent = user_agent
+        self._server_name: str | None = None
+        self._session: aiohttp.ClientSession | None = None
+
+    @classmethod
+    def from_kubeconfig(cls, path: Path | str, context: str = "", *, allow_insecure: bool = False) -> Self:
+        """As kubectl reads it, the current context by default. Raises UserError."""
+        from clew.watch.kubeconfig import load  # noqa: PLC0415  # YAML and TLS cost 50 ms that few commands need
+
+        return cls.of(load(Path(path), context, allow_insecure=allow_insecure))
+
+    @classmethod
+    def in_cluster(cls) -> Self:
+        """By the service account's files and environment in a pod. Raises UserError outside of one."""
+        from clew.watch.credentials import in_cluster  # noqa: PLC0415  # as above
+
+        return cls.of(in_cluster())
+
+    @classmethod
+    def of(cls, access: "Access") -> Self:
+        client = cls(access.server, ssl=access.ssl, token=access.token)
+        client._server_name = access.server_name or None
+        return client
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    # Objects.
+
+    async def get(self, kind: Kind, name: str, namespace: str = "", subresource: str = "") -> Object:
+        return await self._object("GET", _path(kind, namespace, name, subresource))
+
+    async def list(
+        self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = "", resource_version: str = ""
+    ) -> ObjectList:
+        """All objects, decoded, with apiVersion and kind filled in (a server leaves them out of lists)."""
+        items: list[Object] = []
+        version = ""
+        async for page in self.pages(kind, namespace, labels=labels, fields=fields, resource_version=resource_version):
+            version = page.resource_version
+            items.extend(typed(kind, msgspec.json.decode(raw)) for raw in page.items)
+        return ObjectList(items, version)
+
+    async def pages(
+        self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = "", resource_version: str = ""
+    ) -> AsyncIterator[Page]:
+        """A list, page by page. Raises ApiError; `gone` when it took so long that the server forgot its version."""
+        query = _selection(labels, fields) | {"limit": str(PAGE)}
+        if resource_version:
+            query["resourceVersion"] = resource_version
+        while True:
+            answer = _decode_list(await self._send("GET", _path(kind, namespace), query))
+            yield Page(answer.items or [], answer.metadata.resourceVersion)
+            if not answer.metadata.continue_:
+                return
+            query.pop("resourceVersion", None)
+            query["continue"] = answer.metadata.continue_
+
+    async def create(
+        self, kind: Kind, obj: Object, namespace: str = "", subresource: str = "", name: str = ""
+    ) -> Object:
+        """POST; for a subresource (binding, eviction, token) `name` is the object's. The object as stored."""
+        namespace = namespace or key_of(obj)[0]
+        return await self._object("POST", _path(kind, namespace, name, subresource), body=msgspec.json.encode(obj))
+
+    async def update(self, kind: Kind, obj: Object, subresource: str = "") -> Object:
+        """PUT; raises a conflict when the object's resourceVersion is not the newest."""
+        namespace, name = key_of(obj)
+        return await self._object("PUT", _path(kind, namespace, name, subresource), body=msgspec.json.encode(obj))
+
+    async def patch(  # noqa: PLR0913  # a patch's parameters are the API's own
+        self,
+        kind: Kind,
+        name: str,
+        body: Any,
+        namespace: str = "",
+        *,
+        subresource: str = "",
+        content_type: str = MERGE,
+        field_manager: str = "",
+        force: bool = False,
+    ) -> Object:
+        query = {"fieldManager": field_manager} if field_manager else {}
+        if force:
+            query["force"] = "true"
+        path = _path(kind, namespace, name, subresource)
+        return await self._object("PATCH", path, query, msgspec.json.encode(body), content_type)
+
+    async def delete(
+        self,
+        kind: Kind,
+        name: str,
+        namespace: str = "",
+        *,
+        uid: str = "",
+        grace_period: int | None = None,
+        propagation: str = "Background",
+    ) -> None:
+        """Raises not_found when it is not there, a conflict when `uid` is given and another object has the name."""
+        options: Object = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        if grace_period is not None:
+            options["gracePeriodSeconds"] = grace_period
+        await self._send("DELETE", _path(kind, namespace, name), body=msgspec.json.encode(options))
+
+    async def delete_collection(self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = "") -> None:
+        """Every object of a collection, or what the selectors leave of it; Background propagation."""
+        options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+        query = _selection(labels, fields)
+        await self._send("DELETE", _path(kind, namespace), query, msgspec.json.encode(options))
+
+    async def get_path(self, path: str, accept: str = "application/json") -> Any:
+        """Any JSON document of the server, such as discovery's."""
+        return msgspec.json.decode(await self._send("GET", path, accept=accept))
+
+    async def watch(
+        self,
+        kind: Kind,
+        namespace: str = "",
+        *,
+        resource_version: str,
+        labels: str = "",
+        fields: str = "",
+        initial_events: bool = False,
+    ) -> AsyncIterator[WatchEvent]:
+        """Changes after `resource_version` as they arrive; ends when the server ends it.
+
+        Raises ApiError: `gone` when the version is compacted, Unreachable when the stream breaks. With
+        `initial_events` (KEP-3157) it begins with all objects as ADDED and a BOOKMARK that says so. Close the
+        iterator (contextlib.aclosing) when leaving it early.
+        """
+        seconds = between(*WATCH_SECONDS)
+        query = _selection(labels, fields) | {
+            "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(int(seconds)),
+        }  # fmt: skip
+        if resource_version:
+            query["resourceVersion"] = resource_version
+        if initial_events:
+            query |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+        lines = Lines()
+        async with self._response("GET", _path(kind, namespace), query, quiet=seconds + 30) as response:
+            if response.status != 200:
+                raise await _refusal(response)
+            while data := await response.content.readany():
+                for line in lines.feed(data):
+                    event = _decode_event(line)
+                    if event.type == "ERROR":
+                        raise from_response(500, bytes(event.object))
+                    yield WatchEvent(event.type, bytes(event.object))
+
+    # Transport.
+
+    async def _object(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        answer: Object = msgspec.json.decode(await self._send(method, path, query, body, content_type))
+        return answer
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        *,
+        accept: str = "application/json",
+    ) -> bytes:
+        """One request, its answer's body. Tried again only where nothing can be done twice.
+
+        That is: the server said that it did nothing yet and when to return, or a read lost its connection.
+        """
+        headers = {"Accept": accept}
+        if body is not None:
+            headers["Content-Type"] = content_type
+        attempt = 0
+        while True:
+            try:
+                async with self._response(method, path, query or {}, body, headers) as response:
+                    if response.status < 300:
+                        return await response.read()
+                    raise await _refusal(response)
+            except ApiError as error:
+                attempt += 1
+                pause = _pause(error, method, attempt)
+                if pause is None:
+                    raise
+            await asyncio.sleep(pause)
+
+    @asynccontextmanager
+    async def _response(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        quiet: float = 0,
+    ) -> "AsyncIterator[aiohttp.ClientResponse]":
+        """The response, body unread. `quiet`: seconds without a byte that a stream may last; else the usual limit."""
+        from aiohttp import ClientError, ClientTimeout  # noqa: PLC0415  # 165 ms, see the module's docstring
+        from yarl import URL  # noqa: PLC0415  # comes with it
+
+        url = URL(f"{self.server}{path}?{urlencode(query)}" if query else f"{self.server}{path}", encoded=True)
+        sent = {**(headers or {"Accept": "application/json"})}
+        if self._token is not None:
+            sent["Authorization"] = f"Bearer {self._token()}"
+        timeout = (
+            ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=quiet)
+            if quiet
+            else ClientTimeout(total=REQUEST_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
+        )
+        try:
+            async with self._open().request(
+                method, url, data=body, headers=sent, timeout=timeout, server_hostname=self._server_name,
+                allow_redirects=False,
+            ) as response:  # fmt: skip
+                yield response
+        except (ClientError, TimeoutError, OSError) as cause:
+            raise Unreachable(self.server, cause) from cause
+
+    def _open(self) -> "aiohttp.ClientSession":
+        if self._session is None:
+            import aiohttp  # noqa: PLC0415  # as above
+
+            connector = aiohttp.TCPConnector(
+                ssl=self._ssl if self._ssl is not None else True, limit=0, keepalive_timeout=30, socket_factory=_socket
+            )
+            # Identity: on a cluster's own network compressing costs more than sending.
+            headers = {"User-Agent": self._user_agent, "Accept-Encoding": "identity"}
+            self._session = aiohttp.ClientSession(
+                connector=connector, headers=headers, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=2**18
+            )
+        return self._session
+
+
+def typed(kind: Kind, obj: Object) -> Object:
+    """The object with its apiVersion and kind, which a server leaves out of lists."""
+    obj.setdefault("apiVersion", kind.api_version)
+    obj.setdefault("kind", kind.kind)
+    return obj
+
+
+def _path(kind: Kind, namespace: str = "", name: str = "", subresource: str = "") -> str:
+    return kind.path(namespace, quote(name, safe=":.-_~") if name else "", subresource)
+
+
+def _selection(labels: str, fields: str) -> dict[str, str]:
+    return {name: text for name, text in (("labelSelector", labels), ("fieldSelector", fields)) if text}
+
+
+def _pause(error: ApiError, method: str, attempt: int) -> float | None:
+    """Seconds until the same request may be sent again, or None."""
+    if attempt > RETRIES:
+        return None
+    if error.retry_after is not None:
+        return max(error.retry_after, 0.05) if error.retry_after <= LONGEST_WAIT else None
+    lost = isinstance(error, Unreachable) and not isinstance(error.__cause__, ConnectionRefusedError)
+    return 0.0 if lost and method == "GET" and attempt == 1 else None
+
+
+async def _refusal(response: "aiohttp.ClientResponse") -> ApiError:
+    return from_response(response.status, await response.read(), response.headers.get("Retry-After", ""))
+
+
+def _socket(address: tuple[Any, ...]) -> socket.socket:
+    """A socket that notices a peer which vanished without a word: a watch has nothing to send that would tell."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setblocking(False)
+    with suppress(OSError):
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000)
+    return made

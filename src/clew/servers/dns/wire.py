@@ -1,0 +1,260 @@
+r"""DNS messages as bytes (RFC 1035, EDNS0 of RFC 6891): questions in, answers out.
+
+Names travel in wire form without compression: `b"\x03www\x07example\x00"`. Lower-casing one is `bytes.lower()`,
+because a label's length (at most 63) is never an ASCII capital. Nothing here waits or opens a socket.
+"""
+
+import struct
+from collections.abc import Sequence
+
+import msgspec
+
+A, NS, CNAME, SOA, PTR, TXT, AAAA, SRV, OPT, ANY = 1, 2, 5, 6, 12, 16, 28, 33, 41, 255
+IN, CHAOS = 1, 3
+NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, BADVERS = 0, 1, 2, 3, 4, 5, 16
+QR, AA, TC, RD, RA, CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0010
+OPCODE = 0x7800
+
+TYPES = {"A": A, "NS": NS, "CNAME": CNAME, "SOA": SOA, "PTR": PTR, "TXT": TXT, "AAAA": AAAA, "SRV": SRV, "ANY": ANY}
+TYPE_NAMES = {number: name for name, number in TYPES.items()}
+RCODE_NAMES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED", 16: "BADVERS"}
+
+OUR_UDP_SIZE = 1232  # DNS flag day 2020: what crosses any path unfragmented
+_HEADER = struct.Struct(">HHHHHH")
+_QUESTION_TAIL = struct.Struct(">HH")
+_RECORD_HEAD = struct.Struct(">HHIH")
+_TO_QUESTION = b"\xc0\x0c"  # compression pointer to the name of the question
+
+
+class WireError(ValueError):
+    """A message that cannot be understood; `rcode` is what to answer, None to stay silent."""
+
+    def __init__(self, text: str, rcode: int | None = FORMERR) -> None:
+        super().__init__(text)
+        self.rcode = rcode
+
+
+class Query(msgspec.Struct, gc=False):
+    """One question as it came."""
+
+    raw: bytes
+    id: int
+    flags: int
+    name: bytes  # as asked, case kept
+    lower: bytes
+    qtype: int
+    qclass: int
+    question_end: int
+    udp_size: int  # 0: no EDNS
+    dnssec_ok: bool = False
+    edns_version: int = 0
+    tcp: bool = False
+    client: str = ""
+
+    @property
+    def question(self) -> bytes:
+        return self.raw[12 : self.question_end]
+
+    @property
+    def room(self) -> int:
+        """The largest answer the asker takes, in bytes."""
+        if self.tcp:
+            return 65535
+        return min(max(self.udp_size, 512), OUR_UDP_SIZE)
+
+
+class Response(msgspec.Struct, gc=False):
+    """An answer before encoding: records are bytes, each with its owner name; or `raw`, a whole upstream message."""
+
+    rcode: int = NOERROR
+    answers: Sequence[bytes] = ()
+    authority: Sequence[bytes] = ()
+    additional: Sequence[bytes] = ()
+    authoritative: bool = False
+    raw: bytes = b""
+
+
+def name_to_wire(text: str) -> bytes:
+    """`"www.example"` or `"www.example."` to wire form; ValueError on an empty or too long label or name."""
+    text = text.removesuffix(".")
+    if not text:
+        return b"\0"
+    parts = [label.encode("ascii", "strict") for label in text.split(".")]
+    if any(not 0 < len(part) < 64 for part in parts):
+        raise ValueError(f"not a domain name: {text!r} (a label has 1 to 63 bytes)")
+    wire = b"".join(bytes((len(part),)) + part for part in parts) + b"\0"
+    if len(wire) > 255:
+        raise ValueError(f"not a domain name: {text!r} (longer than 255 bytes)")
+    return wire
+
+
+def labels(wire: bytes) -> list[bytes]:
+    """The labels of an uncompressed wire name, the root's empty one left out."""
+    found, at = [], 0
+    while length := wire[at]:
+        found.append(wire[at + 1 : at + 1 + length])
+        at += 1 + length
+    return found
+
+
+def name_to_text(wire: bytes) -> str:
+    r"""`www.example.`; bytes that are no letters, digits, hyphens or underscores as `\DDD` (RFC 4343)."""
+    text = ".".join(
+        "".join(chr(c) if 33 <= c < 127 and c not in b'.\\"' else f"\\{c:03d}" for c in label) for label in labels(wire)
+    )
+    return text + "."
+
+
+def skip_name(raw: bytes, at: int) -> int:
+    """The offset after a (possibly compressed) name."""
+    while True:
+        if at >= len(raw):
+            raise WireError("a name runs past the end")
+        length = raw[at]
+        if length == 0:
+            return at + 1
+        if length >= 0xC0:
+            return at + 2
+        if length >= 0x40:
+            raise WireError("an unknown kind of label")
+        at += 1 + length
+
+
+def _question_name(raw: bytes) -> bytes:
+    end = skip_name(raw, 12)
+    name = raw[12:end]
+    if name[-1] != 0 or len(name) > 255:
+        raise WireError("the question's name is compressed or too long")
+    return name
+
+
+def parse_query(raw: bytes, *, tcp: bool = False, client: str = "") -> Query:
+    """A question from its bytes. WireError with an rcode, or with None where an answer would help an attacker."""
+    if len(raw) < 12:
+        raise WireError("shorter than a header", None)
+    message_id, flags, questions, answers, authority, additional = _HEADER.unpack_from(raw)
+    if flags & QR:
+        raise WireError("a response, not a question", None)
+    if flags & OPCODE:
+        raise WireError("only standard queries are served", NOTIMP)
+    if questions != 1 or answers or authority:
+        raise WireError("exactly one question is served")
+    name = _question_name(raw)
+    end = 12 + len(name) + 4
+    if end > len(raw):
+        raise WireError("the question is cut off")
+    qtype, qclass = _QUESTION_TAIL.unpack_from(raw, end - 4)
+    query = Query(raw, message_id, flags, name, name.lower(), qtype, qclass, end, 0, tcp=tcp, client=client)
+    if additional:
+        _read_edns(query, additional)
+    return query
+
+
+def _read_edns(query: Query, count: int) -> None:
+    raw, at = query.raw, query.question_end
+    for _ in range(count):
+        at = skip_name(raw, at)
+        if at + 10 > len(raw):
+            raise WireError("an additional record is cut off")
+        kind, size, ttl, length = _RECORD_HEAD.unpack_from(raw, at)
+        at += 10 + length
+        if at > len(raw):
+            raise WireError("an additional record is cut off")
+        if kind == OPT:
+            if query.udp_size:
+                raise WireError("two OPT records")
+            query.udp_size = max(size, 512)
+            query.dnssec_ok = bool(ttl & 0x8000)
+            query.edns_version = (ttl >> 16) & 0xFF
+
+
+def record(owner: bytes, kind: int, ttl: int, data: bytes) -> bytes:
+    """One resource record of class IN; owner `TO_QUESTION` points at the question's name."""
+    return owner + _RECORD_HEAD.pack(kind, IN, ttl, len(data)) + data
+
+
+def body(kind: int, ttl: int, data: bytes) -> bytes:
+    """A record without its owner name, to be put behind one when it is answered."""
+    return _RECORD_HEAD.pack(kind, IN, ttl, len(data)) + data
+
+
+def owned_by_question(bodies: Sequence[bytes]) -> list[bytes]:
+    """Records whose owner is the name asked for; keeps the asker's capitals (0x20)."""
+    return [_TO_QUESTION + each for each in bodies]
+
+
+def soa_data(mname: bytes, rname: bytes, serial: int, negative_ttl: int) -> bytes:
+    """SOA data with CoreDNS's refresh, retry and expire."""
+    return mname + rname + struct.pack(">IIIII", serial & 0xFFFFFFFF, 7200, 1800, 86400, negative_ttl)
+
+
+def encode(query: Query, response: Response) -> bytes:
+    """The reply's bytes; what does not fit the asker's room is cut at a record and TC set (RFC 2181 section 9)."""
+    if response.raw:
+        return _relayed(query, response.raw)
+    opt = _opt(query, response.rcode)
+    room = query.room - query.question_end - len(opt)
+    kept: list[bytes] = []
+    counts = []
+    truncated = False
+    for section in (response.answers, response.authority, response.additional):
+        before = len(kept)
+        for each in section:
+            if truncated or len(each) > room:
+                # additional records are a courtesy: leaving them out truncates nothing
+                truncated = truncated or section is not response.additional
+                break
+            room -= len(each)
+            kept.append(each)
+        counts.append(len(kept) - before)
+    flags = QR | (query.flags & (RD | CD)) | (response.rcode & 0xF)
+    flags |= AA if response.authoritative else RA
+    if truncated:
+        flags |= TC
+    head = _HEADER.pack(query.id, flags, 1, counts[0], counts[1], counts[2] + bool(opt))
+    return b"".join((head, query.question, *kept, opt))
+
+
+def _opt(query: Query, rcode: int) -> bytes:
+    if not query.udp_size:
+        return b""
+    ttl = (rcode >> 4) << 24 | (0x8000 if query.dnssec_ok else 0)
+    return b"\0" + _RECORD_HEAD.pack(OPT, OUR_UDP_SIZE, ttl, 0)
+
+
+def _relayed(query: Query, raw: bytes) -> bytes:
+    """An upstream's message under our asker's ID and capitals; TC and the question alone if it does not fit."""
+    if len(raw) > query.room:
+        flags = struct.unpack_from(">H", raw, 2)[0] | TC
+        opt = _opt(query, 0)
+        return _HEADER.pack(query.id, flags, 1, 0, 0, bool(opt)) + query.question + opt
+    return query.raw[:2] + raw[2:12] + query.question + raw[query.question_end :]
+
+
+def refusal(raw: bytes, rcode: int) -> bytes:
+    """A bare answer to a message whose question could not be read."""
+    flags = QR | (struct.unpack_from(">H", raw, 2)[0] & (OPCODE | RD)) | rcode
+    return raw[:2] + struct.pack(">HHHHH", flags, 0, 0, 0, 0)
+
+
+def ttl_offsets(raw: bytes) -> tuple[list[int], int, int]:
+    """Where the TTLs of a whole message stand (OPT's excepted), the smallest of them, and the number of answers.
+
+    WireError for a message that does not parse to its end.
+    """
+    _, _, questions, answers, authority, additional = _HEADER.unpack_from(raw)
+    at, offsets, least = 12, [], 0x7FFFFFFF
+    for _ in range(questions):
+        at = skip_name(raw, at) + 4
+    for _ in range(answers + authority + additional):
+        at = skip_name(raw, at)
+        if at + 10 > len(raw):
+            raise WireError("a record is cut off")
+        kind, _class, ttl, length = _RECORD_HEAD.unpack_from(raw, at)
+        if kind != OPT:
+            offsets.append(at + 4)
+            least = min(least, ttl)
+        at += 10 + length
+    if at > len(raw):
+        raise WireError("a record is cut off")
+    return offsets, least, answers

@@ -1,0 +1,270 @@
+"""nftables of the running kernel: libnftables for text, an nfnetlink socket for elements. The real half of the port.
+
+Traps that are handled here: an acknowledgement asked of the batch's end is never sent by kernels before 6.10, so the
+last message asks for it; a dump that the kernel marks as interrupted is begun again; a dump of a hash table that is
+being resized skips elements without a word (seen: 968 of 10,000, right after they were added), so a dump counts only
+when the next one is of the same size; the send buffer must hold a whole batch, since a batch is one sendmsg.
+"""
+
+import errno
+import hashlib
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from clew.kernel import netns
+from clew.kernel.nft import wire
+from clew.kernel.nft.libnftables import Context
+from clew.kernel.nft.port import ElementChange, ElementSet, Family, NftError
+
+T = TypeVar("T")
+
+NETLINK_NETFILTER = 12
+SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
+BUFFER = 64 << 20  # bytes; only what is in flight is ever allocated
+PATIENCE = 30  # seconds for the kernel to answer
+DUMPS = 20  # tries at a dump that others keep interrupting
+
+_ERROR = struct.Struct("=iI")  # errno (negative), length of the message it answers
+ERROR_MESSAGE, ERROR_OFFSET = 1, 2  # NLMSGERR_ATTR_*
+
+
+class KernelNft:
+    """`ns`: the network namespace to work in (path or descriptor); None: the calling thread's own."""
+
+    def __init__(self, ns: netns.Namespace | None = None) -> None:
+        self._ns = ns
+        self._lock = threading.Lock()
+        self._sequence = 1
+        self._context: Context | None = None
+        self._socket = self._inside(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER))
+        for option in (SO_SNDBUFFORCE, SO_RCVBUFFORCE):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+        for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
+            self._socket.setsockopt(SOL_NETLINK, option, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", PATIENCE, 0))
+        self._socket.bind((0, 0))
+
+    def close(self) -> None:
+        self._socket.close()
+        if self._context is not None:
+            self._context.close()
+
+    def run(self, script: str) -> None:
+        done, _, complaint = self._text(script)
+        if not done:
+            raise _refused(complaint, "run an nft script")
+
+    def listing(self, family: Family, table: str) -> str | None:
+        done, output, complaint = self._text(f"list table {family} {table}")
+        if done:
+            return output
+        refused = _refused(complaint, f"list table {family} {table}")
+        if refused.absent:
+            return None
+        raise refused
+
+    def fingerprint(self, family: Family, table: str) -> bytes:
+        for _ in range(DUMPS):
+            with self._lock:
+                digest = self._digest(family, table)
+            if digest is not None:
+                return digest
+        raise NftError(
+            errno.EINTR, f"read table {family} {table}", detail=f"interrupted {DUMPS} times by other changes"
+        )
+
+    def _digest(self, family: Family, table: str) -> bytes | None:
+        digest = hashlib.blake2b(digest_size=16)
+        empty = True
+        name = table.encode() + b"\0"
+        for request in wire.LASTING:
+            try:
+                parts = self._dump(request, family, wire.attribute(wire.TABLE, name), f"read table {family} {table}")
+            except NftError as refused:
+                if refused.absent:
+                    return b""
+                raise
+            if parts is None:
+                return None
+            for part in parts:
+                kind, begin, finish = next(wire.attributes(part, 0, len(part)))
+                if kind == wire.TABLE and part[begin:finish] == name:  # chains of all tables come in one dump
+                    empty = False
+                    digest.update(wire.lasting(request, part, 0, len(part)))
+        return b"" if empty else digest.digest()
+
+    def change(self, changes: Sequence[ElementChange]) -> None:
+        with self._lock:
+            batch = _Batch(self._sequence)
+            for change in changes:
+                for payload in wire.removals(change.target, change.remove):
+                    batch.add(wire.DELETE_SET_ELEMENT, 0, change.target, payload)
+            for change in changes:
+                for payload in wire.additions(change.target, change.add):
+                    batch.add(wire.NEW_SET_ELEMENT, wire.CREATE, change.target, payload)
+            if not batch.messages:
+                return
+            data = batch.finish()
+            self._sequence = batch.sequence
+            self._send(data, "change elements")
+            self._answers(batch)
+
+    def elements(self, target: ElementSet) -> dict[bytes, bytes]:
+        size = -1
+        for _ in range(DUMPS):
+            with self._lock:
+                dump = self._dump(wire.GET_SET_ELEMENT, target.family, wire.of_set(target), f"read {target}")
+            if dump is None:
+                continue
+            if size == sum(map(len, dump)):
+                return dict(element for part in dump for element in wire.read_elements(target, part, 0, len(part)))
+            size = sum(map(len, dump))
+        raise NftError(errno.EINTR, f"read {target}", detail=f"interrupted {DUMPS} times by other changes")
+
+    def generation(self) -> int:
+        with self._lock:
+            sequence = self._next()
+            self._send(wire.message(wire.GET_GENERATION, 0, sequence, 0), "ask for the generation")
+            for data, kind, _, answers, start, end in self._receive("ask for the generation"):
+                if answers != sequence:
+                    continue
+                if kind == wire.ERROR:
+                    raise _error(data, start, "ask for the generation")
+                for attribute, begin, _ in wire.attributes(data, start + 4, end):
+                    if attribute == 1:
+                        return int.from_bytes(data[begin : begin + 4], "big")
+        raise NftError(errno.EPROTO, "ask for the generation", detail="the answer has none")
+
+    def _inside(self, fn: Callable[[], T]) -> T:
+        return fn() if self._ns is None else netns.run_in(self._ns, fn)
+
+    def _text(self, script: str) -> tuple[bool, str, str]:
+        def run() -> tuple[bool, str, str]:
+            if self._context is None:
+                self._context = Context()
+            return self._context.run(script)
+
+        return self._inside(run)
+
+    def _next(self) -> int:
+        self._sequence += 1
+        return self._sequence
+
+    def _send(self, data: bytes, what: str) -> None:
+        try:
+            self._socket.send(data)
+        except OSError as refused:
+            raise NftError(refused.errno or 0, what) from refused
+
+    def _receive(self, what: str) -> Iterator[tuple[bytes, int, int, int, int, int]]:
+        """Messages as they come: data, type, flags, sequence, start and end of the payload."""
+        while True:
+            try:
+                data = self._socket.recv(1 << 20)
+            except BlockingIOError as late:
+                raise NftError(errno.ETIMEDOUT, what, detail=f"no answer in {PATIENCE} s") from late
+            except OSError as refused:  # ENOBUFS among them: answers were lost
+                raise NftError(refused.errno or 0, what) from refused
+            for kind, flags, sequence, start, end in wire.messages(data):
+                yield data, kind, flags, sequence, start, end
+
+    def _answers(self, batch: "_Batch") -> None:
+        """Wait for the last message's acknowledgement; the first refusal of the batch is raised."""
+        refusal: NftError | None = None
+        for data, kind, _, sequence, start, end in self._receive("change elements"):
+            if kind != wire.ERROR or not batch.first <= sequence <= batch.sequence:
+                continue
+            number, _ = _ERROR.unpack_from(data, start)
+            if number and refusal is None:
+                refusal = batch.explain(sequence, -number, *_extended(data, start, end))
+            if sequence == batch.last or (number and sequence == batch.first):
+                break
+        if refusal is not None:
+            raise refusal
+
+    def _dump(self, request: int, family: Family, names: bytes, what: str) -> list[bytes] | None:
+        """The attributes of each object in a dump, unread; None where somebody changed them meanwhile."""
+        sequence = self._next()
+        self._send(wire.message(request, wire.DUMP, sequence, wire.FAMILIES[family], names), what)
+        parts: list[bytes] = []
+        interrupted = False
+        for data, kind, flags, answers, start, end in self._receive(what):
+            if answers != sequence:
+                continue
+            interrupted |= bool(flags & wire.DUMP_INTERRUPTED)
+            if kind == wire.ERROR:
+                if _ERROR.unpack_from(data, start)[0] == -errno.EINTR:
+                    return None
+                raise _error(data, start, what)
+            if kind == wire.DONE:
+                break
+            parts.append(data[start + 4 : end])
+        return None if interrupted else parts
+
+
+class _Batch:
+    """Messages between a batch's brackets, with what is needed to say which of them was refused."""
+
+    def __init__(self, sequence: int) -> None:
+        self.first = sequence + 1
+        self.sequence = self.first
+        self.messages: list[tuple[int, int, ElementSet, bytes]] = []
+
+    def add(self, kind: int, flags: int, target: ElementSet, payload: bytes) -> None:
+        self.messages.append((kind, flags, target, payload))
+
+    @property
+    def last(self) -> int:
+        """The sequence of the message whose acknowledgement ends the wait."""
+        return self.first + len(self.messages)
+
+    def finish(self) -> bytes:
+        parts = [wire.message(wire.BATCH_BEGIN, 0, self.first, 0, resource=10)]
+        for kind, flags, target, payload in self.messages:
+            self.sequence += 1
+            ack = wire.ACK if self.sequence == self.last else 0
+            parts.append(wire.message(kind, flags | ack, self.sequence, wire.FAMILIES[target.family], payload))
+        self.sequence += 1
+        parts.append(wire.message(wire.BATCH_END, 0, self.sequence, 0, resource=10))
+        return b"".join(parts)
+
+    def explain(self, sequence: int, number: int, text: str, offset: int) -> NftError:
+        index = sequence - self.first - 1
+        if not 0 <= index < len(self.messages):
+            return NftError(number, "commit the change of elements", detail=text)
+        kind, _, target, payload = self.messages[index]
+        verb = "remove an element from" if kind == wire.DELETE_SET_ELEMENT else "add an element to"
+        key = payload[offset - 20 + 12 :][: target.key_length] if offset >= 20 else b""
+        shown = f" (key {key.hex(' ', 4)})" if key else ""
+        return NftError(number, f"{verb} {target}{shown}", index=index, detail=text, key=key)
+
+
+def _extended(data: bytes, start: int, end: int) -> tuple[str, int]:
+    """The kernel's own words and the offset of the attribute it dislikes, from an error message."""
+    text, offset = "", 0
+    for kind, begin, finish in wire.attributes(data, start + 20, end):
+        if kind == ERROR_MESSAGE:
+            text = data[begin:finish].rstrip(b"\0").decode(errors="replace")
+        elif kind == ERROR_OFFSET:
+            offset = int.from_bytes(data[begin : begin + 4], "little")
+    return text, offset
+
+
+def _error(data: bytes, start: int, what: str) -> NftError:
+    return NftError(-_ERROR.unpack_from(data, start)[0], what)
+
+
+def _refused(complaint: str, what: str) -> NftError:
+    """The complaint of nft as an error: its first sentence, the place in the script, and the errno it speaks of."""
+    lines = [line.strip() for line in complaint.splitlines() if line.strip()]
+    sentence = next((line for line in lines if "Error:" in line), lines[0] if lines else "no reason given")
+    detail = sentence.partition("Error: ")[2] or sentence
+    place = next((line for line in lines[lines.index(sentence) + 1 :] if set(line) - set("^~ ")), "") if lines else ""
+    codes = (errno.ENOENT, errno.EEXIST, errno.EBUSY, errno.EPERM, errno.EOPNOTSUPP, errno.ENOBUFS, errno.EINTR)
+    number = next((code for code in codes if os.strerror(code) in complaint), errno.EINVAL)
+    return NftError(number, what, detail=f"{detail} in: {place}" if place else detail)

@@ -1,0 +1,92 @@
+"""Which address a pod gets: the pools' layout and the choice. Pure; node/attachments.py keeps what was chosen.
+
+Round robin over the pool, as host-local does: an address that came free is the last to be given out again, so that
+neither a peer's cache nor a connection that dies slowly meets another pod under it.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from ipaddress import IPv4Network, ip_network
+
+from clew.base.addresses import Address, Network, address, network
+from clew.base.errors import Problem
+from clew.base.value import Value
+
+
+class Pool(Value):
+    """One range of a node. Its first address is the gateway; that, network and IPv4 broadcast are never given out."""
+
+    cidr: str
+
+    @property
+    def network(self) -> Network:
+        return network(self.cidr)
+
+    @property
+    def gateway(self) -> Address:
+        return self.network[1]
+
+    @property
+    def first(self) -> Address:
+        return self.network[2]
+
+    @property
+    def last(self) -> Address:
+        """The last one to be given out."""
+        return self.network[-2] if isinstance(self.network, IPv4Network) else self.network[-1]
+
+    @property
+    def size(self) -> int:
+        return max(0, int(self.last) - int(self.first) + 1)
+
+    def with_length(self, chosen: Address | str) -> str:
+        """`10.244.1.5` -> `10.244.1.5/24`."""
+        return f"{chosen}/{self.network.prefixlen}"
+
+
+class ExhaustedError(Exception):
+    """Every address of a pool is taken."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        super().__init__(f"no free address in {pool.cidr}: all {pool.size} are in use")
+
+
+def pools(cidrs: Iterable[str], origin: str) -> tuple[tuple[Pool, ...], tuple[Problem, ...]]:
+    """A node's ranges, one a family: the first that is usable; the others are problems."""
+    chosen: dict[int, Pool] = {}
+    problems = []
+    for place, cidr in enumerate(cidrs):
+        field = f"spec.podCIDRs[{place}]"
+        try:
+            found = ip_network(cidr)
+        except ValueError as wrong:
+            problems.append(Problem(origin, field, str(wrong)))
+            continue
+        if found.num_addresses < 4:
+            problems.append(Problem(origin, field, f"{cidr} has no room for a gateway and a pod"))
+        elif found.version in chosen:
+            problems.append(Problem(origin, field, f"{cidr}: this node has an IPv{found.version} range already"))
+        else:
+            chosen[found.version] = Pool(str(found))
+    return tuple(chosen.values()), tuple(problems)
+
+
+def choose(pool: Pool, taken: AbstractSet[str], previous: str = "") -> str:
+    """The next free address after `previous` (the one that was given out last), from the front again at the end.
+
+    `taken` holds bare addresses, of whatever range. Raises ExhaustedError. Looks at no more than
+    len(taken) + 1 candidates, so a /64 is as quick as a /24.
+    """
+    first, last = int(pool.first), int(pool.last)
+    size = last - first + 1
+    in_family = type(pool.gateway)  # a small IPv6 number would pass for IPv4
+    start = first
+    if previous:
+        after = int(address(previous)) + 1
+        start = after if first <= after <= last else first
+    for step in range(min(size, len(taken) + 1)):
+        candidate = str(in_family(first + (start - first + step) % size))
+        if candidate not in taken:
+            return candidate
+    raise ExhaustedError(pool)

@@ -1,0 +1,30 @@
+"""Attachments and the node's ranges to the switch and its ports. Pure, one attachment at a time."""
+
+from ipaddress import ip_interface
+
+from clew.compile.ipam import Pool
+from clew.facts.attachment import Attachment
+from clew.facts.node import Node
+from clew.ir.links import PodPort, Switch
+
+
+def switch(node: Node, pools: tuple[Pool, ...], mtu: int) -> Switch:
+    """The switch of a node with these ranges; `mtu` is what the way to the other nodes leaves to a pod."""
+    return Switch(tuple(pool.with_length(pool.gateway) for pool in pools), mtu, node.origin)
+
+
+def port(attachment: Attachment, mtu: int) -> PodPort:
+    """The port of one attachment. The gateway is the first address of the range that the pod's own one is from."""
+    return PodPort(
+        container=attachment.container,
+        ifname=attachment.ifname,
+        addresses=attachment.addresses,
+        gateways=tuple(gateway_of(address) for address in attachment.addresses),
+        mtu=mtu,
+        origin=attachment.origin,
+    )
+
+
+def gateway_of(address: str) -> str:
+    """`10.244.1.5/24` -> `10.244.1.1`."""
+    return str(Pool(str(ip_interface(address).network)).gateway)

@@ -1,0 +1,191 @@
+"""The node's kernel made as wanted: settings, bridge, ports, routes, in that order.
+
+Holds the differences and does not decide anything. Blocking, and to be called from one thread at a time: node/podnet.py
+changes the desired side between runs and calls `sync` in a worker. Ours by mark: links of LINK_GROUP, routes of
+ROUTE_PROTO, the bridge by its name; nothing else is ever touched.
+"""
+
+import errno
+from collections.abc import Iterable, Mapping
+
+from clew.base.value import Value
+from clew.dataplane.netlink import render, wiring
+from clew.dataplane.netlink.objects import LEAVING_GROUP, LINK_GROUP, ROUTE_PROTO, BridgeLink, NodeRoute, Port, PortLink
+from clew.kernel.errors import KernelError
+from clew.kernel.inside import Enter
+from clew.kernel.netlink import Add, Delete, Request, Route, RtNetlink
+from clew.kernel.sysctl import Settings
+from clew.reconcile import DeltaMap
+
+
+class Outcome(Value):
+    """What one run could not do, by the object's name: a link, a destination, `settings`. Empty: all is as wanted."""
+
+    failures: Mapping[str, KernelError]
+    missing: tuple[str, ...] = ()  # optional settings that this kernel does not have
+
+
+class NetlinkPlane:
+    """One node's links and routes."""
+
+    def __init__(self, kernel: RtNetlink, settings: Settings, enter: Enter) -> None:
+        self._kernel = kernel
+        self._settings = settings
+        self._enter = enter
+        self._bridge: BridgeLink | None = None
+        self._bridge_ready = True  # none is wanted yet
+        self._namespaces: dict[str, int] = {}
+        self._pods: dict[str, Port] = {}
+        self._ports: DeltaMap[str, PortLink] = DeltaMap()
+        self._routes: DeltaMap[str, NodeRoute] = DeltaMap()
+
+    @property
+    def ports(self) -> DeltaMap[str, PortLink]:
+        """The hosts' ends by name."""
+        return self._ports
+
+    @property
+    def routes(self) -> DeltaMap[str, NodeRoute]:
+        """By destination."""
+        return self._routes
+
+    def want_bridge(self, bridge: BridgeLink) -> None:
+        if bridge != self._bridge:
+            self._bridge, self._bridge_ready = bridge, False
+
+    def want_port(self, port: Port) -> None:
+        self._pods[port.link.name] = port
+        self._ports.want(port.link.name, port.link)
+
+    def drop_port(self, name: str) -> None:
+        self._pods.pop(name, None)
+        self._ports.want(name, None)
+
+    def lend_namespace(self, name: str, ns: int | None) -> None:
+        """A descriptor of the pod's namespace while the caller has it open; without one a port is only kept."""
+        if ns is None:
+            self._namespaces.pop(name, None)
+        else:
+            self._namespaces[name] = ns
+
+    def want_routes(self, routes: Iterable[NodeRoute]) -> None:
+        """All of them: call it only when the list of nodes is complete."""
+        self._routes.want_whole({route.destination: route for route in routes})
+
+    @property
+    def pending(self) -> bool:
+        """Whether `sync` has something to do."""
+        return not self._bridge_ready or bool(self._ports) or bool(self._routes)
+
+    @property
+    def lost(self) -> frozenset[str]:
+        """Ports that should be and are not, and whose namespace only the runtime knows: they wait for its DEL."""
+        return frozenset(name for name in self._ports.updates if not self._can_make(name))
+
+    def read(self) -> None:
+        """Read everything back; the next `sync` repairs what differs."""
+        links = self._kernel.links()
+        ours = [link for link in links if link.group in {LINK_GROUP, LEAVING_GROUP}]
+        self._ports.found_whole({link.name: wiring.found_port(link) for link in ours})
+        routes = self._kernel.routes(proto=ROUTE_PROTO)
+        self._routes.found_whole({route.destination: NodeRoute(route.destination, route.via) for route in routes})
+        if self._bridge is not None:
+            self._bridge_ready = wiring.bridge_matches(self._kernel, self._bridge, links)
+
+    def sync(self) -> Outcome:
+        """Do what differs, past refusals; each refused thing keeps its difference for the next run."""
+        failures: dict[str, KernelError] = {}
+        missing: tuple[str, ...] = ()
+        if self._bridge is not None and not self._bridge_ready:
+            try:
+                missing = self._sync_bridge(self._bridge)
+            except KernelError as refusal:
+                failures[self._bridge.name] = refusal
+        failures |= self._remove_ports()
+        failures |= self._sync_ports()
+        failures |= self._sync_routes()
+        return Outcome(failures, missing)
+
+    def check(self, name: str, ns: int) -> str:
+        """What is wrong with a wanted port and the pod's end of it; empty where nothing is."""
+        port = self._pods.get(name)
+        if port is None:
+            return "it is not attached"
+        if name in self._ports.updates:
+            return f"the host's link {name} is missing or was changed"
+        return self._enter(ns, lambda kernel, _settings: wiring.pod_problem(kernel, port.pod))
+
+    def _sync_bridge(self, bridge: BridgeLink) -> tuple[str, ...]:
+        missing = wiring.set_all(self._settings, render.settings(render.families_of(bridge.addresses)))
+        wiring.make_bridge(self._kernel, self._settings, bridge)
+        self._bridge_ready = True
+        return missing
+
+    def _remove_ports(self) -> dict[str, KernelError]:
+        """Those that nobody wants, and of the wanted ones the half made: only the whole can be kept."""
+        half = {name for name in self._ports.updates if not self._whole(self._ports.actual.get(name))}
+        names = sorted(self._ports.deletions | (half & self._ports.actual.keys()))
+        if not names:
+            return {}
+        refused = wiring.remove_ports(self._kernel, names)
+        for name in names:
+            if name not in refused:
+                self._ports.found(name, None)
+        return refused
+
+    def _sync_ports(self) -> dict[str, KernelError]:
+        failures = {}
+        for name in list(self._ports.updates):
+            try:
+                if name in self._ports.actual:
+                    wiring.repair_port(self._kernel, self._ports.updates[name])
+                elif self._can_make(name):
+                    wiring.make_port(self._kernel, self._enter, self._pods[name], self._namespaces[name])
+                else:
+                    continue
+            except KernelError as refusal:
+                failures[name] = refusal
+            else:
+                self._ports.done(name)
+        return failures
+
+    def _can_make(self, name: str) -> bool:
+        return name in self._namespaces or self._whole(self._ports.actual.get(name))
+
+    def _whole(self, found: PortLink | None) -> bool:
+        """Whether the pod's end was completed: the alias, written last, says so."""
+        return found is not None and bool(found.alias) and found.alias == self._alias(found.name)
+
+    def _alias(self, name: str) -> str:
+        return self._pods[name].link.alias if name in self._pods else ""
+
+    def _sync_routes(self) -> dict[str, KernelError]:
+        """Changes first, then what nobody wants. A route of somebody else's to the same place is not replaced."""
+        updates = list(self._routes.updates.values())
+        deletions = sorted(self._routes.deletions)
+        requests: list[Request] = [
+            *(Add(_route(route), replace=route.destination in self._routes.actual) for route in updates),
+            *(Delete(Route(destination, proto=ROUTE_PROTO)) for destination in deletions),
+        ]
+        names = [*(route.destination for route in updates), *deletions]
+        failures = {}
+        for name, refusal in zip(names, self._kernel.attempt(requests), strict=True):
+            if refusal is None or (name in self._routes.deletions and refusal.absent):
+                self._routes.done(name)
+            else:
+                failures[name] = _explained(refusal)
+        return failures
+
+
+def _route(route: NodeRoute) -> Route:
+    return Route(route.destination, via=route.via, proto=ROUTE_PROTO)
+
+
+def _explained(refusal: KernelError) -> KernelError:
+    if refusal.number == errno.EEXIST:
+        detail = "there is a route to it that is not Clew's; it stays"
+    elif refusal.number in {errno.ENETUNREACH, errno.EHOSTUNREACH}:
+        detail = "the node's address is not on a network of this node; routing without a tunnel needs that"
+    else:
+        return refusal
+    return KernelError(refusal.number, refusal.what, index=refusal.index, detail=detail)

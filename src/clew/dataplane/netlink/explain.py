@@ -1,0 +1,16 @@
+"""A kernel object of ours -> the one sentence that says why it is there. Pure."""
+
+from clew.dataplane.netlink.objects import LINK_GROUP, ROUTE_PROTO, BridgeLink, NodeRoute, Port
+
+
+def explain_port(port: Port) -> str:
+    addresses = ", ".join(own.partition("/")[0] for own in port.pod.addresses)
+    return f"{port.link.name} is the host's end of {port.pod.ifname} of {port.origin} ({addresses}); group {LINK_GROUP}"
+
+
+def explain_bridge(bridge: BridgeLink) -> str:
+    return f"{bridge.name} is the switch of this node's pods and their gateway {', '.join(bridge.addresses)}"
+
+
+def explain_route(route: NodeRoute, origin: str) -> str:
+    return f"{route.destination} are the pods of {origin}, reached at {route.via}; proto {ROUTE_PROTO}"

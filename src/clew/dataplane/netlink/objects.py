@@ -1,0 +1,64 @@
+"""What this backend puts into a node's kernel, in the kernel's words; and the marks by which it knows its own again."""
+
+from clew.base.value import Value
+
+ROUTE_PROTO = 147  # every route of ours; `ip route show proto 147`
+LINK_GROUP = 147  # every pod's host-side link; `ip link show group 147`
+LEAVING_GROUP = 148  # the same on their way out: the kernel removes a group at once, links one by one take 16 ms each
+BRIDGE = "cbr0"
+MIN_MTU = {4: 68, 6: 1280}  # RFC 791, RFC 8200
+
+
+class BridgeLink(Value):
+    """The node's bridge with the pods' gateways on it."""
+
+    name: str
+    mac: str
+    mtu: int
+    addresses: tuple[str, ...]  # "10.244.1.1/24"
+
+
+class PortLink(Value):
+    """The host's end of a pod's veth pair, all that can be read back of it from the node's namespace.
+
+    `alias` names the attachment. It is written last, when the pod's end is complete: a link of ours without it is
+    what a crash left half made.
+    """
+
+    name: str
+    alias: str  # "CONTAINER/IFNAME"
+    master: str
+    mtu: int
+
+
+class PodEnd(Value):
+    """The other end, made with the pair and not looked at again: the pod's namespace is the runtime's."""
+
+    ifname: str
+    mac: str
+    mtu: int
+    addresses: tuple[str, ...]
+    gateways: tuple[str, ...]  # default routes, one a family
+
+
+class Port(Value):
+    """Both ends and where they come from."""
+
+    link: PortLink
+    pod: PodEnd
+    origin: str
+
+
+class NodeRoute(Value):
+    """To another node's pods."""
+
+    destination: str
+    via: str
+
+
+class Setting(Value):
+    """A sysctl. `needed` where this network cannot work without it, else it is set where the kernel has it."""
+
+    name: str
+    value: str
+    needed: bool

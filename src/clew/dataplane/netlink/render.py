@@ -1,0 +1,85 @@
+"""ir to kernel objects. Pure: names, MACs and marks by rule, so that two runs agree and a restart finds its own."""
+
+import hashlib
+from ipaddress import ip_interface
+
+from clew.dataplane.netlink.objects import BRIDGE, BridgeLink, NodeRoute, PodEnd, Port, PortLink, Setting
+from clew.ir.links import PodPort, Switch
+from clew.ir.routes import PodRoute
+
+
+def bridge(switch: Switch) -> BridgeLink:
+    return BridgeLink(BRIDGE, mac_of(switch.gateways), switch.mtu, switch.gateways)
+
+
+def port(pod: PodPort) -> Port:
+    link = PortLink(host_name(pod.container, pod.ifname), f"{pod.container}/{pod.ifname}", BRIDGE, pod.mtu)
+    end = PodEnd(pod.ifname, mac_of(pod.addresses), pod.mtu, pod.addresses, pod.gateways)
+    return Port(link, end, pod.origin)
+
+
+def route(reach: PodRoute) -> NodeRoute:
+    return NodeRoute(reach.destination, reach.via)
+
+
+def settings(families: frozenset[int]) -> tuple[Setting, ...]:
+    """What a node must have set to forward pods' packets, in the order in which to set it.
+
+    bridge-nf: a service's reply from a pod on the same bridge must pass conntrack on its way back, or the client gets
+    it from an address that it never asked.
+    """
+    found = []
+    if 4 in families:
+        found += [
+            Setting("net.ipv4.ip_forward", "1", needed=True),
+            Setting("net.bridge.bridge-nf-call-iptables", "1", needed=False),
+        ]
+    if 6 in families:
+        found += [
+            Setting("net.ipv6.conf.all.forwarding", "1", needed=True),
+            Setting("net.bridge.bridge-nf-call-ip6tables", "1", needed=False),
+        ]
+    return tuple(found)
+
+
+def bridge_settings(name: str, families: frozenset[int]) -> tuple[Setting, ...]:
+    """The bridge's own: it takes no router's word, and its addresses are known to be single."""
+    if 6 not in families:
+        return ()
+    return (
+        Setting(f"net.ipv6.conf.{name}.accept_ra", "0", needed=False),
+        Setting(f"net.ipv6.conf.{name}.accept_dad", "0", needed=False),
+    )
+
+
+def pod_settings(ifname: str, families: frozenset[int]) -> tuple[Setting, ...]:
+    """Inside the pod's namespace, before its link goes up: IPv6 addresses are usable at once."""
+    if 6 not in families:
+        return ()
+    return (
+        Setting("net.ipv6.conf.all.disable_ipv6", "0", needed=False),
+        Setting(f"net.ipv6.conf.{ifname}.disable_ipv6", "0", needed=False),
+        Setting(f"net.ipv6.conf.{ifname}.accept_ra", "0", needed=False),
+        Setting(f"net.ipv6.conf.{ifname}.accept_dad", "0", needed=False),
+        Setting(f"net.ipv6.conf.{ifname}.dad_transmits", "0", needed=False),
+    )
+
+
+def host_name(container: str, ifname: str) -> str:
+    """The host's end: `veth` and ten hex digits, the same for the same attachment for ever."""
+    digest = hashlib.sha256(f"{container}/{ifname}".encode()).hexdigest()
+    return f"veth{digest[:10]}"
+
+
+def mac_of(addresses: tuple[str, ...]) -> str:
+    """0a:58 and the IPv4 address, or the last four bytes of the IPv6 one: a reused address keeps its MAC.
+
+    Peers' ARP caches therefore never point an address at a pod that is gone. Unique on one node, which is as far as
+    a MAC goes here.
+    """
+    packed = ip_interface(addresses[0]).ip.packed[-4:]
+    return f"0a:58:{packed.hex(':')}"
+
+
+def families_of(addresses: tuple[str, ...]) -> frozenset[int]:
+    return frozenset(6 if ":" in address else 4 for address in addresses)

@@ -1,0 +1,133 @@
+"""The steps by which the bridge and a pod's pair of links come to be and go. Blocking; called by apply.py only."""
+
+import errno
+from collections.abc import Sequence
+from ipaddress import ip_interface
+
+from clew.dataplane.netlink import render
+from clew.dataplane.netlink.objects import LEAVING_GROUP, LINK_GROUP, BridgeLink, PodEnd, Port, PortLink, Setting
+from clew.kernel.errors import KernelError
+from clew.kernel.inside import Enter
+from clew.kernel.netlink import (
+    Add,
+    Address,
+    Bridge,
+    Delete,
+    DeleteGroup,
+    Link,
+    Peer,
+    Request,
+    Route,
+    RtNetlink,
+    SetLink,
+    Veth,
+)
+from clew.kernel.sysctl import Settings
+
+DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
+
+
+def set_all(settings: Settings, wanted: Sequence[Setting]) -> tuple[str, ...]:
+    """Write them; returns the optional ones that this kernel does not have. KernelError where it refuses one."""
+    settings.write({setting.name: setting.value for setting in wanted if setting.needed})
+    return settings.write_known({setting.name: setting.value for setting in wanted if not setting.needed})
+
+
+def make_bridge(kernel: RtNetlink, settings: Settings, bridge: BridgeLink) -> None:
+    """The bridge up with exactly the wanted gateways; one that exists is changed, its ports stay plugged in."""
+    link = kernel.link(bridge.name)
+    if link is None:
+        detail = Bridge(stp=False, multicast_snooping=False)
+        kernel.request([Add(Link(bridge.name, detail, mac=bridge.mac, mtu=bridge.mtu))])
+    elif not isinstance(link.detail, Bridge):
+        raise KernelError(errno.EEXIST, f"make bridge {bridge.name}", detail="a link of another kind has this name")
+    set_all(settings, render.bridge_settings(bridge.name, render.families_of(bridge.addresses)))
+    have = {found.address for found in kernel.addresses() if found.dev == bridge.name and not found.link_local}
+    kernel.request(
+        [
+            SetLink(bridge.name, up=True, mac=bridge.mac, mtu=bridge.mtu),
+            *(Delete(Address(address, bridge.name)) for address in sorted(have - set(bridge.addresses))),
+            *(Add(_address(address, bridge.name)) for address in bridge.addresses if address not in have),
+        ]
+    )
+
+
+def bridge_matches(kernel: RtNetlink, bridge: BridgeLink, links: Sequence[Link]) -> bool:
+    """Whether the bridge is in the kernel as wanted."""
+    link = next((link for link in links if link.name == bridge.name), None)
+    if link is None or not isinstance(link.detail, Bridge) or not link.up:
+        return False
+    have = {found.address for found in kernel.addresses() if found.dev == bridge.name and not found.link_local}
+    return (link.mac, link.mtu, have) == (bridge.mac, bridge.mtu, set(bridge.addresses))
+
+
+def found_port(link: Link) -> PortLink:
+    """A link of ours as the kernel shows it; one that is down or on its way out differs from any that is wanted."""
+    whole = link.up and link.group == LINK_GROUP
+    return PortLink(link.name, link.alias if whole else "", link.master, link.mtu)
+
+
+def make_port(kernel: RtNetlink, enter: Enter, port: Port, ns: int) -> None:
+    """Both ends, the pod's configured; nothing is left of them where a step fails."""
+    link, pod = port.link, port.pod
+    peer = Peer(pod.ifname, ns, mac=pod.mac, mtu=pod.mtu)
+    near = Link(link.name, Veth(peer), up=True, mtu=link.mtu, master=link.master, group=LINK_GROUP)
+    try:
+        kernel.request([Add(near)])
+    except KernelError as refusal:
+        if refusal.exists and kernel.link(link.name) is None:
+            what = f"make {pod.ifname} in the pod's namespace"
+            raise KernelError(errno.EEXIST, what, detail="an interface of this name is there already") from refusal
+        raise
+    try:
+        enter(ns, lambda inner, settings: _configure(inner, settings, pod))
+        kernel.request([SetLink(link.name, hairpin=True, alias=link.alias)])
+    except BaseException:
+        kernel.attempt([Delete(Link(link.name))])
+        raise
+
+
+def _configure(kernel: RtNetlink, settings: Settings, pod: PodEnd) -> None:
+    """The pod's end, from inside its namespace."""
+    set_all(settings, render.pod_settings(pod.ifname, render.families_of(pod.addresses)))
+    batch: list[Request] = [SetLink("lo", up=True)]
+    batch += [Add(_address(address, pod.ifname)) for address in pod.addresses]
+    batch.append(SetLink(pod.ifname, up=True))
+    batch += [Add(Route(DEFAULTS[6 if ":" in via else 4], via=via, dev=pod.ifname)) for via in pod.gateways]
+    kernel.request(batch)
+
+
+def repair_port(kernel: RtNetlink, link: PortLink) -> None:
+    """Put back what somebody changed at the host's end of a whole pair."""
+    kernel.request([SetLink(link.name, up=True, mtu=link.mtu, master=link.master), SetLink(link.name, hairpin=True)])
+
+
+def remove_ports(kernel: RtNetlink, names: Sequence[str]) -> dict[str, KernelError]:
+    """Take links away, all with one wait of the kernel's; those that are gone already are fine."""
+    marked = kernel.attempt([SetLink(name, group=LEAVING_GROUP) for name in names])
+    refused = {name: no for name, no in zip(names, marked, strict=True) if no is not None and not no.absent}
+    if any(answer is None for answer in marked):
+        try:
+            kernel.request([DeleteGroup(LEAVING_GROUP)])
+        except KernelError as refusal:
+            if not refusal.absent:
+                return {**dict.fromkeys(names, refusal), **refused}
+    return refused
+
+
+def pod_problem(kernel: RtNetlink, pod: PodEnd) -> str:
+    """What is wrong with a pod's end, seen from inside its namespace; empty where it is as it was made (CNI CHECK)."""
+    link = kernel.link(pod.ifname)
+    if link is None or not link.up:
+        return f"interface {pod.ifname} is {'missing' if link is None else 'down'}"
+    have = {found.address for found in kernel.addresses() if found.dev == pod.ifname}
+    lost = [address for address in pod.addresses if address not in have]
+    if lost:
+        return f"interface {pod.ifname} has lost its address {', '.join(lost)}"
+    defaults = {route.via for route in kernel.routes() if route.destination in DEFAULTS.values()}
+    lost = [via for via in pod.gateways if via not in defaults]
+    return f"the default route by {', '.join(lost)} is missing" if lost else ""
+
+
+def _address(address: str, dev: str) -> Address:
+    return Address(str(ip_interface(address)), dev, nodad=":" in address)

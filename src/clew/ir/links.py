@@ -1,0 +1,29 @@
+"""How pods of one node hang together, in neutral words: a switch with the gateways on it, and a port a pod.
+
+Made by compile/links.py, rendered by dataplane/netlink. Addresses are text with their prefix length; MTU is in bytes.
+"""
+
+from clew.base.value import Value
+
+
+class Switch(Value):
+    """What the node's pods are plugged into; it carries their gateways."""
+
+    gateways: tuple[str, ...]  # "10.244.1.1/24", one a family
+    mtu: int
+    origin: str
+
+
+class PodPort(Value):
+    """One pod's plug."""
+
+    container: str
+    ifname: str
+    addresses: tuple[str, ...]
+    gateways: tuple[str, ...]  # bare addresses, one a family, in the order of `addresses`
+    mtu: int
+    origin: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.container, self.ifname

@@ -1,0 +1,27 @@
+"""`radial/busyboxplus:curl`: a shell with curl, and an nslookup that resolves as that image's does.
+
+The shell is the machine's bash under the name sh: Debian's busybox prefers its own applets to what is on the PATH, so
+that in its shell `nslookup` would never be ours.
+"""
+
+import importlib.resources
+
+from clew.cluster.images.image import ProcessConfig
+from clew.cluster.images.own import OwnProgram
+from clew.cluster.images.stand_ins.recipe import Recipe
+from clew.cluster.images.tree import PATH, Tree, libraries, program, python, shells, skeleton
+
+_PROGRAMS = importlib.resources.files("clew.cluster.images") / "programs"
+
+
+def build(tree: Tree, own: OwnProgram) -> Recipe:
+    skeleton(tree)
+    libraries(tree)
+    python(tree, own)
+    program(tree, "curl")
+    program(tree, "bash")
+    tree.link("usr/bin/sh", "bash")
+    tree.file("usr/bin/nslookup", "#!/opt/python -IS\n" + (_PROGRAMS / "nslookup.py").read_text(), 0o755)
+    shells(tree)  # last: what is above goes before the applets
+    process = ProcessConfig(cmd=("/bin/sh",), env=(PATH, r"PS1=[ \u@\h:\w ]$ "))
+    return Recipe(process=process, made_of="this machine's static busybox and curl")

@@ -21,6 +21,7 @@ class Code(IntEnum):
     NO_ADDRESS_LEFT = 101
     KERNEL_REFUSED = 102
     CHECK_FAILED = 103
+    DEFECT = 999  # ours, and a bug
 
 
 class CniError(Exception):

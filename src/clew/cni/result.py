@@ -64,6 +64,10 @@ def _ip(ip: IP, version: str) -> dict[str, Any]:
     return found
 
 
+def encode_versions() -> bytes:
+    return msgspec.json.encode({"cniVersion": NEWEST, "supportedVersions": SUPPORTED})
+
+
 def encode_error(error: CniError, version: str) -> bytes:
     """The error object; a version that Clew does not speak is answered in the newest that it does."""
     document = {

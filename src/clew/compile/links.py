@@ -13,14 +13,14 @@ def switch(node: Node, pools: tuple[Pool, ...], mtu: int) -> Switch:
     return Switch(tuple(pool.with_length(pool.gateway) for pool in pools), mtu, node.origin)
 
 
-def port(attachment: Attachment, mtu: int) -> PodPort:
+def port(attachment: Attachment) -> PodPort:
     """The port of one attachment. The gateway is the first address of the range that the pod's own one is from."""
     return PodPort(
         container=attachment.container,
         ifname=attachment.ifname,
         addresses=attachment.addresses,
         gateways=tuple(gateway_of(address) for address in attachment.addresses),
-        mtu=mtu,
+        mtu=attachment.mtu,
         origin=attachment.origin,
     )
 

@@ -24,6 +24,7 @@ class Attachment(Value):
     network: str  # the network configuration's name
     netns: str  # the path that the runtime gave; it may mean nothing in the agent's own file system
     addresses: tuple[str, ...]  # with the length of the node's range: "10.244.1.5/24"; at most one a family
+    mtu: int  # bytes; a pod keeps what it was made with
     pod: PodRef = PodRef()
 
     @property

@@ -82,6 +82,17 @@ class NetlinkPlane:
         """Ports that should be and are not, and whose namespace only the runtime knows: they wait for its DEL."""
         return frozenset(name for name in self._ports.updates if not self._can_make(name))
 
+    def mtu_toward(self, addresses: Iterable[str]) -> int:
+        """The MTU of the link that carries one of the node's own addresses; 0 where none does."""
+        wanted = set(addresses)
+        carrier = next((a.dev for a in self._kernel.addresses() if a.address.partition("/")[0] in wanted), "")
+        link = self._kernel.link(carrier) if carrier else None
+        return link.mtu if link is not None else 0
+
+    def half_made(self) -> frozenset[str]:
+        """Links of ours that a crash left without their pod's end, as of the last `read`."""
+        return frozenset(name for name, link in self._ports.actual.items() if not link.alias)
+
     def read(self) -> None:
         """Read everything back; the next `sync` repairs what differs."""
         links = self._kernel.links()

@@ -19,7 +19,7 @@ class BridgeLink(Value):
 
 
 class PortLink(Value):
-    """The host's end of a pod's veth pair, all that can be read back of it from the node's namespace.
+    """The host's end of a pod's veth pair, as it can be read back from the node's namespace.
 
     `alias` names the attachment. It is written last, when the pod's end is complete: a link of ours without it is
     what a crash left half made.
@@ -29,6 +29,7 @@ class PortLink(Value):
     alias: str  # "CONTAINER/IFNAME"
     master: str
     mtu: int
+    mac: str
 
 
 class PodEnd(Value):

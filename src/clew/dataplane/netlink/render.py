@@ -13,7 +13,8 @@ def bridge(switch: Switch) -> BridgeLink:
 
 
 def port(pod: PodPort) -> Port:
-    link = PortLink(host_name(pod.container, pod.ifname), f"{pod.container}/{pod.ifname}", BRIDGE, pod.mtu)
+    name = host_name(pod.container, pod.ifname)
+    link = PortLink(name, f"{pod.container}/{pod.ifname}", BRIDGE, pod.mtu, host_mac(name))
     end = PodEnd(pod.ifname, mac_of(pod.addresses), pod.mtu, pod.addresses, pod.gateways)
     return Port(link, end, pod.origin)
 
@@ -69,6 +70,11 @@ def host_name(container: str, ifname: str) -> str:
     """The host's end: `veth` and ten hex digits, the same for the same attachment for ever."""
     digest = hashlib.sha256(f"{container}/{ifname}".encode()).hexdigest()
     return f"veth{digest[:10]}"
+
+
+def host_mac(name: str) -> str:
+    """0e and the five bytes in the name: nobody speaks to it, but what is fixed can be shown and compared."""
+    return bytes.fromhex("0e" + name.removeprefix("veth")).hex(":")
 
 
 def mac_of(addresses: tuple[str, ...]) -> str:

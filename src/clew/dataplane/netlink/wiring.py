@@ -64,14 +64,14 @@ def bridge_matches(kernel: RtNetlink, bridge: BridgeLink, links: Sequence[Link])
 def found_port(link: Link) -> PortLink:
     """A link of ours as the kernel shows it; one that is down or on its way out differs from any that is wanted."""
     whole = link.up and link.group == LINK_GROUP
-    return PortLink(link.name, link.alias if whole else "", link.master, link.mtu)
+    return PortLink(link.name, link.alias if whole else "", link.master, link.mtu, link.mac)
 
 
 def make_port(kernel: RtNetlink, enter: Enter, port: Port, ns: int) -> None:
     """Both ends, the pod's configured; nothing is left of them where a step fails."""
     link, pod = port.link, port.pod
     peer = Peer(pod.ifname, ns, mac=pod.mac, mtu=pod.mtu)
-    near = Link(link.name, Veth(peer), up=True, mtu=link.mtu, master=link.master, group=LINK_GROUP)
+    near = Link(link.name, Veth(peer), up=True, mtu=link.mtu, mac=link.mac, master=link.master, group=LINK_GROUP)
     try:
         kernel.request([Add(near)])
     except KernelError as refusal:
@@ -99,7 +99,12 @@ def _configure(kernel: RtNetlink, settings: Settings, pod: PodEnd) -> None:
 
 def repair_port(kernel: RtNetlink, link: PortLink) -> None:
     """Put back what somebody changed at the host's end of a whole pair."""
-    kernel.request([SetLink(link.name, up=True, mtu=link.mtu, master=link.master), SetLink(link.name, hairpin=True)])
+    kernel.request(
+        [
+            SetLink(link.name, up=True, mtu=link.mtu, mac=link.mac, master=link.master),
+            SetLink(link.name, hairpin=True),
+        ]
+    )
 
 
 def remove_ports(kernel: RtNetlink, names: Sequence[str]) -> dict[str, KernelError]:

@@ -1,0 +1,82 @@
+"""The node's attachments: chosen addresses, promised on disk before anything else, listed in a table for the network.
+
+`table` holds what should be connected, and node/podnet.py writes it too. Reservations outlive it, since an address is
+free again only when its link is gone and the journal says so. On the event loop's thread; called by node/cni_calls.py.
+"""
+
+from collections.abc import Collection, Iterable
+
+from clew.base.errors import WorldError
+from clew.base.value import Value
+from clew.compile import ipam
+from clew.compile.ipam import Pool
+from clew.facts.attachment import Attachment, PodRef
+from clew.node.journal import Journal, Record
+from clew.store.table import Table
+
+Key = tuple[str, str]
+
+
+class TakenError(Exception):
+    """The container has an attachment by this interface name already."""
+
+
+class Wish(Value):
+    """What a runtime asks for."""
+
+    container: str
+    ifname: str
+    network: str
+    netns: str
+    mtu: int
+    pod: PodRef = PodRef()
+
+    @property
+    def key(self) -> Key:
+        return self.container, self.ifname
+
+
+class Attachments:
+    """`table` is what the network connects; it is complete as soon as this object exists, and no API is asked."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._reserved = dict(journal.state.attachments)
+        self._last: tuple[str, ...] = journal.state.last
+        self.table: Table[Attachment] = Table("attachments")
+        self.table.replace(dict(self._reserved))
+
+    def get(self, key: Key) -> Attachment | None:
+        """Promised and not yet released, whether or not it is (still, or already) connected."""
+        return self._reserved.get(key)
+
+    def keys(self) -> Collection[Key]:
+        return self._reserved.keys()
+
+    def addresses(self) -> Iterable[str]:
+        """Every promised address, with its prefix length."""
+        return (address for attachment in self._reserved.values() for address in attachment.addresses)
+
+    async def reserve(self, wish: Wish, pools: Iterable[Pool]) -> Attachment:
+        """An address of each pool, on disk when this returns. TakenError, ipam.ExhaustedError, WorldError."""
+        if wish.key in self._reserved:
+            raise TakenError
+        taken = {address.partition("/")[0] for address in self.addresses()}
+        previous = {":" in address: address for address in self._last}
+        chosen = tuple((pool, ipam.choose(pool, taken, previous.get(pool.network.version == 6, ""))) for pool in pools)
+        addresses = tuple(pool.with_length(address) for pool, address in chosen)
+        attachment = Attachment(wish.container, wish.ifname, wish.network, wish.netns, addresses, wish.mtu, wish.pod)
+        self._reserved[wish.key] = attachment
+        self._last = tuple({**previous, **{":" in address: address for _, address in chosen}}.values())
+        try:
+            await self._journal.append(Record("put", attachment))
+        except WorldError:  # not even the disk knows of it
+            del self._reserved[wish.key]
+            raise
+        return attachment
+
+    async def release(self, key: Key) -> None:
+        """Its link is gone: the addresses are free when the journal says so."""
+        if key in self._reserved:
+            await self._journal.append(Record("drop", key=key))
+            self._reserved.pop(key, None)

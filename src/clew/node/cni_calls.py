@@ -1,0 +1,210 @@
+"""What each CNI command does: commands on one durable fact, the attachment.
+
+ADD promises addresses in the journal, connects, and answers when the pod's own link is there; where that fails, nothing
+of it stays. DEL disconnects, and gives the addresses back when the link is gone. Both may be repeated. Calls for one
+attachment follow each other; others run side by side. CNI specification 1.1, section 2.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from clew.base.errors import WorldError
+from clew.cni import framing, result
+from clew.cni.errors import CniError, Code
+from clew.cni.request import Call, parse
+from clew.cni.versions import NEWEST
+from clew.compile import links
+from clew.compile.ipam import ExhaustedError
+from clew.dataplane.netlink import render
+from clew.dataplane.netlink.objects import BRIDGE
+from clew.facts.attachment import Attachment, PodRef
+from clew.kernel.errors import KernelError
+from clew.node.attachments import Attachments, TakenError, Wish
+from clew.node.podnet import LostError, PodNetwork
+from clew.node.spool import Spool
+
+logger = logging.getLogger(__name__)
+
+Key = tuple[str, str]
+
+DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
+
+
+class CniCalls:
+    def __init__(self, attachments: Attachments, network: PodNetwork, spool: Spool) -> None:
+        self._attachments = attachments
+        self._network = network
+        self._spool = spool
+        self._locks: dict[Key, tuple[asyncio.Lock, list[None]]] = {}
+        self._burying = asyncio.Lock()
+        self.count: Counter[tuple[str, int]] = Counter()  # (command, code; 0 for done)
+        self.seconds: dict[str, float] = defaultdict(float)  # spent, by command
+        self._half_made: frozenset[Key] = frozenset()
+
+    async def start(self) -> None:
+        """Undo what a crash left half made, then carry out the DELs that waited; the network runs by now."""
+        self._spool.prepare()
+        for key in self._half_made:
+            logger.warning("undoing the half made attachment of container %s", key[0])
+            await self._detach(key)
+        await self._consume_tombstones()
+
+    def adopt(self) -> None:
+        """Compare journal and kernel; blocking, before the network runs."""
+        self._half_made = self._network.start()
+
+    async def answer(self, data: bytes, ns: int | None) -> bytes:
+        """The answer to one call as the plugin sent it; never raises."""
+        started = time.monotonic()
+        command, version = "?", NEWEST
+        try:
+            env, config = framing.decode_call(data)
+            command, version = env.get("CNI_COMMAND", "?"), _version_of(config)
+            call = parse(env, config)
+            body = await self._do(call, ns)
+        except CniError as refusal:
+            self.count[command, int(refusal.code)] += 1
+            logger.warning("CNI %s: %s", command, refusal)
+            return framing.encode_answer(result.encode_error(refusal, version), failed=True)
+        self.count[command, 0] += 1
+        self.seconds[command] += time.monotonic() - started
+        return framing.encode_answer(body, failed=False)
+
+    async def _do(self, call: Call, ns: int | None) -> bytes:
+        try:
+            match call.command:
+                case "ADD":
+                    return result.encode(await self._add(call, ns), call.config.version)
+                case "DEL":
+                    await self._delete(call.key)
+                case "CHECK":
+                    await self._check(call, ns)
+                case "GC":
+                    await self._collect(call)
+                case "VERSION":
+                    return result.encode_versions()
+                case "STATUS" if self._network.unready:
+                    raise CniError(Code.NOT_AVAILABLE, "the pod network is not ready", self._network.unready)
+        except KernelError as refusal:
+            raise CniError(Code.KERNEL_REFUSED, f"{call.command} failed in the kernel", str(refusal)) from refusal
+        except WorldError as trouble:
+            raise CniError(Code.IO_FAILURE, f"{call.command} failed on disk", str(trouble)) from trouble
+        return b""
+
+    async def _add(self, call: Call, ns: int | None) -> result.Result:
+        if ns is None:
+            raise CniError(Code.INVALID_ENVIRONMENT, "the plugin passed no namespace", f"CNI_NETNS is {call.netns!r}")
+        if call.config.chained:
+            raise CniError(
+                Code.INVALID_CONFIGURATION, "prevResult is given", "clew-cni makes the interface: put it first"
+            )
+        if self._network.unready:
+            raise CniError(Code.TRY_AGAIN_LATER, "the pod network is not ready", self._network.unready)
+        await self._consume_tombstones()
+        async with self._alone(call.key):
+            attachment = await self._reserve(call)
+            try:
+                await self._network.attach(attachment, ns)
+            except (KernelError, LostError) as failure:
+                await self._detach(call.key)
+                raise CniError(Code.KERNEL_REFUSED, f"cannot attach {attachment.origin}", str(failure)) from failure
+        return _result_of(attachment, call)
+
+    async def _reserve(self, call: Call) -> Attachment:
+        pod = PodRef(*(call.pod.get(f"K8S_POD_{word}", "") for word in ("NAMESPACE", "NAME", "UID")))
+        mtu = call.config.mtu or self._network.mtu
+        wish = Wish(call.container, call.ifname, call.config.name, call.netns, mtu, pod)
+        try:
+            return await self._attachments.reserve(wish, self._network.pools)
+        except TakenError as taken:
+            raise CniError(
+                Code.ALREADY_ATTACHED,
+                f"container {call.container} has an attachment named {call.ifname} already",
+                "DEL it before another ADD",
+            ) from taken
+        except ExhaustedError as empty:
+            raise CniError(Code.NO_ADDRESS_LEFT, str(empty), "the node's spec.podCIDRs are used up") from empty
+
+    async def _delete(self, key: Key) -> None:
+        async with self._alone(key):
+            await self._detach(key)
+
+    async def _detach(self, key: Key) -> None:
+        """Disconnect and give back; whatever of it is not there is fine."""
+        await self._network.detach(key)
+        await self._attachments.release(key)
+
+    async def _check(self, call: Call, ns: int | None) -> None:
+        attachment = self._attachments.get(call.key)
+        if attachment is None:
+            raise CniError(Code.UNKNOWN_CONTAINER, f"container {call.container} is not attached as {call.ifname}")
+        if ns is None:
+            raise CniError(Code.INVALID_ENVIRONMENT, "the plugin passed no namespace", f"CNI_NETNS is {call.netns!r}")
+        async with self._alone(call.key):
+            if problem := await self._network.check(call.key, ns):
+                raise CniError(Code.CHECK_FAILED, f"the attachment of {attachment.origin} is broken", problem)
+
+    async def _collect(self, call: Call) -> None:
+        """Remove this network's attachments that the runtime does not know; one that is being made is left alone."""
+        valid = set(call.config.valid or ())
+        stale = [key for key in tuple(self._attachments.keys()) if key not in valid and key not in self._locks]
+        for key in stale:
+            attachment = self._attachments.get(key)
+            if attachment is not None and attachment.network == call.config.name:
+                logger.info("garbage: %s", attachment.origin)
+                await self._delete(key)
+
+    async def _consume_tombstones(self) -> None:
+        async with self._burying:
+            for path, call in self._spool.waiting():
+                await self._delete(call.key)
+                self._spool.done(path)
+
+    @asynccontextmanager
+    async def _alone(self, key: Key) -> AsyncIterator[None]:
+        """One call at a time for an attachment."""
+        lock, users = self._locks.setdefault(key, (asyncio.Lock(), []))
+        users.append(None)
+        try:
+            async with lock:
+                yield
+        finally:
+            users.pop()
+            if not users:
+                self._locks.pop(key, None)
+
+
+def _result_of(attachment: Attachment, call: Call) -> result.Result:
+    """Three interfaces, as the reference bridge plugin lists them: bridge, host's end, pod's end."""
+    port = render.port(links.port(attachment))
+    bridge_mac = render.mac_of(tuple(links.gateway_of(address) for address in attachment.addresses))
+    interfaces = (
+        result.Interface(BRIDGE, bridge_mac, attachment.mtu),
+        result.Interface(port.link.name, port.link.mac, attachment.mtu),
+        result.Interface(port.pod.ifname, port.pod.mac, attachment.mtu, sandbox=call.netns),
+    )
+    pairs = tuple(zip(attachment.addresses, port.pod.gateways, strict=True))
+    return result.Result(
+        interfaces,
+        tuple(result.IP(address, gateway, 2) for address, gateway in pairs),
+        tuple((DEFAULTS[6 if ":" in gateway else 4], gateway) for _, gateway in pairs),
+        call.config.dns,
+    )
+
+
+class _Versioned(msgspec.Struct):
+    cniVersion: str = NEWEST  # noqa: N815 - the specification's own name
+
+
+def _version_of(config: bytes) -> str:
+    """The version to answer an error in, as far as it can be read."""
+    try:
+        return msgspec.json.decode(config, type=_Versioned).cniVersion
+    except msgspec.DecodeError:
+        return NEWEST

@@ -1,0 +1,82 @@
+"""The smallest HTTP server that probes, scrapers and curl are content with: GET and HEAD, one answer a connection.
+
+For a node's own health and metrics pages, where a web framework would cost more memory than the pages' subject.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+
+from clew.base.errors import UserError
+from clew.base.value import Value
+
+logger = logging.getLogger(__name__)
+
+REQUEST_SECONDS = 5
+REQUEST_BYTES = 8192
+
+
+class Page(Value):
+    body: bytes
+    status: int = 200
+    content_type: str = "text/plain; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+Pages = Mapping[str, Callable[[], Page]]
+
+
+async def serve(address: str, pages: Pages) -> None:
+    """For ever, at `address` (`0.0.0.0:10256`, `[::1]:10249`); UserError where it is not to be had."""
+    host, _, port = address.rpartition(":")
+    try:
+        server = await asyncio.start_server(
+            lambda reader, writer: _converse(reader, writer, pages),
+            host.strip("[]") or None,
+            int(port),
+            limit=REQUEST_BYTES,
+        )
+    except (OSError, ValueError) as problem:
+        raise UserError(f"cannot listen on {address}: {problem}", "free the port or configure another one") from problem
+    async with server:
+        await server.serve_forever()
+
+
+async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pages: Pages) -> None:
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            head = await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer(head, pages))
+            await writer.drain()
+    except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        pass  # a peer that says nothing, or too much, is not owed an answer
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+def answer(head: bytes, pages: Pages) -> bytes:
+    """The whole response to a request's head. Pure but for what the page itself looks at."""
+    words = head.split(b"\r\n", 1)[0].split(b" ")
+    if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
+        return _encode(Page(b"bad request\n", 400), with_body=True)
+    method, target = words[0], words[1].decode("latin-1").partition("?")[0]
+    if method not in {b"GET", b"HEAD"}:
+        return _encode(Page(b"only GET and HEAD\n", 405), with_body=True)
+    page = pages.get(target)
+    found = page() if page is not None else Page(b"404 page not found\n", 404)
+    return _encode(found, with_body=method == b"GET")
+
+
+def _encode(page: Page, *, with_body: bool) -> bytes:
+    lines = [
+        f"HTTP/1.1 {page.status} {HTTPStatus(page.status).phrase}",
+        f"Content-Type: {page.content_type}",
+        f"Content-Length: {len(page.body)}",
+        "Connection: close",
+        *(f"{name}: {value}" for name, value in page.headers),
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + (page.body if with_body else b"")

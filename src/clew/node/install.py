@@ -1,0 +1,61 @@
+"""Puts the CNI plugin and its configuration where container runtimes look for them: the plugin first, and each whole.
+
+A runtime takes a node for ready when the configuration appears; it is therefore written last, when the network can
+attach pods. Both files stay when the agent stops: the plugin says itself that the agent is away.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from clew.base.errors import UserError
+from clew.base.value import Value
+from clew.cni.versions import NEWEST
+from clew.kernel import files
+
+NAME = "clew-cni"
+PROGRAM = Path(__file__).parent.parent / "cni" / "plugin" / NAME
+CONFLIST_VERSION = "1.0.0"  # what every runtime in use reads; those that know cniVersions take the newest
+
+
+class CniPaths(Value):
+    """Where things are on the node, as the plugin sees them."""
+
+    bin_dir: Path
+    config_file: Path
+    socket: Path
+    spool: Path
+    network: str = "clew"
+
+
+def conflist(paths: CniPaths) -> bytes:
+    """The network configuration list. Keys are written as the plugin reads them: plain text, no escapes."""
+    plugin = {"type": NAME, "agentSocket": str(paths.socket), "agentSpool": str(paths.spool)}
+    document = {
+        "cniVersion": CONFLIST_VERSION,
+        "cniVersions": [CONFLIST_VERSION, NEWEST],
+        "name": paths.network,
+        "plugins": [plugin],
+    }
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+
+
+def install_plugin(paths: CniPaths) -> None:
+    """The program, executable by whoever runs the runtime."""
+    _put(paths.bin_dir / NAME, PROGRAM.read_bytes(), 0o755)
+
+
+def install_configuration(paths: CniPaths) -> None:
+    _put(paths.config_file, conflist(paths), 0o600)
+
+
+def _put(path: Path, data: bytes, mode: int) -> None:
+    try:
+        if path.is_file() and path.read_bytes() == data and path.stat().st_mode & 0o777 == mode:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.replace(path, data, mode)
+    except OSError as problem:
+        raise UserError(
+            f"cannot write {path}: {problem.strerror}", "the agent's pod must mount this folder"
+        ) from problem

@@ -1,0 +1,236 @@
+"""The pod network of one node at work: facts in, kernel as they say, answers to whoever waits for a pod's link.
+
+One task runs the flow: what changed in the tables is compiled and rendered on the loop, the difference is applied in a
+worker thread, the next round takes what came meanwhile. Ports follow from the attachments alone, so they are kept,
+made and removed without any API server; the bridge needs this node's ranges, routes and masquerade the whole list of
+nodes, and none of these is touched before that list is complete.
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from clew.base.clock import Clock
+from clew.base.value import Value
+from clew.compile import ipam, links, masquerade, routes
+from clew.dataplane.masquerade import render as nat
+from clew.dataplane.masquerade.apply import MasqueradePlane
+from clew.dataplane.netlink import render
+from clew.dataplane.netlink.apply import NetlinkPlane, Outcome
+from clew.dataplane.netlink.objects import BRIDGE
+from clew.facts.attachment import Attachment
+from clew.facts.node import Node
+from clew.kernel.errors import KernelError
+from clew.reconcile import Pace, Turn
+from clew.store.table import StaleRevisionError, Table
+
+if TYPE_CHECKING:
+    from clew.base.errors import Problem
+
+logger = logging.getLogger(__name__)
+
+Key = tuple[str, str]
+
+RETRY = 1.0  # seconds after which a refused change is tried again
+DRIFT = 30.0  # seconds after which everything is read back, should somebody have changed it
+DEFAULT_MTU = 1500  # where no link carries the node's address
+
+
+class NetworkSettings(Value):
+    """From the agent's configuration."""
+
+    node: str  # the name of this agent's Node
+    cluster_cidrs: tuple[str, ...] = ()  # the ranges of all pods; masquerade leaves them alone
+    mtu: int = 0  # of pods; 0: that of the way to the other nodes
+    masquerade: bool = True
+
+
+class LostError(Exception):
+    """The link is gone, and nobody but the runtime knows the namespace to make it anew in."""
+
+
+class PodNetwork:
+    def __init__(
+        self,
+        settings: NetworkSettings,
+        nodes: Table[Node],
+        attachments: Table[Attachment],
+        plane: NetlinkPlane,
+        nat_plane: MasqueradePlane,
+        clock: Clock,
+    ) -> None:
+        self._node = settings.node
+        self._nodes = nodes
+        self._attachments = attachments
+        self._plane = plane
+        self._nat = nat_plane
+        self._settings = settings
+        self._pace = Pace(clock, least=0, most=DRIFT, retry=RETRY)
+        self._waiters: list[tuple[Key, asyncio.Future[None]]] = []
+        self._planes = asyncio.Lock()  # held by whoever changes or reads them, in whatever thread
+        self._ports_at = 0
+        self._nodes_at = -1
+        self._said: frozenset[str] = frozenset()
+        self._own: Node | None = None
+        self.pools: tuple[ipam.Pool, ...] = ()
+        self.mtu = 0
+        self.problems: tuple[Problem, ...] = ()
+        self.failures: dict[str, KernelError] = {}
+        self.unready = "the agent has not read the kernel yet"
+        self.ready = asyncio.Event()  # set when pods can be attached for the first time
+
+    def start(self) -> frozenset[Key]:
+        """Read the kernel and adopt what is whole; returns the attachments whose link a crash left half made.
+
+        Blocking, a few milliseconds; before `run`. Those returned must be released, or they stay lost.
+        """
+        self._compile_ports()
+        self._plane.read()
+        half = self._plane.half_made()
+        return frozenset(key for key in self._keys() if render.host_name(*key) in half)
+
+    async def run(self) -> None:
+        """For ever; only cancellation ends it, and the kernel stays as it is then."""
+        unsubscribe = [self._attachments.on_change(self._pace.poke), self._nodes.on_change(self._pace.poke)]
+        try:
+            while True:
+                turn = await self._pace.turn()
+                async with self._planes:
+                    await self._turn(turn)
+        finally:
+            for stop in unsubscribe:
+                stop()
+
+    async def attach(self, attachment: Attachment, ns: int) -> None:
+        """Connect it and wait until its link and the pod's end of it are there. KernelError where they cannot be."""
+        name = render.host_name(*attachment.key)
+        self._plane.lend_namespace(name, ns)
+        try:
+            self._attachments.put(attachment.key, attachment)
+            await self.settled(attachment.key)
+        finally:
+            self._plane.lend_namespace(name, None)
+
+    async def detach(self, key: Key) -> None:
+        """Disconnect it and wait until its link is gone. KernelError where the kernel keeps it."""
+        self._attachments.put(key, None)
+        await self.settled(key)
+
+    async def settled(self, key: Key) -> None:
+        """Until a round that began after this call has dealt with `key`: KernelError or LostError if not as wanted."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((key, waiter))
+        self._pace.poke()
+        await waiter
+
+    async def check(self, key: Key, ns: int) -> str:
+        """What is wrong with an attachment's two ends; empty where nothing is (CNI CHECK)."""
+        async with self._planes:
+            return await asyncio.to_thread(self._check, render.host_name(*key), ns)
+
+    def _check(self, name: str, ns: int) -> str:
+        self._plane.read()
+        return self._plane.check(name, ns)
+
+    async def _turn(self, turn: Turn) -> None:
+        self._compile_ports()
+        self._compile_nodes()
+        waiting, self._waiters = self._waiters, []
+        outcome = await asyncio.to_thread(self._apply, turn is not Turn.CHANGE)
+        self.failures = dict(outcome.failures)
+        if outcome.failures:
+            self._pace.failed()
+        self._report(outcome)
+        self._set_ready()
+        for key, waiter in waiting:
+            self._answer(key, waiter)
+
+    def _apply(self, read_back: bool) -> Outcome:  # noqa: FBT001 - called by to_thread
+        """In the worker: nothing else touches the planes meanwhile."""
+        failures: dict[str, KernelError] = {}
+        try:
+            if read_back:
+                self._plane.read()
+                self._nat.read()
+        except KernelError as refusal:
+            failures["read back"] = refusal
+        outcome = self._plane.sync()
+        try:
+            self._nat.sync()
+        except KernelError as refusal:
+            failures["masquerade"] = refusal
+        return Outcome({**outcome.failures, **failures}, outcome.missing)
+
+    def _compile_ports(self) -> None:
+        try:
+            changed, self._ports_at = self._attachments.changes_since(self._ports_at)
+        except StaleRevisionError:
+            self._ports_at = self._attachments.revision
+            changed = self._keys()
+            kept = {render.host_name(*key) for key in changed}
+            for name in self._plane.ports.desired.keys() - kept:
+                self._plane.drop_port(name)
+        for key in changed:
+            attachment = self._attachments.get(key)
+            if attachment is None:
+                self._plane.drop_port(render.host_name(*key))
+            else:
+                self._plane.want_port(render.port(links.port(attachment)))
+
+    def _keys(self) -> set[Key]:
+        return {key for key, _ in self._attachments.items()}
+
+    def _compile_nodes(self) -> None:
+        """What follows from the list of nodes, whole: it changes seldom."""
+        if not self._nodes.in_sync or self._nodes.revision == self._nodes_at:
+            return
+        self._nodes_at = self._nodes.revision
+        everyone = [node for _, node in self._nodes.items()]
+        found, problems = routes.routes(everyone, self._node)
+        self._plane.want_routes(render.route(route) for route in found.values())
+        own = self._nodes.get(("", self._node))
+        pools, more = ipam.pools(own.pod_cidrs, own.origin) if own is not None else ((), ())
+        if own is not None and pools:
+            if own != self._own:
+                self._own, self.pools = own, pools
+                self.mtu = self._settings.mtu or self._plane.mtu_toward(own.internal_ips) or DEFAULT_MTU
+            self._plane.want_bridge(render.bridge(links.switch(own, pools, self.mtu)))
+            if self._settings.masquerade:
+                self._nat.want(nat.table(masquerade.masquerade(own, pools, everyone, self._settings.cluster_cidrs)))
+        self.problems = (*problems, *more)
+
+    def _set_ready(self) -> None:
+        if BRIDGE in self.failures:
+            self.unready = str(self.failures[BRIDGE])
+        elif not self._nodes.in_sync:
+            self.unready = "the list of nodes has not arrived from the API server"
+        elif not self.pools:
+            self.unready = f"Node {self._node} has no usable spec.podCIDRs yet"
+        else:
+            self.unready = ""
+            self.ready.set()
+
+    def _answer(self, key: Key, waiter: "asyncio.Future[None]") -> None:
+        name = render.host_name(*key)
+        if waiter.done():
+            return
+        if (refusal := self.failures.get(name)) is not None:
+            waiter.set_exception(refusal)
+        elif name in self._plane.ports.updates:
+            waiter.set_exception(LostError(f"the link {name} is gone"))
+        else:
+            waiter.set_result(None)
+
+    def _report(self, outcome: Outcome) -> None:
+        """Say each trouble once, not at every try."""
+        said = {f"{name}: {refusal}" for name, refusal in outcome.failures.items()}
+        said |= {f"{problem.origin}: {problem.field}: {problem.message}" for problem in self.problems}
+        said |= {f"{name}: its link is gone; it waits for the runtime's DEL" for name in self._plane.lost}
+        for text in sorted(said - self._said):
+            logger.warning("pod network: %s", text)
+        if outcome.missing:
+            logger.warning(
+                "pod network: this kernel has no %s; services reached by a pod on the same node need br_netfilter",
+                ", ".join(outcome.missing),
+            )
+        self._said = frozenset(said)

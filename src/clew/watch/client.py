@@ -8,7 +8,7 @@ commands that never ask the server import this module too.
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -243,7 +243,7 @@ class Client:
         labels: str = "",
         fields: str = "",
         initial_events: bool = False,
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Changes after `resource_version` as they arrive; ends when the server ends it.
 
         Raises ApiError: `gone` when the version is compacted, Unreachable when the stream breaks. With

@@ -8,7 +8,7 @@ decoded once. Called by nodes' agents, DNS, kubelets and by informers.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Generic, Protocol, TypeVar
 
@@ -56,7 +56,7 @@ class Source(Protocol):
         labels: str = "",
         fields: str = "",
         initial_events: bool = False,
-    ) -> AsyncIterator[WatchEvent]: ...
+    ) -> AsyncGenerator[WatchEvent, None]: ...
 
 
 class _Meta(msgspec.Struct):
@@ -165,7 +165,7 @@ class Reflector(Generic[F]):
             self._kind, self._namespace, resource_version=version, labels=self._labels, fields=self._fields,
             initial_events=streaming,
         )  # fmt: skip
-        async with aclosing(events) as stream:  # type: ignore[type-var]  # an async generator has aclose
+        async with aclosing(events) as stream:
             async for event in stream:
                 self._take(event)
                 if not useful:
@@ -211,7 +211,10 @@ class Reflector(Generic[F]):
         """Decide from where to go on, and say what is wrong once, not at every attempt."""
         if self._initial is not None and error.status in EXPECTED_END:
             self._streaming = False
-        elif error.gone or error.status == 400 or (error.status == 504 and "Too large" in error.message):
+            self._initial = None
+            logger.debug("the server streams no lists of %s: %s", self._kind.plural, error)
+            return
+        if error.gone or error.status == 400 or (error.status == 504 and "Too large" in error.message):
             self._version, self._newest = "", None
         if str(error) != self._said:
             self._said = str(error)

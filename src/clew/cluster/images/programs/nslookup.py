@@ -74,13 +74,13 @@ def ask_only(server: str) -> bool:
 
     libc = ctypes.CDLL(None)
     try:
-        libc.__res_init()
-        libc.__res_state.restype = ctypes.POINTER(ctypes.c_ubyte)
-        state = libc.__res_state()
+        init, state_of = (getattr(libc, name) for name in ("__res_init", "__res_state"))
     except AttributeError:
         return False
+    init()
+    state_of.restype = ctypes.c_void_p
+    base = state_of()
     # struct __res_state: int retrans, retry; unsigned long options; int nscount; struct sockaddr_in nsaddr_list[3]
-    base = ctypes.addressof(state.contents)
     count_at = base + 2 * ctypes.sizeof(ctypes.c_int) + ctypes.sizeof(ctypes.c_ulong)
     ctypes.c_int.from_address(count_at).value = 1
     family_port_address = _socket.AF_INET.to_bytes(2, sys.byteorder) + (53).to_bytes(2, "big")

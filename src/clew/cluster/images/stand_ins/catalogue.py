@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from clew.base.value import Value
 from clew.cluster.images.own import OwnProgram
 from clew.cluster.images.reference import Reference
-from clew.cluster.images.stand_ins import busybox, busyboxplus, nginx, own_image, pause
+from clew.cluster.images.stand_ins import agnhost, busybox, busyboxplus, nginx, own_image, pause
 from clew.cluster.images.stand_ins.recipe import Recipe
 from clew.cluster.images.tree import Tree
 
@@ -30,6 +30,16 @@ CATALOGUE: tuple[StandIn, ...] = (
         "busybox", (f"{_HUB}/busybox", f"{_MIRROR}/busybox", "registry.k8s.io/e2e-test-images/busybox"), busybox.build
     ),
     StandIn("busyboxplus", ("docker.io/radial/busyboxplus", "docker.io/curlimages/curl"), busyboxplus.build),
+    StandIn(
+        "agnhost",
+        (
+            "registry.k8s.io/e2e-test-images/agnhost",
+            "k8s.gcr.io/e2e-test-images/agnhost",
+            "gcr.io/kubernetes-e2e-test-images/agnhost",
+            f"{_HUB}/agnhost",
+        ),
+        agnhost.build,
+    ),
     StandIn("clew", (f"{_HUB}/clew",), own_image.build, is_real=True),
     StandIn("pause", ("registry.k8s.io/pause", "k8s.gcr.io/pause", f"{_HUB}/pause"), pause.build),
 )

@@ -1,0 +1,98 @@
+"""The short subcommands: pause, what resolv.conf and hosts say, the arguments given, and porter's servers."""
+
+import _thread
+import os
+import signal
+import socket
+import struct
+import sys
+
+from .flags import parse
+from .wire import Reply, Request, listener, log, serve_http, serve_streams
+
+RESOLV_CONF = "/etc/resolv.conf"
+
+
+def pause(arguments: list[str]) -> int:
+    """Sleep until a signal: status 1 after SIGINT, 2 after SIGTERM."""
+    parse(arguments, {})
+    sys.stdout.write("Paused\n")
+    sys.stdout.flush()
+    caught: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda got, _: caught.append(got))
+    while not caught:
+        signal.pause()
+    return 1 if caught[0] == signal.SIGINT else 2
+
+
+def dns_suffix(arguments: list[str]) -> int:
+    parse(arguments, {})
+    sys.stdout.write(",".join(resolver_words("search")) + "\n")
+    return 0
+
+
+def dns_server_list(arguments: list[str]) -> int:
+    parse(arguments, {})
+    sys.stdout.write(",".join(resolver_words("nameserver")) + "\n")
+    return 0
+
+
+def etc_hosts(arguments: list[str]) -> int:
+    parse(arguments, {})
+    with open("/etc/hosts", encoding="utf-8", errors="replace") as file:  # noqa: PTH123  (pathlib is slow to import)
+        sys.stdout.write(file.read() + "\n")
+    return 0
+
+
+def entrypoint_tester(arguments: list[str]) -> int:
+    sys.stdout.write(str([sys.argv[0], *arguments]).replace("', '", " ").replace("'", "") + "\n")
+    return 0
+
+
+def resolver_words(key: str, path: str = RESOLV_CONF) -> list[str]:
+    """The values of a resolv.conf option: every nameserver line, the last search line."""
+    found: list[str] = []
+    with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+        for line in file:
+            words = line.split()
+            if words and words[0] == key:
+                found = [*found, words[1]] if key == "nameserver" and len(words) > 1 else words[1:]
+    return found
+
+
+def tcp_reset(arguments: list[str]) -> int:
+    """Read one byte, then close: a client that sent more gets a reset."""
+    values, _ = parse(arguments, {"port": 8080})
+
+    def talk(connection: socket.socket, peer: tuple[object, ...]) -> None:
+        del peer
+        if len(connection.recv(1)) == 1 and connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    _thread.start_new_thread(serve_streams, (listener(int(values["port"])), talk))
+    return _until_told()
+
+
+def porter(arguments: list[str]) -> int:
+    """Serve the value of each variable SERVE_PORT_n on TCP port n, as an HTTP body."""
+    parse(arguments, {})
+    for name, text in os.environ.items():
+        if name.startswith("SERVE_PORT_") and name[11:].isdigit():
+
+            def page(request: Request, text: str = text) -> Reply:
+                del request
+                return Reply(text)
+
+            _thread.start_new_thread(serve_http, (listener(int(name[11:])), page))
+            log(f"Serving on port {name[11:]}.")
+    return _until_told()
+
+
+def _until_told() -> int:
+    caught: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda got, _: caught.append(got))
+    while not caught:
+        signal.pause()
+    return 0

@@ -8,13 +8,13 @@ attachment follow each other; others run side by side. CNI specification 1.1, se
 import asyncio
 import logging
 import time
-from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
 
 from clew.base.errors import WorldError
+from clew.base.metrics import Registry
 from clew.cni import framing, result
 from clew.cni.errors import CniError, Code
 from clew.cni.request import Call, parse
@@ -37,14 +37,16 @@ DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
 
 
 class CniCalls:
-    def __init__(self, attachments: Attachments, network: PodNetwork, spool: Spool) -> None:
+    def __init__(self, attachments: Attachments, network: PodNetwork, spool: Spool, registry: Registry) -> None:
         self._attachments = attachments
         self._network = network
         self._spool = spool
         self._locks: dict[Key, tuple[asyncio.Lock, list[None]]] = {}
         self._burying = asyncio.Lock()
-        self.count: Counter[tuple[str, int]] = Counter()  # (command, code; 0 for done)
-        self.seconds: dict[str, float] = defaultdict(float)  # spent, by command
+        self._count = registry.counter("clew_cni_requests_total", "CNI calls by command and code", ("command", "code"))
+        self._seconds = registry.histogram("clew_cni_request_seconds", "time to answer CNI calls", ("command",))
+        self._in_use = registry.gauge("clew_ipam_addresses_in_use", "addresses given to pods", ("family",))
+        registry.before_render(self._count_addresses)
         self._half_made: frozenset[Key] = frozenset()
 
     async def start(self) -> None:
@@ -69,12 +71,18 @@ class CniCalls:
             call = parse(env, config)
             body = await self._do(call, ns)
         except CniError as refusal:
-            self.count[command, int(refusal.code)] += 1
+            self._count.add(command, str(int(refusal.code)))
             logger.warning("CNI %s: %s", command, refusal)
             return framing.encode_answer(result.encode_error(refusal, version), failed=True)
-        self.count[command, 0] += 1
-        self.seconds[command] += time.monotonic() - started
+        self._count.add(command, "0")
+        self._seconds.observe(time.monotonic() - started, command)
         return framing.encode_answer(body, failed=False)
+
+    def _count_addresses(self) -> None:
+        addresses = list(self._attachments.addresses())
+        six = sum(1 for address in addresses if ":" in address)
+        self._in_use.set(six, "IPv6")
+        self._in_use.set(len(addresses) - six, "IPv4")
 
     async def _do(self, call: Call, ns: int | None) -> bytes:
         try:

@@ -1,0 +1,164 @@
+"""`clew agent`: everything of Clew that runs on a node, in one process. The composition root of the agent's DaemonSet.
+
+State is the journal of attachments and the kernel. A start reads both, adopts what is there and repairs what differs;
+a stop, however it comes, leaves the data plane as it is and forwarding.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from clew.api import kinds
+from clew.app import agent_config
+from clew.app.agent_config import Configuration
+from clew.base.clock import Clock, SystemClock
+from clew.base.errors import UserError
+from clew.base.metrics import Registry
+from clew.base.value import Value
+from clew.dataplane.masquerade.apply import MasqueradePlane
+from clew.dataplane.netlink.apply import NetlinkPlane
+from clew.facts import node as node_facts
+from clew.kernel.inside import enter
+from clew.kernel.netlink import Netlink
+from clew.kernel.nft import KernelNft
+from clew.kernel.sysctl import Sysctl
+from clew.node import cni_server, http, install
+from clew.node.attachments import Attachments
+from clew.node.cni_calls import CniCalls
+from clew.node.health import FamilyHealth, Health
+from clew.node.install import CniPaths
+from clew.node.journal import Journal
+from clew.node.podnet import NetworkSettings, PodNetwork
+from clew.node.spool import Spool
+from clew.store.table import Table
+from clew.watch.client import Client
+from clew.watch.reflector import Reflector
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Decode = Callable[[bytes], tuple[tuple[str, str], T | None]]
+
+
+class AgentOptions(Value):
+    """The command line."""
+
+    config: Path
+    node: str  # the name of the Node that this agent runs on
+
+
+class Agent:
+    """One node's parts, made in the order in which they depend on each other; `run` sets them going."""
+
+    def __init__(self, options: AgentOptions, configuration: Configuration, clock: Clock) -> None:
+        agent = configuration.agent
+        self._configuration = configuration
+        self._clock = clock
+        self._node = options.node
+        self.registry = Registry()
+        self._paths = CniPaths(
+            bin_dir=Path(agent.cni_bin_dir),
+            config_file=Path(agent.cni_conf_file),
+            socket=Path(agent.socket_path),
+            spool=Path(agent.state_dir, "spool"),
+            network=agent.network_name,
+        )
+        self.nodes: Table[node_facts.Node] = Table("nodes")
+        self._journal = Journal(Path(agent.state_dir, "attachments.log"))
+        self._attachments = Attachments(self._journal)
+        self._network = PodNetwork(
+            NetworkSettings(options.node, tuple(agent.cluster_cidrs), agent.mtu, agent.masquerade),
+            self.nodes,
+            self._attachments.table,
+            NetlinkPlane(Netlink(), Sysctl(), enter),
+            MasqueradePlane(KernelNft()),
+            clock,
+        )
+        self._calls = CniCalls(self._attachments, self._network, Spool(self._paths.spool), self.registry)
+        self._health = Health(clock, lambda: self.nodes.get(("", options.node)), self._families)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self._calls.adopt()
+        kubeconfig = self._configuration.agent.kubeconfig or self._configuration.proxy.client_connection.kubeconfig
+        client = Client.from_kubeconfig(kubeconfig) if kubeconfig else Client.in_cluster()
+        try:
+            async with client, asyncio.TaskGroup() as group:
+                group.create_task(self._network.run())
+                group.create_task(self._reflect(client, kinds.NODE, node_facts.decode, self.nodes))
+                group.create_task(self._serve_cni())
+                group.create_task(self._announce())
+                for page in self._pages():
+                    group.create_task(page)
+        finally:
+            self._journal.close()
+
+    def _reflect(
+        self, client: Client, kind: kinds.Kind, decode: Decode[T], table: Table[T]
+    ) -> Coroutine[Any, Any, None]:
+        return Reflector(client, kind, decode, table, clock=self._clock).run()
+
+    async def _serve_cni(self) -> None:
+        """The socket opens when what a former agent left is in order."""
+        await self._calls.start()
+        listener = cni_server.listen(self._paths.socket)
+        with contextlib.closing(listener):
+            await cni_server.serve(listener, self._calls)
+
+    async def _announce(self) -> None:
+        """The plugin at once, the configuration that makes the node ready when pods can be attached."""
+        install.install_plugin(self._paths)
+        await self._network.ready.wait()
+        install.install_configuration(self._paths)
+        logger.info("pod network ready: %s", ", ".join(pool.cidr for pool in self._network.pools))
+
+    def _pages(self) -> list[Coroutine[Any, Any, None]]:
+        proxy = self._configuration.proxy
+        health = {"/healthz": self._health.healthz, "/livez": self._health.livez}
+        inside = {
+            "/metrics": lambda: http.Page(self.registry.render().encode(), content_type="text/plain; version=0.0.4"),
+            "/proxyMode": lambda: http.Page((proxy.mode or "nftables").encode()),
+            **health,
+        }
+        return [http.serve(proxy.healthz, health), http.serve(proxy.metrics, inside)]
+
+    def _families(self) -> dict[str, FamilyHealth]:
+        return {}
+
+
+async def serve(options: AgentOptions) -> None:
+    """Run until SIGTERM or SIGINT."""
+    configuration = agent_config.load(options.config)
+    for field in configuration.proxy.ignored:
+        logger.warning("KubeProxyConfiguration: %s is set, and nothing depends on it here", field)
+    agent = Agent(options, configuration, SystemClock())
+    running = asyncio.ensure_future(agent.run())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    try:
+        await running
+    except asyncio.CancelledError:
+        logger.info("stopped; the data plane stays as it is")
+    except BaseExceptionGroup as failures:
+        raise _first_refusal(failures) from None
+
+
+def _first_refusal(failures: BaseExceptionGroup) -> BaseException:
+    """The UserError among what ended the parts, for the command to print; else all of it."""
+    refusals = failures.subgroup(UserError)
+    while refusals is not None and isinstance(refusals.exceptions[0], BaseExceptionGroup):
+        refusals = refusals.exceptions[0]
+    return failures if refusals is None else refusals.exceptions[0]
+
+
+def main(options: AgentOptions) -> None:
+    """The process; UserError where the configuration or the machine has to be changed first."""
+    import uvloop  # noqa: PLC0415 - only the running agent needs it
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    uvloop.run(serve(options))

@@ -1,0 +1,104 @@
+"""The agent's configuration file: YAML documents `KubeProxyConfiguration` and `AgentConfiguration` (clew.dev/v1alpha1).
+
+Either may be missing, none may be there twice, and what neither knows is refused by its path. JSON is YAML too, and is
+read without loading a YAML parser, which would cost every node 25 ms and 3 MB.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from clew.app import kube_proxy_config
+from clew.app.kube_proxy_config import KubeProxyConfiguration, Section
+from clew.base.addresses import network
+from clew.base.errors import UserError
+from clew.base.value import Value
+
+API_VERSION = "clew.dev/v1alpha1"
+KIND = "AgentConfiguration"
+
+
+class AgentConfiguration(Section):
+    """What a node's agent needs to know beside the cluster's objects. Paths are in the agent's own file system."""
+
+    api_version: str = API_VERSION
+    kind: str = KIND
+    cluster_cidrs: list[str] = msgspec.field(default_factory=list, name="clusterCIDRs")  # of all pods
+    mtu: int = 0  # of pods; 0: that of the way to the other nodes
+    masquerade: bool = True  # what leaves the cluster takes the node's address
+    kubeconfig: str = ""  # "": the service account's files
+    socket_path: str = "/run/clew/cni.sock"
+    state_dir: str = "/var/lib/clew-agent"
+    cni_bin_dir: str = "/opt/cni/bin"
+    cni_conf_file: str = "/etc/cni/net.d/10-clew.conflist"
+    network_name: str = "clew"
+
+
+class Configuration(Value):
+    agent: AgentConfiguration
+    proxy: KubeProxyConfiguration
+
+
+def load(path: Path) -> Configuration:
+    """UserError where the file cannot be read or says something that it may not."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as problem:
+        raise UserError(
+            f"cannot read {path}: {problem.strerror}", "name the agent's configuration by --config"
+        ) from problem
+    return parse(text)
+
+
+def parse(text: str) -> Configuration:
+    found: dict[str, Any] = {}
+    for document in _documents(text):
+        kind = document.get("kind") if isinstance(document, dict) else None
+        if kind not in {KIND, kube_proxy_config.KIND}:
+            raise UserError(f"a document of kind {kind!r}", f"use {KIND} and {kube_proxy_config.KIND}")
+        if kind in found:
+            raise UserError(f"kind {kind} is there twice", "keep one")
+        found[kind] = document
+    _check_version(found.get(KIND), KIND, API_VERSION)
+    _check_version(found.get(kube_proxy_config.KIND), kube_proxy_config.KIND, kube_proxy_config.API_VERSION)
+    return Configuration(_agent(found.get(KIND, {})), kube_proxy_config.parse(found.get(kube_proxy_config.KIND, {})))
+
+
+def _check_version(document: Any, kind: str, version: str) -> None:
+    said = version if document is None else document.get("apiVersion")
+    if said != version:
+        raise UserError(f"{kind}: apiVersion is {said!r}", f"it must be {version}")
+
+
+def _documents(text: str) -> list[Any]:
+    try:
+        return [msgspec.json.decode(part) for part in text.split("\n---\n") if part.strip()]
+    except msgspec.DecodeError:
+        pass
+    import yaml  # noqa: PLC0415 - only where the file is not JSON
+
+    try:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        return [document for document in yaml.load_all(text, loader) if document is not None]
+    except yaml.YAMLError as wrong:
+        raise UserError(f"the configuration is not YAML: {wrong}", "indentation is the usual culprit") from wrong
+
+
+def _agent(document: Any) -> AgentConfiguration:
+    try:
+        found = msgspec.convert(document, AgentConfiguration)
+    except msgspec.ValidationError as wrong:
+        raise UserError(f"{KIND}: {wrong}", "see docs/design/agent.md for the fields") from wrong
+    for place, cidr in enumerate(found.cluster_cidrs):
+        try:
+            network(cidr)
+        except ValueError as wrong:
+            raise UserError(f"{KIND}: clusterCIDRs[{place}]: {wrong}", "write it as 10.244.0.0/16") from wrong
+    if found.mtu and not 1280 <= found.mtu <= 65535:
+        raise UserError(f"{KIND}: mtu: {found.mtu} is out of range", "use 0, or 1280 (IPv6's least) to 65535")
+    for field in ("socket_path", "state_dir", "cni_bin_dir", "cni_conf_file"):
+        value = getattr(found, field)
+        if not value.startswith("/") or '"' in value or "\\" in value:
+            raise UserError(f"{KIND}: {field}: {value!r} is not an absolute path in plain characters", "write it out")
+    return found

@@ -1,0 +1,161 @@
+"""`kind: KubeProxyConfiguration` (kubeproxy.config.k8s.io/v1alpha1) as Clew takes it: every field of kube-proxy 1.37.
+
+A field that kube-proxy does not have is refused by its path, and so is a mode that is not there. A field that Clew does
+not act on is taken, for the sake of files that spell out the defaults; `ignored` names those that say something else.
+
+Source: k8s.io/kube-proxy/config/v1alpha1/types.go.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+from clew.base.errors import UserError
+
+API_VERSION = "kubeproxy.config.k8s.io/v1alpha1"
+KIND = "KubeProxyConfiguration"
+MODES = ("nftables",)
+ALL_MODES = ("userspace", "iptables", "ipvs", "nftables", "ebpf", "kernelspace")
+
+_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Section(msgspec.Struct, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+    """A part of the file; what it does not know it refuses."""
+
+
+class ClientConnection(Section):
+    kubeconfig: str = ""
+    accept_content_types: str = ""
+    content_type: str = ""
+    qps: float = 0
+    burst: int = 0
+
+
+class IPTables(Section):
+    masquerade_bit: int | None = None
+    masquerade_all: bool = False
+    localhost_node_ports: bool | None = None
+    sync_period: str = "0s"
+    min_sync_period: str = "0s"
+
+
+class NFTables(Section):
+    masquerade_bit: int | None = None
+    masquerade_all: bool = False
+    sync_period: str = "0s"
+    min_sync_period: str = "0s"
+
+
+class IPVS(Section):
+    sync_period: str = "0s"
+    min_sync_period: str = "0s"
+    scheduler: str = ""
+    exclude_cidrs: list[str] | None = msgspec.field(default=None, name="excludeCIDRs")
+    strict_arp: bool = msgspec.field(default=False, name="strictARP")
+    tcp_timeout: str = "0s"
+    tcp_fin_timeout: str = "0s"
+    udp_timeout: str = "0s"
+
+
+class WinKernel(Section):
+    network_name: str = ""
+    source_vip: str = ""
+    enable_dsr: bool = msgspec.field(default=False, name="enableDSR")
+    root_hns_endpoint_name: str = ""
+    forward_health_check_vip: bool = msgspec.field(default=False, name="forwardHealthCheckVip")
+
+
+class DetectLocal(Section):
+    bridge_interface: str = ""
+    interface_name_prefix: str = ""
+
+
+class Conntrack(Section):
+    max_per_core: int | None = None
+    min: int | None = None
+    tcp_established_timeout: str | None = None
+    tcp_close_wait_timeout: str | None = None
+    tcp_be_liberal: bool = False
+    udp_timeout: str = "0s"
+    udp_stream_timeout: str = "0s"
+
+
+class KubeProxyConfiguration(Section):
+    api_version: str = API_VERSION
+    kind: str = KIND
+    feature_gates: dict[str, bool] | None = None
+    client_connection: ClientConnection = msgspec.field(default_factory=ClientConnection)
+    logging: dict[str, Any] | None = None
+    hostname_override: str = ""
+    bind_address: str = ""
+    healthz_bind_address: str = ""
+    metrics_bind_address: str = ""
+    bind_address_hard_fail: bool = False
+    enable_profiling: bool = False
+    show_hidden_metrics_for_version: str = ""
+    mode: str = ""
+    iptables: IPTables = msgspec.field(default_factory=IPTables)
+    ipvs: IPVS = msgspec.field(default_factory=IPVS)
+    winkernel: WinKernel = msgspec.field(default_factory=WinKernel)
+    nftables: NFTables = msgspec.field(default_factory=NFTables)
+    detect_local_mode: str = ""
+    detect_local: DetectLocal = msgspec.field(default_factory=DetectLocal)
+    cluster_cidr: str = msgspec.field(default="", name="clusterCIDR")
+    node_port_addresses: list[str] | None = None
+    oom_score_adj: int | None = None
+    conntrack: Conntrack = msgspec.field(default_factory=Conntrack)
+    config_sync_period: str = "0s"
+    port_range: str = ""
+    window_runs_as_service: bool = msgspec.field(default=False, name="windowsRunAsService")
+
+    @property
+    def healthz(self) -> str:
+        """Where to answer probes, `host:port`."""
+        return _with_port(self.healthz_bind_address or "0.0.0.0:10256", 10256)
+
+    @property
+    def metrics(self) -> str:
+        return _with_port(self.metrics_bind_address or "127.0.0.1:10249", 10249)
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Fields with a value of their own on which nothing depends."""
+        acted_on = {"apiVersion", "kind", "clientConnection", "healthzBindAddress", "metricsBindAddress", "mode"}
+        acted_on |= {"nftables", "clusterCIDR", "nodePortAddresses", "hostnameOverride"}
+        said = msgspec.to_builtins(self)
+        return tuple(
+            sorted(name for name, value in said.items() if name not in acted_on and value not in (None, {}, []))
+        )
+
+
+def parse(document: Any) -> KubeProxyConfiguration:
+    """A decoded document as a checked configuration; UserError names the field."""
+    try:
+        found = msgspec.convert(document, KubeProxyConfiguration)
+    except msgspec.ValidationError as wrong:
+        raise UserError(f"{KIND}: {wrong}", "see kube-proxy's configuration reference") from wrong
+    if found.mode not in {"", *MODES}:
+        known = found.mode in ALL_MODES
+        reason = "is not available in this version of Clew" if known else "is not a mode of kube-proxy"
+        raise UserError(f"{KIND}: mode: {found.mode!r} {reason}", f"use {' or '.join(MODES)}, or leave it empty")
+    return found
+
+
+def seconds(duration: str, field: str) -> float:
+    """Go's notation (`1m30s`, `0s`) in seconds; UserError names the field."""
+    parts = _DURATION.findall(duration)
+    if "".join(number + unit for number, unit in parts) != duration.removeprefix("+") or not (parts or duration == "0"):
+        raise UserError(f"{KIND}: {field}: {duration!r} is not a duration", "write it as 30s, 1m30s or 500ms")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def _with_port(address: str, port: int) -> str:
+    """`1.2.3.4` and `::1` get the port; what has one keeps it."""
+    if address.startswith("["):
+        return address if "]:" in address else f"{address}:{port}"
+    if address.count(":") > 1:
+        return f"[{address}]:{port}"
+    return address if ":" in address else f"{address}:{port}"

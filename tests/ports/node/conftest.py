@@ -1,0 +1,341 @@
+"""A physical network with two nodes and an outside host, all in namespaces, and an API server that says just enough."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from clew.kernel import netns
+from clew.kernel.netlink import Add, Address, Bridge, Link, Netlink, Peer, Route, SetLink, Veth
+
+PATIENCE = 15  # seconds until a condition that should hold in one is given up
+
+
+def eventually(condition: Any, what: str) -> Any:
+    """The first true answer of `condition`."""
+    deadline = time.monotonic() + PATIENCE
+    tick = threading.Event()
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"it never came to pass: {what}"
+        tick.wait(0.02)
+    return found
+
+
+class Api:
+    """An API server's lists and watches of nodes, services and slices, in a thread of its own."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._loop = asyncio.new_event_loop()
+        self._objects: dict[str, dict[str, dict[str, Any]]] = {"nodes": {}, "services": {}, "endpointslices": {}}
+        self._version = 1
+        self._watchers: dict[str, list[asyncio.Queue[bytes]]] = {kind: [] for kind in self._objects}
+        self._thread = threading.Thread(target=self._run, name="api", daemon=True)
+        self._thread.start()
+
+    def put(self, kind: str, name: str, obj: dict[str, Any] | None) -> None:
+        asyncio.run_coroutine_threadsafe(self._put(kind, name, obj), self._loop).result(5)
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._main.cancel)
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._main = self._loop.create_task(self._serve())
+        try:
+            self._loop.run_until_complete(self._main)
+        except asyncio.CancelledError:
+            pass
+        finally:
+            for task in asyncio.all_tasks(self._loop):
+                task.cancel()
+            self._loop.run_until_complete(asyncio.sleep(0))
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._converse, sock=self._listener)
+        async with server:
+            await server.serve_forever()
+
+    async def _put(self, kind: str, name: str, obj: dict[str, Any] | None) -> None:
+        self._version += 1
+        known = name in self._objects[kind]
+        gone = self._objects[kind].pop(name, None)
+        if obj is not None:
+            obj.setdefault("metadata", {}).update(name=name, resourceVersion=str(self._version))
+            self._objects[kind][name] = obj
+        event = {"type": "DELETED" if obj is None else "MODIFIED" if known else "ADDED", "object": obj or gone}
+        for queue in self._watchers[kind]:
+            queue.put_nowait(json.dumps(event).encode() + b"\n")
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                path, _, query = head.split()[1].partition("?")
+                kind = path.rsplit("/", 1)[1]
+                if "watch=" in query:
+                    await self._watch(kind, writer)
+                items = list(self._objects.get(kind, {}).values())
+                body = json.dumps({"metadata": {"resourceVersion": str(self._version)}, "items": items}).encode()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
+                writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+    async def _watch(self, kind: str, writer: asyncio.StreamWriter) -> None:
+        queue: asyncio.Queue[bytes] = asyncio.Queue()
+        self._watchers[kind].append(queue)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            await writer.drain()
+            event = await queue.get()
+            writer.write(b"%x\r\n" % len(event) + event + b"\r\n")
+
+
+class Node:
+    """A machine of the lab: its namespace, its folders, and the agent on it."""
+
+    def __init__(self, lab: "Lab", name: str, addresses: tuple[str, ...], cidrs: tuple[str, ...], root: Path) -> None:
+        self.lab, self.name, self.addresses, self.cidrs, self.root = lab, name, addresses, cidrs, root
+        self.ns = lab.namespace(name)
+        self.agent: subprocess.Popen[bytes] | None = None
+        lab.plug(self.ns, addresses)
+        root.mkdir()
+
+    def publish(self) -> None:
+        """Enter this node with the API server."""
+        self.lab.api.put(
+            "nodes",
+            self.name,
+            {
+                "spec": {"podCIDRs": list(self.cidrs)},
+                "status": {
+                    "addresses": [{"type": "InternalIP", "address": a.partition("/")[0]} for a in self.addresses]
+                },
+            },
+        )
+
+    @property
+    def conflist(self) -> Path:
+        return self.root / "net.d" / "10-clew.conflist"
+
+    def start(self, **settings: Any) -> None:
+        """The real agent as a process in this node's namespace, until pods can be attached."""
+        kubeconfig = self.root / "kubeconfig"
+        kubeconfig.write_text(json.dumps({
+            "apiVersion": "v1", "kind": "Config", "current-context": "it",
+            "clusters": [{"name": "it", "cluster": {"server": self.lab.server}}],
+            "users": [{"name": "it", "user": {}}],
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+        }))  # fmt: skip
+        agent = {
+            "apiVersion": "clew.dev/v1alpha1", "kind": "AgentConfiguration",
+            "clusterCIDRs": self.lab.cluster_cidrs, "kubeconfig": str(kubeconfig),
+            "socketPath": str(self.root / "cni.sock"), "stateDir": str(self.root / "state"),
+            "cniBinDir": str(self.root / "bin"), "cniConfFile": str(self.conflist), **settings,
+        }  # fmt: skip
+        proxy = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"}
+        (self.root / "config.yaml").write_text(json.dumps(agent) + "\n---\n" + json.dumps(proxy))
+        program = (
+            "import sys, pathlib; from clew.app import agent;"
+            "agent.main(agent.AgentOptions(pathlib.Path(sys.argv[1]), sys.argv[2]))"
+        )
+        log = (self.root / "agent.log").open("ab")
+        command = [
+            "nsenter",
+            f"--net={self.ns}",
+            sys.executable,
+            "-c",
+            program,
+            str(self.root / "config.yaml"),
+            self.name,
+        ]
+        self.agent = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        log.close()
+        eventually(self._ready, f"the agent of {self.name} is ready: {(self.root / 'agent.log').read_text()}")
+
+    def _ready(self) -> bool:
+        assert self.agent is not None
+        assert self.agent.poll() is None, (self.root / "agent.log").read_text()
+        return self.conflist.exists() and self.cni("STATUS", "")[0] == 0
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End the agent; its exit status."""
+        if self.agent is None:
+            return 0
+        agent, self.agent = self.agent, None
+        agent.send_signal(number)
+        return agent.wait(10)
+
+    def cni(self, command: str, container: str, ns: Path | None = None, **more: Any) -> tuple[int, dict[str, Any]]:
+        """Execute the installed plugin as a runtime does: exit status, and what it printed."""
+        conflist = json.loads(self.conflist.read_text())
+        config = {**conflist["plugins"][0], "name": conflist["name"], "cniVersion": "1.1.0", **more}
+        env = {"CNI_COMMAND": command, "CNI_PATH": str(self.root / "bin"), "PATH": "/usr/bin:/bin"}
+        env |= {"CNI_CONTAINERID": container, "CNI_IFNAME": "eth0"} if container else {}
+        env |= {"CNI_NETNS": str(ns)} if ns else {}
+        env["CNI_ARGS"] = f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={container}"
+        done = subprocess.run(
+            [self.root / "bin" / "clew-cni"],
+            input=json.dumps(config).encode(),
+            env=env,
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+        assert not done.stderr, done.stderr.decode()
+        return done.returncode, json.loads(done.stdout) if done.stdout else {}
+
+    def pod(self, container: str) -> "Pod":
+        """A pod attached to this node."""
+        pod = Pod(self, container, self.lab.namespace(f"{self.name}-{container}"))
+        pod.attach()
+        return pod
+
+
+class Pod:
+    def __init__(self, node: Node, container: str, ns: Path) -> None:
+        self.node, self.container, self.ns = node, container, ns
+        self.result: dict[str, Any] = {}
+
+    def attach(self) -> None:
+        status, self.result = self.node.cni("ADD", self.container, self.ns)
+        assert status == 0, self.result
+
+    def detach(self) -> None:
+        assert self.node.cni("DEL", self.container, self.ns) == (0, {})
+
+    @property
+    def ips(self) -> list[str]:
+        return [ip["address"].partition("/")[0] for ip in self.result["ips"]]
+
+
+class Lab:
+    """`families` of addresses; the fabric's bridge carries nodes, the outside host and the API server."""
+
+    def __init__(self, root: Path, families: tuple[int, ...], cleanup: ExitStack) -> None:
+        self.root, self.families, self._cleanup = root, families, cleanup
+        self._plugs = 0
+        self.cluster_cidrs = [{4: "10.244.0.0/16", 6: "fd00:10:244::/48"}[family] for family in families]
+        self.fabric = self.namespace("fabric")
+        with Netlink(self.fabric) as kernel:
+            kernel.request(
+                [
+                    Add(Link("sw", Bridge(stp=False), up=True)),
+                    *(Add(Address(address, "sw", nodad=True)) for address in self._addresses(1)),
+                    SetLink("lo", up=True),
+                ]
+            )
+        host = {4: "172.30.0.1", 6: "fd00:172:30::1"}[families[0]]
+        family = socket.AF_INET if families[0] == 4 else socket.AF_INET6
+        listener = netns.socket_in(self.fabric, family, socket.SOCK_STREAM)
+        listener.bind((host, 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        self.server = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self.api = Api(listener)
+        cleanup.callback(self.api.stop)
+        self.outside = self.namespace("outside")
+        self.plug(self.outside, self._addresses(100))
+
+    def namespace(self, name: str) -> Path:
+        path = self.root / "ns" / name
+        netns.create(path)
+        self._cleanup.callback(netns.delete, path)
+        with Netlink(path) as kernel:
+            kernel.request([SetLink("lo", up=True)] if "-" not in name else [])
+        return path
+
+    def plug(self, ns: Path, addresses: tuple[str, ...]) -> None:
+        """Connect a namespace to the fabric as eth0."""
+        self._plugs += 1
+        fd = os.open(ns, os.O_RDONLY)
+        try:
+            with Netlink(self.fabric) as fabric, Netlink(ns) as kernel:
+                fabric.request([Add(Link(f"p{self._plugs}", Veth(Peer("eth0", fd)), up=True, master="sw"))])
+                kernel.request(
+                    [
+                        SetLink("eth0", up=True),
+                        *(Add(Address(address, "eth0", nodad=True)) for address in addresses),
+                    ]
+                )
+        finally:
+            os.close(fd)
+
+    def node(self, number: int, *, publish: bool = True) -> Node:
+        cidrs = {4: f"10.244.{number}.0/24", 6: f"fd00:10:244:{number}::/64"}
+        node = Node(
+            self, f"node{number}", self._addresses(10 + number), tuple(cidrs[f] for f in self.families),
+            self.root / f"node{number}",
+        )  # fmt: skip
+        self._cleanup.callback(node.stop, signal.SIGKILL)
+        if publish:
+            node.publish()
+        return node
+
+    def route_back(self, ns: Path, node: Node) -> None:
+        """Let the outside host find pods by the node, so that a missing masquerade would show and not just time out."""
+        with Netlink(ns) as kernel:
+            kernel.request(
+                [
+                    Add(Route(cidr, via=address.partition("/")[0]))
+                    for cidr, address in zip(node.cidrs, node.addresses, strict=True)
+                ]
+            )
+
+    def _addresses(self, host: int) -> tuple[str, ...]:
+        return tuple({4: f"172.30.0.{host}/24", 6: f"fd00:172:30::{host:x}/64"}[family] for family in self.families)
+
+
+def seen_source(client: Path, server: Path, address: str) -> str:
+    """The address that a server in one namespace sees of a client in another."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with netns.socket_in(server, family, socket.SOCK_STREAM) as listener:
+        listener.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))
+        listener.listen()
+        with netns.socket_in(client, family, socket.SOCK_STREAM) as connection:
+            connection.settimeout(5)
+            connection.connect((address, listener.getsockname()[1]))
+            accepted, peer = listener.accept()
+            accepted.close()
+            return str(peer[0])
+
+
+@contextmanager
+def made_lab(root: Path, families: tuple[int, ...]) -> Iterator[Lab]:
+    with ExitStack() as cleanup:
+        yield Lab(root, families, cleanup)
+
+
+@pytest.fixture(params=[(4,), (6,), (4, 6)], ids=["ipv4", "ipv6", "dual"])
+def any_lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
+    with made_lab(tmp_path, request.param) as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with made_lab(tmp_path, (4,)) as lab:
+        yield lab
+
+
+@pytest.fixture
+def tools() -> SimpleNamespace:
+    return SimpleNamespace(seen_source=seen_source, eventually=eventually)

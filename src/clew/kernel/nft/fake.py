@@ -40,9 +40,9 @@ WORDS = frozenset(
     re.findall(
         r"\S+",
         """accept and add comment ct counter daddr delete dnat dport drop established fib fully-random goto icmp icmpv6
-    invalid ip ip6 jump l4proto local map mark masquerade meta mod new none numgen or original port-unreachable
-    priority proto-dst random reject related reply reset return saddr sctp set snat state status tcp th timeout to type
-    udp update vmap with""",
+        invalid ip ip6 jhash jump l4proto local map mark masquerade meta mod new none numgen or original
+        port-unreachable priority proto-dst random reject related reply reset return saddr sctp seed set snat state
+        status tcp th timeout to type udp update vmap with""",
     )
 )
 LITERAL = re.compile(r"[0-9a-f:.x/-]+|0x[0-9a-f]+|\d+[smhd]|@.*|[{}(),:.|&]|[=!<>]=?|==|!=")
@@ -239,11 +239,11 @@ class _Script:
         del self._table(family, table).chains[name]
 
     def _add_rule(self, family: str, table: str, chain: str, text: str) -> None:
-        words = re.sub(rf'"[^"]*"|(jump|goto) {WORD}', "", text).replace(",", " ").split()
-        for word in words:
+        plain = re.sub(rf'"[^"]*"|(jump|goto) {WORD}', "", text)
+        for word in re.sub("[,()]", " ", plain).split():
             if word not in WORDS and not LITERAL.fullmatch(word):
                 raise _error(errno.EINVAL, f"syntax error, unexpected string '{word}'", text)
-        self._chain(family, table, chain).rules.append(text)
+        self._chain(family, table, chain).rules.append(_respelt(text))
 
     def check(self) -> None:
         """What holds between the objects of every table when the transaction is over."""
@@ -252,9 +252,20 @@ class _Script:
                 for rule in chain.rules:
                     _check_names(table, rule)
                     _check_translation(table, rule)
+                    _check_update(rule)
             for name, chain in table.chains.items():
                 if chain.hook:
                     _check_reach(table, name, *chain.works, path=())
+
+
+def _respelt(rule: str) -> str:
+    """A rule as nft lists it: masks without parentheses, those of priorities as class ids."""
+    rule = re.sub(r"\(([^()]*&[^()]*)\)", r"\1", rule)
+    return re.sub(r"(meta priority &) 0x0*([0-9a-f]*)([0-9a-f]{4})\b", _as_classid, rule)
+
+
+def _as_classid(mask: re.Match[str]) -> str:
+    return f"{mask[1]} {mask[2] or '0'}:{mask[3].lstrip('0') or '0'}"
 
 
 def _hook(body: str) -> str:
@@ -268,6 +279,14 @@ def _hook(body: str) -> str:
     number = PRIORITIES[base] if base in PRIORITIES else int(base)
     number += int(shift.replace(" ", "")) if shift else 0
     return f"type {kind} hook {hook} priority {number}; policy {policy or 'accept'};"
+
+
+def _check_update(rule: str) -> None:
+    """Nft 1.0.6 keeps the value of an update in the register after the key's first 16 bytes, however long it is."""
+    for key in re.findall(r"(?:update|delete) @\S+ \{ (.*?)(?: timeout \w+)? : ", rule):
+        parts = [part for part in key.split(" . ") if "jhash" not in part]
+        if len(parts) > 1 and any(part.startswith("ip6 ") for part in parts):
+            raise _error(errno.EINVAL, "key and value overlap", rule)
 
 
 def _targets(rule: str) -> list[str]:
@@ -284,7 +303,7 @@ def _check_names(table: _Table, rule: str) -> None:
 
 
 def _check_translation(table: _Table, rule: str) -> None:
-    head, found, tail = rule.partition("dnat ")
+    head, found, tail = rule.partition("dnat ip")
     if not found:
         return
     names = re.findall(rf"map @{WORD}", tail)
@@ -302,7 +321,9 @@ def _check_reach(table: _Table, name: str, kind: str, hook: str, path: tuple[str
         raise _error(errno.ELOOP, "Too many levels of symbolic links", " > ".join((*path, name)))
     for rule in table.chains[name].rules:
         for statement, (kinds, hooks) in WORKS_ON.items():
-            if re.search(rf"(^| ){statement}( |$)", rule) and (kind not in kinds or hook not in hooks):
+            if re.search(rf"(^|(?<!ct status) ){statement}( |$)", rule.partition(" comment ")[0]) and (
+                kind not in kinds or hook not in hooks
+            ):
                 raise _error(errno.EOPNOTSUPP, "Operation not supported", f"{statement} from {kind} {hook} in: {rule}")
         for target in _targets(rule):
             _check_reach(table, target, kind, hook, (*path, name))

@@ -5,7 +5,7 @@ while they work; so a context for another namespace is made and used by `kernel.
 """
 
 import ctypes
-import ctypes.util
+import os
 import threading
 
 from clew.base.errors import UserError
@@ -31,7 +31,7 @@ class Library:
             getattr(library, name).argtypes = [ctypes.c_void_p]
             getattr(library, name).restype = ctypes.c_char_p
         library.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
-        library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+        library.nft_run_cmd_from_filename.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
         self.functions = library
 
 
@@ -54,8 +54,18 @@ class Context:
             self._functions.nft_ctx_output_set_flags(self._context, STATELESS | NUMERIC_PRIORITY | TERSE)
 
     def run(self, script: str) -> tuple[bool, str, str]:
+        """A file in memory rather than a buffer: only of a file does the library say which line it dislikes."""
+        file = os.memfd_create("nft-script")
+        try:
+            with open(file, "wb", closefd=False) as writer:
+                writer.write(script.encode())
+            return self._run(f"/proc/self/fd/{file}")
+        finally:
+            os.close(file)
+
+    def _run(self, path: str) -> tuple[bool, str, str]:
         with _lock:
-            failed = self._functions.nft_run_cmd_from_buffer(self._context, script.encode())
+            failed = self._functions.nft_run_cmd_from_filename(self._context, path.encode())
             output: bytes = self._functions.nft_ctx_get_output_buffer(self._context)
             complaint: bytes = self._functions.nft_ctx_get_error_buffer(self._context)
         return not failed, output.decode(), complaint.decode(errors="replace")

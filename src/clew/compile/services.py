@@ -1,0 +1,296 @@
+"""From Services and EndpointSlices to load balancing: `balance` for one service, `ServiceCompiler` for all of them.
+
+`balance` is a pure function of (service, its slices, this node) and the whole truth about one service. Services can
+claim the same address and port by mistake; `ServiceCompiler` gives it to the oldest, tells the others, and hands it on
+when the holder lets go. It works per key; running it over everything from empty gives the same answer and is its test.
+
+What is wrong with an object becomes a Problem beside the answer for the rest of it, never an exception. Semantics are
+kube-proxy's of Kubernetes 1.37; docs/design/services.md lists the differences.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import collapse_addresses, ip_address, ip_network
+from typing import Any
+
+import msgspec
+
+from clew.base.addresses import Family, family_of
+from clew.base.errors import Problem
+from clew.base.value import Value
+from clew.compile.endpoints import Candidates, choose, gather
+from clew.facts.endpointslice import EndpointSlice
+from clew.facts.service import Service, ServicePort
+from clew.ir.balancing import NOTHING, Balancer, Balancing, Frontend
+from clew.reconcile import Claims
+
+Key = tuple[str, str]
+Rank = tuple[str, str, str]  # when it was created, namespace, name: the order in which services may claim
+Claim = tuple[Family, str, str, int]
+
+
+class ServiceNode(Value):
+    """What the balancing of a service depends on besides the service: the node it is computed for."""
+
+    name: str
+    zone: str = ""
+    addresses: tuple[str, ...] = ()
+
+
+def balance(service: Service, slices: Iterable[EndpointSlice], node: ServiceNode) -> Balancing:
+    """Everything that this node does for one service."""
+    problems: list[Problem] = []
+    origin = f"Service {service.namespace}/{service.name}"
+    if service.malformed:
+        return Balancing((), (Problem(origin, "", service.malformed),))
+    if not _concerns_proxies(service):
+        return NOTHING
+    slices = sorted((piece for piece in slices if _usable(piece, problems)), key=_name)
+    balancers = [
+        balancer for family in (4, 6) for balancer in _family(service, slices, node, _family_of(family), problems)
+    ]
+    return Balancing(tuple(balancers), tuple(dict.fromkeys(problems)))
+
+
+def _family_of(number: int) -> Family:
+    return 6 if number == 6 else 4
+
+
+def _name(piece: EndpointSlice) -> str:
+    return piece.name
+
+
+def _concerns_proxies(service: Service) -> bool:
+    return bool(
+        service.cluster_ips and service.type != "ExternalName" and not service.proxy_name and not service.headless_label
+    )
+
+
+def _usable(piece: EndpointSlice, problems: list[Problem]) -> bool:
+    if piece.malformed:
+        problems.append(Problem(f"EndpointSlice {piece.namespace}/{piece.name}", "", piece.malformed))
+    return not (piece.malformed or piece.proxy_name or piece.headless)
+
+
+def _family(
+    service: Service, slices: Iterable[EndpointSlice], node: ServiceNode, family: Family, problems: list[Problem]
+) -> Iterable[Balancer]:
+    """One balancer a port, if the service has a cluster address of this family."""
+    addresses = _addresses(service, family, problems)
+    if not any(scope == "internal" for _, scope, _ in addresses):
+        return
+    sources = _sources(service, node, family, problems)
+    external = any(scope == "external" for _, scope, _ in addresses)
+    candidates = gather(slices, f"IPv{family}")
+    for index, port in enumerate(service.ports):
+        reachable = external or bool(port.node_port)
+        chosen = choose(
+            _valid(candidates.get((port.name, port.protocol), {}), service, family, problems),
+            node.name,
+            node.zone,
+            cluster=service.internal_policy == "Cluster" or reachable,
+            local=service.internal_policy == "Local" or (reachable and service.external_policy == "Local"),
+        )
+        yield Balancer(
+            origin=f"{service.namespace}/{service.name}:{port.name}".removesuffix(":"),
+            family=family,
+            affinity=service.affinity_timeout,
+            cluster=chosen.cluster,
+            local=chosen.local,
+            any_backend=chosen.any_backend,
+            frontends=tuple(_frontends(service, port, index, addresses, sources)),
+        )
+
+
+AddressRow = tuple[str, str, str]  # address, scope, field
+
+
+def _addresses(service: Service, family: Family, problems: list[Problem]) -> list[AddressRow]:
+    rows = [(text, "internal", f"spec.clusterIPs[{at}]") for at, text in enumerate(service.cluster_ips)]
+    rows += [(text, "external", f"spec.externalIPs[{at}]") for at, text in enumerate(service.external_ips)]
+    rows += [
+        (ingress.ip, "external", f"status.loadBalancer.ingress[{at}].ip")
+        for at, ingress in enumerate(service.ingress)
+        if ingress.ip and ingress.mode == "VIP"
+    ]
+    found = []
+    for text, scope, field in rows:
+        if family_of(text) == family:
+            address = canonical(text)
+            if address:
+                found.append((address, scope, field))
+            else:
+                problems.append(_problem(service, field, f"{text!r} is not an IP address"))
+    return found
+
+
+def canonical(text: str) -> str:
+    """The one spelling of an address; "" where it is none."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return ""
+
+
+def _valid(candidates: Candidates, service: Service, family: Family, problems: list[Problem]) -> Candidates:
+    """Without the endpoints whose address is none of this family; their spelling made canonical."""
+    valid: Candidates = {}
+    for (text, port), endpoint in candidates.items():
+        address = text if _is_plain_ipv4(text) else canonical(text)
+        if address and family_of(address) == family:
+            valid[address, port] = endpoint
+        else:
+            problems.append(_problem(service, "endpoints", f"{text!r} is not an IPv{family} address"))
+    return valid
+
+
+def _is_plain_ipv4(text: str) -> bool:
+    """Quicker than parsing, and 40,000 endpoints are parsed at a start."""
+    parts = text.split(".")
+    return len(parts) == 4 and all(part in _OCTETS for part in parts)
+
+
+_OCTETS = frozenset(map(str, range(256)))
+
+
+def _frontends(
+    service: Service,
+    port: ServicePort,
+    index: int,
+    addresses: Iterable[AddressRow],
+    sources: tuple[str, ...] | None,
+) -> Iterable[Frontend]:
+    seen = set()
+    for address, scope, field in addresses:
+        if address in seen:
+            continue
+        seen.add(address)
+        if scope == "internal":
+            yield Frontend(address, port.protocol, port.port, "internal", service.internal_policy, None, field)
+        else:
+            ranges = sources if field.startswith("status") else None
+            yield Frontend(address, port.protocol, port.port, "external", service.external_policy, ranges, field)
+    if port.node_port:
+        field = f"spec.ports[{index}].nodePort"
+        yield Frontend("", port.protocol, port.node_port, "external", service.external_policy, None, field)
+
+
+def _sources(service: Service, node: ServiceNode, family: Family, problems: list[Problem]) -> tuple[str, ...] | None:
+    """Prefixes that may use the load balancer's addresses; None: anyone.
+
+    As with kube-proxy, ranges of the other family restrict nothing in this one. What is not a prefix is left out, which
+    admits fewer, never more.
+    """
+    mine = [text for text in service.source_ranges if family_of(text) == family]
+    if not mine:
+        return None
+    networks: list[Any] = []
+    for text in mine:
+        try:
+            networks.append(ip_network(text, strict=False))
+        except ValueError:
+            problems.append(_problem(service, "spec.loadBalancerSourceRanges", f"{text!r} is not a CIDR"))
+    addresses = [ip_address(text) for text in node.addresses if family_of(text) == family]
+    if any(address in network for address in addresses for network in networks):
+        # A node that talks to an address which it carries itself has that address as its source.
+        carried = [canonical(ingress.ip) for ingress in service.ingress if ingress.mode == "VIP"]
+        networks += [ip_network(text) for text in carried if text and family_of(text) == family]
+    if any(network.prefixlen == 0 for network in networks):
+        return None
+    return tuple(map(str, collapse_addresses(networks)))
+
+
+def _problem(service: Service, field: str, message: str) -> Problem:
+    return Problem(f"Service {service.namespace}/{service.name}", field, message)
+
+
+class ServiceCompiler:
+    """All services, key by key. Remembers what it computed; reads facts only through the functions it is given."""
+
+    def __init__(self, node: ServiceNode) -> None:
+        self.node = node
+        self._alone: dict[Key, Balancing] = {}  # each service as if there were no other
+        self._ranks: dict[Key, Rank] = {}
+        self._claims: Claims[Rank, Claim, str] = Claims()
+        self._balancings: dict[Key, Balancing] = {}
+
+    def move(self, node: ServiceNode) -> None:
+        """The node became another; every service is to be updated then."""
+        self.node = node
+
+    @property
+    def balancings(self) -> Mapping[Key, Balancing]:
+        """What was computed so far, by service; services that need nothing are not in it."""
+        return self._balancings
+
+    def update(
+        self,
+        keys: Iterable[Key],
+        service: Callable[[Key], Service | None],
+        slices: Callable[[Key], Iterable[EndpointSlice]],
+    ) -> dict[Key, Balancing]:
+        """Compute these services anew; returns what became different, of other services too (they may inherit)."""
+        affected: set[Key] = set()
+        for key in keys:
+            affected.add(key)
+            affected |= self._compute(key, service(key), slices)
+        changed = {}
+        for key in sorted(affected):
+            balancing = self._without_lost(key)
+            if balancing != self._balancings.get(key, NOTHING):
+                changed[key] = balancing
+                if balancing == NOTHING:
+                    del self._balancings[key]
+                else:
+                    self._balancings[key] = balancing
+        return changed
+
+    def _compute(self, key: Key, service: Service | None, slices: Callable[[Key], Iterable[EndpointSlice]]) -> set[Key]:
+        """Renew one service; returns the keys of others that may win or lose something by it."""
+        balancing = balance(service, slices(key), self.node) if service else NOTHING
+        rank = (service.created if service else "", *key)
+        touched: set[Claim] = set()
+        known = self._ranks.get(key)
+        if known is not None and known != rank:
+            touched |= self._claims.claim(known, {})
+        touched |= self._claims.claim(rank, dict.fromkeys(_claims(balancing), ""))
+        if balancing == NOTHING:
+            self._alone.pop(key, None)
+            self._ranks.pop(key, None)
+        else:
+            self._alone[key] = balancing
+            self._ranks[key] = rank
+        return {(owner[1], owner[2]) for claim in touched for owner in self._claims.claimants(claim)}
+
+    def _without_lost(self, key: Key) -> Balancing:
+        """The service without the frontends that an older service holds."""
+        balancing = self._alone.get(key, NOTHING)
+        rank = self._ranks.get(key)
+        lost = {claim: held[0] for claim in _claims(balancing) if (held := self._claims.get(claim)) and held[0] != rank}
+        if not lost:
+            return balancing
+        problems = list(balancing.problems)
+        balancers = []
+        for balancer in balancing.balancers:
+            kept = []
+            for frontend in balancer.frontends:
+                holder = lost.get((balancer.family, *frontend.claim))
+                if holder is None:
+                    kept.append(frontend)
+                else:
+                    problems.append(_taken(key, frontend, holder))
+            balancers.append(msgspec.structs.replace(balancer, frontends=tuple(kept)))
+        return Balancing(tuple(balancers), tuple(dict.fromkeys(problems)))
+
+
+def _claims(balancing: Balancing) -> Iterable[Claim]:
+    return ((balancer.family, *frontend.claim) for balancer in balancing.balancers for frontend in balancer.frontends)
+
+
+def _taken(key: Key, frontend: Frontend, holder: Rank) -> Problem:
+    what = f"{frontend.address} port" if frontend.address else "node port"
+    return Problem(
+        f"Service {key[0]}/{key[1]}",
+        frontend.field,
+        f"{what} {frontend.port}/{frontend.protocol} belongs to the older Service {holder[1]}/{holder[2]};"
+        " this one does not get it until that one lets go",
+    )

@@ -1,0 +1,1 @@
+"""The nftables backend of the service proxy. Its README says what it puts into the kernel."""

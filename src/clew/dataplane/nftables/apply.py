@@ -1,0 +1,165 @@
+"""Carrying the difference into the kernel: the only part of the backend that talks to nftables.
+
+One `Backend` per family. Its table is its own, told by name; nothing outside of it is read or written. The first `sync`
+reads back what an earlier agent left and changes only what is wrong. Later ones send what changed: rules first (a new
+way needs its chain before a handle leads there), then all elements in one transaction. `verify` notices what others did
+to the table. When nft refuses anything, the next sync begins with a read-back.
+
+Every call blocks on the kernel; whoever has an event loop calls it in a thread when much is to be done.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from clew.base.value import Value
+from clew.dataplane.nftables import layout, script
+from clew.dataplane.nftables.layout import KEPT
+from clew.dataplane.nftables.listing import UnreadableError, read_table
+from clew.dataplane.nftables.programme import Owner, Programme
+from clew.dataplane.nftables.rules import Settings
+from clew.ir.balancing import Balancer
+from clew.kernel.nft import ElementChange, ElementSet, Nft, NftError
+
+if TYPE_CHECKING:
+    from clew.dataplane.nftables.objects import Table
+
+
+class SyncResult(Value):
+    """What a sync did; all zero where everything was right."""
+
+    commands: int = 0  # nft commands that changed rules
+    added: int = 0
+    removed: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.commands or self.added or self.removed)
+
+
+class Backend:
+    def __init__(self, nft: Nft, settings: Settings) -> None:
+        self._nft = nft
+        self.settings = settings
+        self.programme = Programme(settings)
+        self._targets = [
+            ElementSet(
+                settings.ip, layout.TABLE, each.name, each.length(each.key, settings.ip),
+                each.length(each.data, settings.ip), each.interval,
+            )
+            for each in KEPT
+        ]  # fmt: skip
+        self._known = False  # whether what is in the kernel was read and is believed
+        self._waiting: dict[Owner, Iterable[Balancer]] = {}  # wanted, but not yet known to the programme
+        self._structure: Table | None = None  # in the kernel
+        self._fingerprint = b""
+        self._generation = 0  # after which nobody but us changed anything
+
+    def sync(self, changes: Mapping[Owner, Iterable[Balancer]]) -> SyncResult:
+        """Want these services so, and make the kernel follow. NftError: refused; sync again, changes need no repeat."""
+        self._waiting.update(changes)
+        if not self._known:
+            self._read_back()
+        self.programme.want(self._waiting)
+        self._waiting = {}
+        try:
+            commands = self._sync_structure()
+            added, removed = self._sync_elements()
+        except NftError:
+            self._known = False
+            raise
+        return SyncResult(commands, added, removed)
+
+    def expect(self, changes: Mapping[Owner, Iterable[Balancer]]) -> None:
+        """Want these services so with the next sync."""
+        self._waiting.update(changes)
+
+    def verify(self) -> bool:
+        """Whether the table is still as we left it; if not, the next sync repairs it.
+
+        Costs one question to the kernel as long as nobody else commits anything to nftables in this namespace.
+        """
+        if not self._known:
+            return False
+        generation = self._nft.generation()
+        if generation == self._generation:
+            return True
+        if self._nft.fingerprint(self.settings.ip, layout.TABLE) != self._fingerprint:
+            self._known = False
+            return False
+        found = self._read_elements()
+        right = all(delta.actual == found[name] for name, delta in self.programme.deltas.items())
+        self.programme.found(found)
+        self._generation = generation
+        return right
+
+    def tidy(self) -> None:
+        """Let the chains of ways that no service uses any more go with the next sync."""
+        self.programme.retire_ways()
+
+    def remove(self) -> None:
+        """Take everything of ours out of the kernel; what is not there is fine."""
+        where = f"{self.settings.ip} {layout.TABLE}"
+        self._nft.run(f"add table {where}\ndelete table {where}")
+        self._known = False
+
+    def _read_back(self) -> None:
+        generation = self._nft.generation()
+        text = self._nft.listing(self.settings.ip, layout.TABLE)
+        try:
+            self._structure = read_table(text) if text else None
+        except UnreadableError:  # not even its head is as we write it: made anew below
+            self._structure = None
+        found = self._read_elements() if self._structure else {}
+        self.programme.adopt(found, self._structure)
+        self.programme.found(found)
+        self._fingerprint = self._nft.fingerprint(self.settings.ip, layout.TABLE)
+        self._generation = generation
+        self._known = True
+
+    def _read_elements(self) -> dict[str, dict[bytes, bytes]]:
+        found: dict[str, dict[bytes, bytes]] = {}
+        for target in self._targets:
+            try:
+                found[target.name] = self._nft.elements(target)
+            except NftError as refused:
+                if not refused.absent:
+                    raise
+                found[target.name] = {}
+        return found
+
+    def _sync_structure(self) -> int:
+        wanted = self.programme.structure()
+        if wanted == self._structure:
+            return 0
+        if self._structure is None or script.is_other(self._structure, wanted):
+            commands = script.replace(wanted)
+            self.programme.found({})
+        else:
+            commands = script.change(self._structure, wanted)
+        if commands:
+            self._write(lambda: self._nft.run("\n".join(commands)))
+            self._fingerprint = self._nft.fingerprint(self.settings.ip, layout.TABLE)
+        self._structure = wanted
+        return len(commands)
+
+    def _sync_elements(self) -> tuple[int, int]:
+        changes = []
+        for target in self._targets:
+            delta = self.programme.deltas[target.name]
+            if delta:
+                changed = [key for key in delta.updates if key in delta.actual]
+                changes.append(ElementChange(target, [*delta.deletions, *changed], delta.updates))
+        if not changes:
+            return 0, 0
+        added = sum(len(change.add) for change in changes)
+        removed = sum(len(change.remove) for change in changes)
+        self._write(lambda: self._nft.change(changes))
+        for change in changes:
+            self.programme.deltas[change.target.name].done_whole()
+        return added, removed
+
+    def _write(self, action: Callable[[], None]) -> None:
+        """Do it, and notice if somebody else committed something at the same time."""
+        before = self._nft.generation()
+        action()
+        if before == self._generation:
+            self._generation = before + 1

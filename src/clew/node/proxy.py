@@ -1,0 +1,261 @@
+"""The service proxy of one node at work: Services and EndpointSlices in, kernel rules as they say.
+
+One task runs the flow. Facts come from tables that reflectors fill; what changed is compiled per service; each family's
+backend gets what became different and applies it. Nothing is swept before all tables had their first list. A sync with
+little to do runs on the loop (0.2 ms at any number of services); a large one, and every look at drift, in a thread.
+
+Wrong objects become Problems (`on_problem`), a refusing kernel is tried again, foreign rules are never touched. Made
+and run by app/agent.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from clew.base.addresses import Family
+from clew.base.clock import Clock
+from clew.base.errors import Problem, WorldError
+from clew.base.metrics import Registry
+from clew.base.value import Value
+from clew.compile.services import Key, ServiceCompiler, ServiceNode
+from clew.dataplane.nftables.apply import Backend
+from clew.dataplane.nftables.rules import Settings
+from clew.facts.endpointslice import EndpointSlice
+from clew.facts.node import Node
+from clew.facts.service import Service
+from clew.ir.balancing import Balancer, Balancing
+from clew.kernel.nft import Nft
+from clew.node.health import FamilyHealth
+from clew.node.proxy_metrics import ProxyMetrics
+from clew.reconcile import Pace, Turn
+from clew.store import StaleRevisionError, Table
+
+logger = logging.getLogger(__name__)
+
+LEAST = 0.01  # seconds between syncs while changes come thick
+RETRY = 1.0
+PERIOD = 30.0  # between looks at what others did to our rules; kube-proxy's sync period
+MANY = 100  # services in one sync that are worth a thread
+
+
+class ProxySettings(Value):
+    """From the agent's configuration. Prefixes of both families in one tuple."""
+
+    node: str
+    families: tuple[Family, ...] = (4, 6)
+    pod_cidrs: tuple[str, ...] = ()  # of all pods of the cluster (clusterCIDR)
+    service_cidrs: tuple[str, ...] = ()
+    node_port_addresses: tuple[str, ...] = ()  # (): every address of the node but loopback
+    masquerade_all: bool = False
+    period: float = PERIOD
+    least: float = LEAST
+
+    def of(self, family: Family) -> Settings:
+        def mine(prefixes: Iterable[str]) -> tuple[str, ...]:
+            return tuple(prefix for prefix in prefixes if (":" in prefix) == (family == 6))
+
+        return Settings(
+            family, mine(self.pod_cidrs), mine(self.service_cidrs), mine(self.node_port_addresses), self.masquerade_all
+        )
+
+
+def _log(problem: Problem) -> None:
+    where = f"{problem.field}: " if problem.field else ""
+    logger.warning("%s: %s%s", problem.origin, where, problem.message)
+
+
+@dataclass(frozen=True)
+class ProxyTables:
+    """Where facts come from; filled by reflectors, before or after the proxy runs. `nodes` has this node's own, too."""
+
+    services: Table[Service]
+    slices: Table[EndpointSlice]
+    nodes: Table[Node]
+
+
+class ServiceProxy:
+    def __init__(
+        self,
+        tables: ProxyTables,
+        settings: ProxySettings,
+        nft: Nft,
+        clock: Clock,
+        registry: Registry | None = None,
+        on_problem: Callable[[Problem], None] = _log,
+    ) -> None:
+        self._services, self._slices, self._nodes = tables.services, tables.slices, tables.nodes
+        self._settings = settings
+        self._clock = clock
+        self._on_problem = on_problem
+        self._metrics = ProxyMetrics(registry or Registry())
+        self._backends = [Backend(nft, settings.of(family)) for family in settings.families]
+        self._pace = Pace(clock, least=settings.least, most=settings.period, retry=RETRY)
+        self._compiler = ServiceCompiler(self._node())
+        self._slices_of = self._slices.index(_service_of)
+        self._owners: dict[Key, Key] = {}  # slice -> service, as of the last sync
+        self._seen = {id(self._services): 0, id(self._slices): 0}
+        self._problems: dict[Key, tuple[Problem, ...]] = {}
+        self._synced: dict[Family, datetime] = {}
+        self._waiting_since: float | None = None
+        self.in_sync = asyncio.Event()  # set once the kernel is as the first complete lists say
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong with services at present."""
+        return tuple(problem for problems in self._problems.values() for problem in problems)
+
+    @property
+    def balancings(self) -> Mapping[Key, Balancing]:
+        return self._compiler.balancings
+
+    def families(self) -> Mapping[str, FamilyHealth]:
+        """For /healthz: healthy while no change has waited for twice the period."""
+        waiting = 0.0 if self._waiting_since is None else self._clock.monotonic() - self._waiting_since
+        return {
+            f"IPv{family}": FamilyHealth(
+                self._synced.get(family, datetime.fromtimestamp(0, UTC)), waiting < 2 * self._settings.period
+            )
+            for family in self._settings.families
+        }
+
+    async def run(self) -> None:
+        """Until cancelled; the rules stay behind."""
+        leave = [table.on_change(self._changed) for table in (self._services, self._slices, self._nodes)]
+        try:
+            for table in (self._services, self._slices, self._nodes):
+                await table.wait_in_sync()
+            while True:
+                turn = await self._pace.turn()
+                try:
+                    await self.sync(turn)
+                except WorldError as refused:
+                    logger.warning("service rules: %s; trying again in %g s", refused, RETRY)
+                    self._pace.failed()
+        finally:
+            for each in leave:
+                each()
+
+    def remove(self) -> None:
+        """Take all rules of this backend out of the kernel (kube-proxy's --cleanup)."""
+        for backend in self._backends:
+            backend.remove()
+
+    async def sync(self, turn: Turn = Turn.CHANGE) -> None:
+        """One turn: what changed, or with any other reason than a change, also what others changed."""
+        asked = self._clock.monotonic() if self._waiting_since is None else self._waiting_since
+        changed_slices, changes = self._compile()
+        large = turn is not Turn.CHANGE or len(changes) > MANY or not self.in_sync.is_set()
+        for backend in self._backends:
+            began = self._clock.monotonic()
+            try:
+                if large:
+                    await asyncio.to_thread(_apply_and_verify, backend, changes)
+                else:
+                    backend.sync(_balancers(changes))
+            except WorldError:
+                self._metrics.failures.add(f"IPv{backend.settings.family}")
+                self._waiting_since = asked
+                self._keep(changes, backend)
+                raise
+            self._note_sync(backend.settings.family, began, changed_slices, full=large)
+        self._waiting_since = None
+        self._metrics.services_pending.set(0)
+        self._metrics.endpoints_pending.set(0)
+        self.in_sync.set()
+
+    def _changed(self) -> None:
+        if self._waiting_since is None:
+            self._waiting_since = self._clock.monotonic()
+        self._metrics.queued.set(self._clock.now().timestamp())
+        self._pace.poke()
+
+    def _node(self) -> ServiceNode:
+        node = self._nodes.get(("", self._settings.node))
+        if node is None:
+            return ServiceNode(self._settings.node)
+        return ServiceNode(node.name, node.zone, node.internal_ips + node.external_ips)
+
+    def _compile(self) -> tuple[list[EndpointSlice], dict[Key, Balancing]]:
+        """The slices and the load balancing that differ from last time."""
+        services = self._changes(self._services)
+        slices = self._changes(self._slices)
+        keys = set(services)
+        for key in slices:
+            keys.update(owner for owner in (self._owners.pop(key, None), self._owner(key)) if owner)
+        node = self._node()
+        if node != self._compiler.node:
+            keys.update(self._services_known())
+            self._compiler.move(node)
+        changes = self._compiler.update(keys, self._services.get, self._of)
+        self._metrics.services_total.add(by=len(services))
+        self._metrics.endpoints_total.add(by=len(slices))
+        for key, balancing in changes.items():
+            self._tell(key, balancing.problems)
+        return [fact for key in slices if (fact := self._slices.get(key))], changes
+
+    def _changes(self, table: Table[Service] | Table[EndpointSlice]) -> set[Key]:
+        try:
+            changed, self._seen[id(table)] = table.changes_since(self._seen[id(table)])
+        except StaleRevisionError:
+            changed = {key for key, _ in table.items()} | self._services_known()
+            self._seen[id(table)] = table.revision
+        return changed
+
+    def _services_known(self) -> set[Key]:
+        return {key for key, _ in self._services.items()} | set(self._compiler.balancings)
+
+    def _owner(self, key: Key) -> Key | None:
+        """The service of a slice, remembered until the slice changes."""
+        fact = self._slices.get(key)
+        if fact is None:
+            return None
+        self._owners[key] = fact.service_key
+        return fact.service_key
+
+    def _of(self, service: Key) -> Iterable[EndpointSlice]:
+        return [fact for key in self._slices_of.get(service) if (fact := self._slices.get(key))]
+
+    def _tell(self, key: Key, problems: Sequence[Problem]) -> None:
+        for problem in problems:
+            if problem not in self._problems.get(key, ()):
+                self._on_problem(problem)
+        if problems:
+            self._problems[key] = tuple(problems)
+        else:
+            self._problems.pop(key, None)
+
+    def _keep(self, changes: Mapping[Key, Balancing], failed: Backend) -> None:
+        """The backends after the one that failed have not seen the changes yet."""
+        for backend in self._backends[self._backends.index(failed) + 1 :]:
+            backend.expect(_balancers(changes))
+
+    def _note_sync(self, family: Family, began: float, slices: Iterable[EndpointSlice], *, full: bool) -> None:
+        metrics, label, now = self._metrics, f"IPv{family}", self._clock.now()
+        took = self._clock.monotonic() - began
+        metrics.duration.observe(took, label)
+        (metrics.full if full else metrics.partial).observe(took, label)
+        metrics.last.set(now.timestamp(), label)
+        self._synced[family] = now
+        if not self.in_sync.is_set():
+            return  # what changed before this agent began says nothing about its speed
+        for piece in slices:
+            if piece.changed and piece.address_type == label:
+                since = now - datetime.fromisoformat(piece.changed)
+                metrics.programming.observe(max(since.total_seconds(), 0.0), label)
+
+
+def _service_of(piece: EndpointSlice) -> tuple[Key, ...]:
+    return (piece.service_key,)
+
+
+def _balancers(changes: Mapping[Key, Balancing]) -> dict[Key, tuple[Balancer, ...]]:
+    return {key: balancing.balancers for key, balancing in changes.items()}
+
+
+def _apply_and_verify(backend: Backend, changes: Mapping[Key, Balancing]) -> None:
+    """Runs in a thread."""
+    backend.tidy()
+    backend.verify()
+    backend.sync(_balancers(changes))

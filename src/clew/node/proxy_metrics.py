@@ -1,0 +1,48 @@
+"""kube-proxy's own metrics, fed by node/proxy. Names and meanings are those of Kubernetes 1.37.
+
+Source: k8s.io/kubernetes pkg/proxy/metrics/metrics.go.
+"""
+
+from clew.base.metrics import Registry
+
+PROGRAMMING = (
+    *(0.25, 0.5), *map(float, range(1, 60)), *map(float, range(60, 120, 5)), *map(float, range(120, 301, 30)),
+)  # fmt: skip
+SYNC = tuple(0.001 * 2**step for step in range(15))
+FAMILY = ("ip_family",)
+
+
+class ProxyMetrics:
+    def __init__(self, registry: Registry) -> None:
+        prefix = "kubeproxy_sync_"
+        histogram, gauge, counter = registry.histogram, registry.gauge, registry.counter
+        self.duration = histogram(f"{prefix}proxy_rules_duration_seconds", "SyncProxyRules latency", FAMILY, SYNC)
+        self.full = histogram(f"{prefix}full_proxy_rules_duration_seconds", "Latency of full syncs", FAMILY, SYNC)
+        self.partial = histogram(f"{prefix}partial_proxy_rules_duration_seconds", "Latency of others", FAMILY, SYNC)
+        self.last = gauge(f"{prefix}proxy_rules_last_timestamp_seconds", "When rules were last in sync", FAMILY)
+        self.queued = gauge(f"{prefix}proxy_rules_last_queued_timestamp_seconds", "When a sync was last asked for")
+        self.endpoints_pending = gauge(f"{prefix}proxy_rules_endpoint_changes_pending", "Pending endpoint changes")
+        self.endpoints_total = counter(f"{prefix}proxy_rules_endpoint_changes_total", "Endpoint changes")
+        self.services_pending = gauge(f"{prefix}proxy_rules_service_changes_pending", "Pending service changes")
+        self.services_total = counter(f"{prefix}proxy_rules_service_changes_total", "Service changes")
+        self.failures = counter(f"{prefix}proxy_rules_nftables_sync_failures_total", "Syncs that nft refused", FAMILY)
+        self.cleanup_failures = counter(
+            f"{prefix}proxy_rules_nftables_cleanup_failures_total", "Cleanups that nft refused", FAMILY
+        )
+        self.no_local = gauge(
+            f"{prefix}proxy_rules_no_local_endpoints_total",
+            "Services with a Local traffic policy, with endpoints, and none here",
+            ("ip_family", "traffic_policy"),
+        )
+        self.programming = registry.histogram(
+            "kubeproxy_network_programming_duration_seconds",
+            "Time from a change of a Service or Pod to its effect here",
+            FAMILY,
+            PROGRAMMING,
+        )
+        self.conntrack = histogram(
+            "kubeproxy_conntrack_reconciler_sync_duration_seconds", "Latency of the conntrack cleanup", FAMILY, SYNC
+        )
+        self.conntrack_deleted = counter(
+            "kubeproxy_conntrack_reconciler_deleted_entries_total", "Stale conntrack entries deleted", FAMILY
+        )

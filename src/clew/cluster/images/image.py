@@ -62,7 +62,12 @@ class ImageError(Exception):
 
 
 def image_of(
-    reference: str, image_id: str, lowers: tuple[str, ...], process: ProcessConfig, binds: tuple[Bind, ...] = ()
+    reference: str,
+    image_id: str,
+    lowers: tuple[str, ...],
+    process: ProcessConfig,
+    binds: tuple[Bind, ...] = (),
+    stand_in: str = "",
 ) -> Image:
     """The image whose root file system is `lowers` and whose process is `process`."""
     return Image(
@@ -77,4 +82,5 @@ def image_of(
         user=process.user,
         stop_signal=process.stop_signal,
         exposed_ports=process.exposed_ports,
+        stand_in=stand_in,
     )

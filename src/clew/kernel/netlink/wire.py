@@ -5,6 +5,7 @@ Everything is in the machine's own byte order but addresses and ports. Pure; cal
 
 import socket
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 from struct import Struct
 
 NLM_F_REQUEST = 1
@@ -129,7 +130,11 @@ def pack_ip(address: str) -> bytes:
 
 
 def unpack_ip(data: memoryview | bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)
+    """The canonical text, as ipaddress writes it; inet_ntop is ten times quicker and differs where IPv4 is embedded."""
+    if len(data) == 4:
+        return socket.inet_ntop(socket.AF_INET, data)
+    canonical = socket.inet_ntop(socket.AF_INET6, data)
+    return str(IPv6Address(bytes(data))) if "." in canonical else canonical
 
 
 def split_prefix(prefix: str) -> tuple[str, int]:

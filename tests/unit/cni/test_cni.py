@@ -1,0 +1,125 @@
+"""The CNI language: calls checked, results in each version's shape, errors with the specification's codes."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clew.cni import framing, result, versions
+from clew.cni.errors import CniError, Code
+from clew.cni.request import Call, parse
+
+ENV = {
+    "CNI_COMMAND": "ADD",
+    "CNI_CONTAINERID": "abc-1",
+    "CNI_NETNS": "/run/netns/x",
+    "CNI_IFNAME": "eth0",
+    "CNI_PATH": "/opt/cni/bin",
+    "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web",
+}
+CONFIG: dict[str, Any] = {"cniVersion": "1.0.0", "name": "clew", "type": "clew-cni"}
+
+
+def call(env: Mapping[str, str] = {}, **config: Any) -> Call:
+    merged = {key: value for key, value in {**ENV, **env}.items() if value}
+    return parse(merged, json.dumps({**CONFIG, **config}).encode())
+
+
+def test_a_call_of_a_kubelet() -> None:
+    found = call()
+    assert found.key == ("abc-1", "eth0")
+    assert found.pod["K8S_POD_NAME"] == "web"
+    assert (found.config.version, found.config.name, found.config.chained) == ("1.0.0", "clew", False)
+    assert call(prevResult={"ips": []}).config.chained
+
+
+@pytest.mark.parametrize(
+    ("env", "config", "code", "words"),
+    [
+        ({"CNI_COMMAND": "FLY"}, {}, 4, "CNI_COMMAND is 'FLY'"),
+        ({"CNI_COMMAND": ""}, {}, 4, "CNI_COMMAND"),
+        ({"CNI_CONTAINERID": ""}, {}, 4, "CNI_CONTAINERID is not set: ADD needs it"),
+        ({"CNI_CONTAINERID": "../x"}, {}, 4, "CNI_CONTAINERID is '../x'"),
+        ({"CNI_NETNS": ""}, {}, 4, "CNI_NETNS"),
+        ({"CNI_IFNAME": "sixteen-letters!"}, {}, 4, "CNI_IFNAME"),
+        ({"CNI_IFNAME": "a/b"}, {}, 4, "CNI_IFNAME"),
+        ({"CNI_IFNAME": ".."}, {}, 4, "CNI_IFNAME"),
+        ({"CNI_PATH": ""}, {}, 4, "CNI_PATH"),
+        ({"CNI_ARGS": "nonsense"}, {}, 4, "CNI_ARGS is 'nonsense'"),
+        ({}, {"cniVersion": "0.2.0"}, 1, "0.2.0"),
+        ({}, {"cniVersion": "2.0.0"}, 1, "must be one of 0.3.0"),
+        ({}, {"name": ""}, 7, "name is ''"),
+        ({}, {"name": "a b"}, 7, "name is 'a b'"),
+        ({}, {"mtu": 5}, 7, "mtu is 5"),
+        ({}, {"mtu": "big"}, 7, "$.mtu"),
+        ({"CNI_COMMAND": "GC"}, {"cniVersion": "1.1.0"}, 7, "cni.dev/valid-attachments"),
+        ({"CNI_COMMAND": "STATUS"}, {}, 1, "STATUS does not exist in CNI 1.0.0: it came with 1.1.0"),
+        ({"CNI_COMMAND": "CHECK"}, {"cniVersion": "0.3.1"}, 1, "CHECK does not exist"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(env: dict[str, str], config: dict[str, Any], code: int, words: str) -> None:
+    with pytest.raises(CniError) as caught:
+        call(env, **config)
+    assert caught.value.code == code
+    assert words in str(caught.value)
+
+
+def test_what_is_not_json() -> None:
+    with pytest.raises(CniError) as caught:
+        parse(ENV, b"{")
+    assert caught.value.code is Code.DECODING_FAILURE
+
+
+def test_commands_need_what_the_specification_says() -> None:
+    assert call({"CNI_COMMAND": "DEL", "CNI_NETNS": ""}).netns == ""
+    few = {"CNI_COMMAND": "STATUS", "CNI_CONTAINERID": "", "CNI_IFNAME": "", "CNI_NETNS": ""}
+    assert call(few, cniVersion="1.1.0").command == "STATUS"
+    attachments = {"cni.dev/valid-attachments": [{"containerID": "a", "ifname": "eth0"}]}
+    assert call({**few, "CNI_COMMAND": "GC"}, cniVersion="1.1.0", **attachments).config.valid == (("a", "eth0"),)
+
+
+RESULT = result.Result(
+    (result.Interface("cbr0", "0a:58:0a:f4:01:01", 1500), result.Interface("eth0", "0a:58:0a:f4:01:05", 1500, "/ns")),
+    (result.IP("10.244.1.5/24", "10.244.1.1", 1), result.IP("fd00::5/64", "fd00::1", 1)),
+    (("0.0.0.0/0", "10.244.1.1"), ("::/0", "fd00::1")),
+    {"nameservers": ["10.96.0.10"]},
+)
+
+
+@pytest.mark.parametrize("version", versions.SUPPORTED)
+def test_a_result_has_its_versions_shape(version: str) -> None:
+    found = json.loads(result.encode(RESULT, version))
+    assert found["cniVersion"] == version
+    assert found["interfaces"][1]["sandbox"] == "/ns"
+    assert "sandbox" not in found["interfaces"][0]
+    assert ("mtu" in found["interfaces"][0]) == (version == "1.1.0")
+    assert [ip.get("version") for ip in found["ips"]] == (["4", "6"] if version < "1" else [None, None])
+    assert found["ips"][1] == {**found["ips"][1], "address": "fd00::5/64", "gateway": "fd00::1", "interface": 1}
+    assert found["routes"][1] == {"dst": "::/0", "gw": "fd00::1"}
+    assert found["dns"] == {"nameservers": ["10.96.0.10"]}
+
+
+def test_an_error_object() -> None:
+    error = CniError(Code.TRY_AGAIN_LATER, "not now", "because")
+    assert json.loads(result.encode_error(error, "0.4.0")) == {
+        "cniVersion": "0.4.0", "code": 11, "msg": "not now", "details": "because",
+    }  # fmt: skip
+    assert json.loads(result.encode_error(error, "9.9.9"))["cniVersion"] == "1.1.0"
+
+
+@given(
+    st.dictionaries(st.text("ABC_", min_size=1), st.text(st.characters(exclude_characters="\0", codec="utf-8"))),
+    st.binary(),
+)
+def test_framing_round_trip(env: dict[str, str], config: bytes) -> None:
+    assert framing.decode_call(framing.encode_call(env, config)) == (env, config)
+
+
+@given(st.binary())
+def test_anything_else_is_refused(data: bytes) -> None:
+    with pytest.raises(CniError) as caught:
+        framing.decode_call(b"x" + data)
+    assert caught.value.code is Code.DECODING_FAILURE

@@ -1,0 +1,48 @@
+"""Trimming Nodes at the door."""
+
+import json
+
+from clew.facts.node import Node, decode, from_api
+
+OBJECT = {
+    "metadata": {"name": "n1", "labels": {"topology.kubernetes.io/zone": "a"}, "resourceVersion": "7"},
+    "spec": {"podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24", "fd00::/64"]},
+    "status": {
+        "addresses": [
+            {"type": "InternalIP", "address": "172.30.0.11"},
+            {"type": "Hostname", "address": "n1"},
+            {"type": "InternalIP", "address": "fd00:172::11"},
+            {"type": "ExternalIP", "address": "192.0.2.1"},
+        ],
+        "conditions": [{"type": "Ready", "lastHeartbeatTime": "2026-01-01T00:00:00Z"}],
+    },
+}
+
+
+def test_what_matters_is_kept() -> None:
+    assert from_api(OBJECT) == Node(
+        "n1", ("172.30.0.11", "fd00:172::11"), ("192.0.2.1",), ("10.244.1.0/24", "fd00::/64"), "a", going=False
+    )
+
+
+def test_a_heartbeat_changes_nothing() -> None:
+    later = json.loads(json.dumps(OBJECT).replace("2026-01-01", "2026-01-02").replace('"7"', '"8"'))
+    assert from_api(later) == from_api(OBJECT)
+
+
+def test_a_node_without_a_range_yet() -> None:
+    assert from_api({"metadata": {"name": "n1"}}) == Node("n1")
+    assert from_api({"metadata": {"name": "n1"}, "spec": {"podCIDR": "10.0.0.0/24"}}).pod_cidrs == ("10.0.0.0/24",)
+
+
+def test_a_node_that_is_going() -> None:
+    assert from_api({"metadata": {"name": "n", "deletionTimestamp": "2026-01-01T00:00:00Z"}}).going
+    assert from_api({"metadata": {"name": "n"}, "spec": {"taints": [{"key": "ToBeDeletedByClusterAutoscaler"}]}}).going
+    assert not from_api({"metadata": {"name": "n"}, "spec": {"taints": [{"key": "other"}]}}).going
+
+
+def test_a_field_of_another_type_is_said() -> None:
+    key, node = decode(b'{"metadata": {"name": "n1"}, "spec": {"podCIDRs": "10.0.0.0/8"}}')
+    assert key == ("", "n1")
+    assert node is not None
+    assert "podCIDRs" in node.malformed

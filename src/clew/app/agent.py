@@ -15,12 +15,15 @@ from typing import Any, TypeVar
 from clew.api import kinds
 from clew.app import agent_config
 from clew.app.agent_config import Configuration
+from clew.app.kube_proxy_config import seconds
+from clew.base.addresses import Family, family_of
 from clew.base.clock import Clock, SystemClock
 from clew.base.errors import UserError
 from clew.base.metrics import Registry
 from clew.base.value import Value
 from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink.apply import NetlinkPlane
+from clew.facts import endpointslice, service
 from clew.facts import node as node_facts
 from clew.kernel.inside import enter
 from clew.kernel.netlink import Netlink
@@ -29,10 +32,11 @@ from clew.kernel.sysctl import Sysctl
 from clew.node import cni_server, http, install
 from clew.node.attachments import Attachments
 from clew.node.cni_calls import CniCalls
-from clew.node.health import FamilyHealth, Health
+from clew.node.health import Health
 from clew.node.install import CniPaths
 from clew.node.journal import Journal
 from clew.node.podnet import NetworkSettings, PodNetwork
+from clew.node.proxy import LEAST, PERIOD, ProxySettings, ProxyTables, ServiceProxy
 from clew.node.spool import Spool
 from clew.store.table import Table
 from clew.watch.client import Client
@@ -58,7 +62,6 @@ class Agent:
         agent = configuration.agent
         self._configuration = configuration
         self._clock = clock
-        self._node = options.node
         self.registry = Registry()
         self._paths = CniPaths(
             bin_dir=Path(agent.cni_bin_dir),
@@ -67,19 +70,21 @@ class Agent:
             spool=Path(agent.state_dir, "spool"),
             network=agent.network_name,
         )
-        self.nodes: Table[node_facts.Node] = Table("nodes")
+        self._tables = ProxyTables(Table("services"), Table("endpointslices"), Table("nodes"))
         self._journal = Journal(Path(agent.state_dir, "attachments.log"))
         self._attachments = Attachments(self._journal)
         self._network = PodNetwork(
             NetworkSettings(options.node, tuple(agent.cluster_cidrs), agent.mtu, agent.masquerade),
-            self.nodes,
+            self._tables.nodes,
             self._attachments.table,
             NetlinkPlane(Netlink(), Sysctl(), enter),
             MasqueradePlane(KernelNft()),
             clock,
         )
         self._calls = CniCalls(self._attachments, self._network, Spool(self._paths.spool), self.registry)
-        self._health = Health(clock, lambda: self.nodes.get(("", options.node)), self._families)
+        settings = proxy_settings(options.node, configuration)
+        self._proxy = ServiceProxy(self._tables, settings, KernelNft(), clock, self.registry)
+        self._health = Health(clock, lambda: self._tables.nodes.get(("", options.node)), self._proxy.families)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -89,7 +94,12 @@ class Agent:
         try:
             async with client, asyncio.TaskGroup() as group:
                 group.create_task(self._network.run())
-                group.create_task(self._reflect(client, kinds.NODE, node_facts.decode, self.nodes))
+                group.create_task(self._proxy.run())
+                group.create_task(self._reflect(client, kinds.NODE, node_facts.decode, self._tables.nodes))
+                group.create_task(self._reflect(client, kinds.SERVICE, service.decode, self._tables.services))
+                group.create_task(
+                    self._reflect(client, kinds.ENDPOINT_SLICE, endpointslice.decode, self._tables.slices)
+                )
                 group.create_task(self._serve_cni())
                 group.create_task(self._announce())
                 for page in self._pages():
@@ -126,8 +136,22 @@ class Agent:
         }
         return [http.serve(proxy.healthz, health), http.serve(proxy.metrics, inside)]
 
-    def _families(self) -> dict[str, FamilyHealth]:
-        return {}
+
+def proxy_settings(node: str, configuration: Configuration) -> ProxySettings:
+    """kube-proxy's words and the agent's in the proxy's own. Families are those that the cluster has ranges of."""
+    agent, proxy = configuration.agent, configuration.proxy
+    pods = tuple(part.strip() for part in proxy.cluster_cidr.split(",") if part.strip()) or tuple(agent.cluster_cidrs)
+    families: tuple[Family, ...] = tuple(sorted({family_of(cidr) for cidr in (*pods, *agent.service_cidrs)}))
+    return ProxySettings(
+        node=proxy.hostname_override or node,
+        families=families or (4, 6),
+        pod_cidrs=pods,
+        service_cidrs=tuple(agent.service_cidrs),
+        node_port_addresses=tuple(proxy.node_port_addresses or ()),
+        masquerade_all=proxy.nftables.masquerade_all,
+        period=seconds(proxy.nftables.sync_period, "nftables.syncPeriod") or PERIOD,
+        least=seconds(proxy.nftables.min_sync_period, "nftables.minSyncPeriod") or LEAST,
+    )
 
 
 async def serve(options: AgentOptions) -> None:

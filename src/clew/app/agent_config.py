@@ -25,6 +25,7 @@ class AgentConfiguration(Section):
     api_version: str = API_VERSION
     kind: str = KIND
     cluster_cidrs: list[str] = msgspec.field(default_factory=list, name="clusterCIDRs")  # of all pods
+    service_cidrs: list[str] = msgspec.field(default_factory=list, name="serviceCIDRs")
     mtu: int = 0  # of pods; 0: that of the way to the other nodes
     masquerade: bool = True  # what leaves the cluster takes the node's address
     kubeconfig: str = ""  # "": the service account's files
@@ -90,11 +91,8 @@ def _agent(document: Any) -> AgentConfiguration:
         found = msgspec.convert(document, AgentConfiguration)
     except msgspec.ValidationError as wrong:
         raise UserError(f"{KIND}: {wrong}", "see docs/design/agent.md for the fields") from wrong
-    for place, cidr in enumerate(found.cluster_cidrs):
-        try:
-            network(cidr)
-        except ValueError as wrong:
-            raise UserError(f"{KIND}: clusterCIDRs[{place}]: {wrong}", "write it as 10.244.0.0/16") from wrong
+    _check_ranges("clusterCIDRs", found.cluster_cidrs)
+    _check_ranges("serviceCIDRs", found.service_cidrs)
     if found.mtu and not 1280 <= found.mtu <= 65535:
         raise UserError(f"{KIND}: mtu: {found.mtu} is out of range", "use 0, or 1280 (IPv6's least) to 65535")
     for field in ("socket_path", "state_dir", "cni_bin_dir", "cni_conf_file"):
@@ -102,3 +100,11 @@ def _agent(document: Any) -> AgentConfiguration:
         if not value.startswith("/") or '"' in value or "\\" in value:
             raise UserError(f"{KIND}: {field}: {value!r} is not an absolute path in plain characters", "write it out")
     return found
+
+
+def _check_ranges(field: str, cidrs: list[str]) -> None:
+    for place, cidr in enumerate(cidrs):
+        try:
+            network(cidr)
+        except ValueError as wrong:
+            raise UserError(f"{KIND}: {field}[{place}]: {wrong}", "write it as 10.244.0.0/16") from wrong

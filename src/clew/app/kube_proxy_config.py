@@ -22,7 +22,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-class Section(msgspec.Struct, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+class Section(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """A part of the file; what it does not know it refuses."""
 
 
@@ -125,10 +125,11 @@ class KubeProxyConfiguration(Section):
         """Fields with a value of their own on which nothing depends."""
         acted_on = {"apiVersion", "kind", "clientConnection", "healthzBindAddress", "metricsBindAddress", "mode"}
         acted_on |= {"nftables", "clusterCIDR", "nodePortAddresses", "hostnameOverride"}
-        said = msgspec.to_builtins(self)
-        return tuple(
-            sorted(name for name, value in said.items() if name not in acted_on and value not in (None, {}, []))
-        )
+        acted_on |= {"bindAddress", "logging"}  # usually spelled out, and harmless
+        default = KubeProxyConfiguration()
+        names = zip(self.__struct_fields__, self.__struct_encode_fields__, strict=True)
+        said = (name for field, name in names if getattr(self, field) not in (getattr(default, field), [], {}))
+        return tuple(sorted(name for name in said if name not in acted_on))
 
 
 def parse(document: Any) -> KubeProxyConfiguration:

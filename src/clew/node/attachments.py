@@ -50,7 +50,8 @@ class Attachments:
         """Promised and not yet released, whether or not it is (still, or already) connected."""
         return self._reserved.get(key)
 
-    def keys(self) -> Collection[Key]:
+    def promised(self) -> Collection[Key]:
+        """Every attachment that has not been released."""
         return self._reserved.keys()
 
     def addresses(self) -> Iterable[str]:

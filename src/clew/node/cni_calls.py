@@ -161,7 +161,7 @@ class CniCalls:
     async def _collect(self, call: Call) -> None:
         """Remove this network's attachments that the runtime does not know; one that is being made is left alone."""
         valid = set(call.config.valid or ())
-        stale = [key for key in tuple(self._attachments.keys()) if key not in valid and key not in self._locks]
+        stale = [key for key in tuple(self._attachments.promised()) if key not in valid and key not in self._locks]
         for key in stale:
             attachment = self._attachments.get(key)
             if attachment is not None and attachment.network == call.config.name:

@@ -1,0 +1,108 @@
+"""The agent's configuration file: what it takes, and how it says no."""
+
+import pytest
+
+from clew.app import agent_config
+from clew.app.kube_proxy_config import seconds
+from clew.base.errors import UserError
+
+AGENT = "apiVersion: clew.dev/v1alpha1\nkind: AgentConfiguration\n"
+PROXY = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
+
+
+def test_nothing_said_is_a_default() -> None:
+    found = agent_config.parse("")
+    assert found.agent.socket_path == "/run/clew/cni.sock"
+    assert (found.proxy.healthz, found.proxy.metrics) == ("0.0.0.0:10256", "127.0.0.1:10249")
+
+
+def test_both_documents() -> None:
+    found = agent_config.parse(
+        AGENT + "clusterCIDRs: [10.244.0.0/16, 'fd00::/48']\nmtu: 1400\n---\n"
+        + PROXY + "mode: nftables\nmetricsBindAddress: '::1'\nnftables: {syncPeriod: 30s, masqueradeAll: true}\n"
+    )  # fmt: skip
+    assert found.agent.cluster_cidrs == ["10.244.0.0/16", "fd00::/48"]
+    assert found.agent.mtu == 1400
+    assert found.proxy.metrics == "[::1]:10249"
+    assert found.proxy.nftables.masquerade_all
+    assert found.proxy.ignored == ()
+
+
+def test_json_is_read_as_well() -> None:
+    text = '{"apiVersion": "clew.dev/v1alpha1", "kind": "AgentConfiguration", "mtu": 1300}\n---\n'
+    text += '{"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": ""}\n'
+    assert agent_config.parse(text).agent.mtu == 1300
+
+
+def test_a_kube_proxys_own_file() -> None:
+    """What kubeadm writes: every field spelled out, most of them empty."""
+    found = agent_config.parse(PROXY + KUBEADM)
+    assert found.proxy.ignored == ()
+    assert found.proxy.client_connection.kubeconfig == "/x/kubeconfig.conf"
+    louder = KUBEADM.replace("tcpBeLiberal: false", "tcpBeLiberal: true").replace(
+        "oomScoreAdj: null", "oomScoreAdj: -999"
+    )
+    assert agent_config.parse(PROXY + louder).proxy.ignored == ("conntrack", "oomScoreAdj")
+
+
+KUBEADM = """
+bindAddress: 0.0.0.0
+bindAddressHardFail: false
+clientConnection: {acceptContentTypes: "", burst: 0, contentType: "", kubeconfig: /x/kubeconfig.conf, qps: 0}
+clusterCIDR: 10.244.0.0/16
+configSyncPeriod: 0s
+conntrack: {maxPerCore: null, min: null, tcpBeLiberal: false, tcpCloseWaitTimeout: null,
+  tcpEstablishedTimeout: null, udpStreamTimeout: 0s, udpTimeout: 0s}
+detectLocal: {bridgeInterface: "", interfaceNamePrefix: ""}
+detectLocalMode: ""
+enableProfiling: false
+healthzBindAddress: ""
+hostnameOverride: ""
+iptables: {localhostNodePorts: null, masqueradeAll: false, masqueradeBit: null, minSyncPeriod: 0s, syncPeriod: 0s}
+ipvs: {excludeCIDRs: null, minSyncPeriod: 0s, scheduler: "", strictARP: false, syncPeriod: 0s,
+  tcpFinTimeout: 0s, tcpTimeout: 0s, udpTimeout: 0s}
+logging: {flushFrequency: 0, options: {json: {infoBufferSize: "0"}, text: {infoBufferSize: "0"}}, verbosity: 0}
+metricsBindAddress: ""
+mode: ""
+nftables: {masqueradeAll: false, masqueradeBit: null, minSyncPeriod: 0s, syncPeriod: 0s}
+nodePortAddresses: null
+oomScoreAdj: null
+portRange: ""
+showHiddenMetricsForVersion: ""
+winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", rootHnsEndpointName: "", sourceVip: ""}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (AGENT + "mtuu: 5\n", "mtuu"),
+        (AGENT + "mtu: big\n", "$.mtu"),
+        (AGENT + "mtu: 500\n", "mtu: 500"),
+        (AGENT + "clusterCIDRs: [10.244.0.1/16]\n", "clusterCIDRs[0]"),
+        (AGENT + "socketPath: cni.sock\n", "socket_path"),
+        (AGENT.replace("v1alpha1", "v9"), "apiVersion is 'clew.dev/v9'"),
+        (AGENT + "---\n" + AGENT, "there twice"),
+        ("kind: Pod\n", "'Pod'"),
+        ("- 1\n", "kind None"),
+        ("a: [\n", "not YAML"),
+        (PROXY + "mode: ipvs\n", "mode: 'ipvs' is not available"),
+        (PROXY + "mode: fast\n", "mode: 'fast' is not a mode"),
+        (PROXY + "nftables: {sync: 5s}\n", "$.nftables"),
+        (PROXY + "conntrack: 7\n", "$.conntrack"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(text: str, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        agent_config.parse(text)
+    assert words in str(caught.value)
+
+
+def test_go_durations() -> None:
+    assert seconds("1m30s", "x") == 90
+    assert seconds("0s", "x") == 0
+    assert seconds("1.5h", "x") == 5400
+    assert seconds("250ms", "x") == 0.25
+    for wrong in ("", "5", "s", "1m 30s"):
+        with pytest.raises(UserError, match="is not a duration"):
+            seconds(wrong, "nftables.syncPeriod")

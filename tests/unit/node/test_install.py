@@ -1,0 +1,46 @@
+"""The plugin and its configuration on a node."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clew.base.errors import UserError
+from clew.node.install import PROGRAM, CniPaths, install_configuration, install_plugin
+
+
+def paths(root: Path) -> CniPaths:
+    return CniPaths(root / "bin", root / "net.d" / "10-clew.conflist", root / "cni.sock", root / "spool")
+
+
+def test_both_are_as_runtimes_read_them(tmp_path: Path) -> None:
+    where = paths(tmp_path)
+    install_plugin(where)
+    install_configuration(where)
+    program = tmp_path / "bin" / "clew-cni"
+    assert program.read_bytes() == PROGRAM.read_bytes()
+    assert program.stat().st_mode & 0o777 == 0o755
+    conflist = json.loads(where.config_file.read_text())
+    assert conflist["cniVersion"] == "1.0.0"
+    assert conflist["cniVersions"] == ["1.0.0", "1.1.0"]
+    assert conflist["plugins"] == [
+        {"type": "clew-cni", "agentSocket": str(tmp_path / "cni.sock"), "agentSpool": str(tmp_path / "spool")}
+    ]
+    assert where.config_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_right_is_not_written_again(tmp_path: Path) -> None:
+    where = paths(tmp_path)
+    install_plugin(where)
+    before = (tmp_path / "bin" / "clew-cni").stat().st_ino
+    install_plugin(where)
+    assert (tmp_path / "bin" / "clew-cni").stat().st_ino == before
+    (tmp_path / "bin" / "clew-cni").chmod(0o600)
+    install_plugin(where)
+    assert (tmp_path / "bin" / "clew-cni").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bin").touch()
+    with pytest.raises(UserError, match="clew-cni"):
+        install_plugin(paths(tmp_path))

@@ -148,7 +148,7 @@ class Archive:
             opened.seek(0)
             file = self._spooled(opened) if packed else opened
             file.seek(0)
-            tar = self._closing.enter_context(tarfile.open(fileobj=file, mode="r:"))
+            tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115  (the file beneath it is the stack's)
             self._members = {member.name.removeprefix("./"): member for member in tar if not member.isdir()}
         except _DAMAGE as problem:
             self._closing.close()

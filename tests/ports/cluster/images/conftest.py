@@ -12,6 +12,7 @@ import pytest
 
 from clew.cluster.images import Image, ImageService, OwnProgram
 
+_NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--net", "--uts", "--ipc")
 _SETUP = """
 set -e
 mount -t tmpfs tmpfs "$SCRATCH"
@@ -30,39 +31,78 @@ exec "$@"
 """
 
 
+class Running:
+    """A process started as PID 1 of a cell."""
+
+    def __init__(self, process: subprocess.Popen[str], env: tuple[str, ...]) -> None:
+        self._process = process
+        self._env = dict(item.split("=", 1) for item in env)
+
+    def inner_pid(self, comm: str = "") -> int:
+        """The pid, as the machine sees it, once it is in its own root (and, if given, is the program `comm`)."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        while self._process.poll() is None:
+            found = children.read_text(encoding="ascii").split()
+            with contextlib.suppress(OSError):  # it may end between two looks
+                if found and self._is_inside(found[0], comm):
+                    return int(found[0])
+        out, err = self._process.communicate()
+        raise AssertionError(f"it ended with {self._process.returncode}: {out} {err}")
+
+    @staticmethod
+    def _is_inside(pid: str, comm: str) -> bool:
+        if os.path.samestat(Path(f"/proc/{pid}/root/").stat(), Path("/").stat()):
+            return False
+        return not comm or Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip() == comm
+
+    def beside(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        """A program in the namespaces and the root of this process."""
+        enter = ["nsenter", f"--target={self.inner_pid()}", "--net", "--pid", "--mount", "--uts", "--root", "--wd"]
+        return subprocess.run([*enter, *argv], capture_output=True, text=True, timeout=30, check=False, env=self._env)
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.inner_pid(), number)
+
+    def read_line(self, expected: str) -> None:
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == expected + "\n"
+
+    def communicate(self) -> tuple[str, str]:
+        return self._process.communicate(timeout=20)
+
+    def wait(self) -> int:
+        self._process.communicate(timeout=20)
+        return self._process.returncode
+
+    def close(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        if self._process.returncode is None:
+            self._process.communicate()
+
+
 class Cell:
-    """One container of an image; `start` runs a process in it, `run` another beside it."""
+    """One image in cells; `start` runs its process, `run` any program to its end, each from a fresh root."""
 
     def __init__(self, image: Image, scratch: Path) -> None:
         self.image = image
         self._scratch = scratch
-        self._started: list[subprocess.Popen[str]] = []
+        self._started: list[Running] = []
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """The image's own process, with `arguments` in place of its command; PID 1 of its namespaces."""
-        argv = [*self.image.entrypoint, *(arguments or self.image.cmd)]
-        return self._spawn(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--net", "--uts"], argv)
+    def start(self, *arguments: str) -> Running:
+        """The image's own process, with `arguments` in place of its command."""
+        return self._spawn([*self.image.entrypoint, *(arguments or self.image.cmd)])
 
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        """A program in a cell of its own, to its end."""
-        process = self._spawn(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--net"], list(argv))
-        out, err = process.communicate(timeout=30)
-        return subprocess.CompletedProcess(list(argv), process.returncode, out, err)
-
-    def beside(self, process: subprocess.Popen[str], *argv: str) -> subprocess.CompletedProcess[str]:
-        """A program in the namespaces and the root of a process started here."""
-        child = inner_pid(process)
-        enter = ["nsenter", f"--target={child}", "--net", "--pid", "--mount", "--root", "--wd=/"]
-        environment = dict(item.split("=", 1) for item in self.image.env)
-        return subprocess.run([*enter, *argv], capture_output=True, text=True, timeout=30, check=False, env=environment)
+        running = self._spawn(list(argv))
+        out, err = running.communicate()
+        return subprocess.CompletedProcess(list(argv), running.wait(), out, err)
 
     def close(self) -> None:
-        for process in self._started:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            process.communicate()
+        for running in self._started:
+            running.close()
 
-    def _spawn(self, namespaces: Sequence[str], argv: Sequence[str]) -> subprocess.Popen[str]:
+    def _spawn(self, argv: Sequence[str]) -> Running:
         scratch = self._scratch / f"cell-{len(self._started)}"
         scratch.mkdir()
         environment = {
@@ -73,28 +113,15 @@ class Cell:
         }
         chroot = ["env", "-i", *self.image.env, shutil.which("chroot") or "", "root", *argv]
         process = subprocess.Popen(
-            [*namespaces, "sh", "-c", _SETUP, "sh", *chroot],
+            [*_NAMESPACES, "sh", "-c", _SETUP, "sh", *chroot],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,
             env=environment,
         )
-        self._started.append(process)
-        return process
-
-
-def inner_pid(process: subprocess.Popen[str]) -> int:
-    """The pid, as the machine sees it, of the process that unshare forked."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while process.poll() is None:
-        if found := children.read_text(encoding="ascii").split():
-            return int(found[0])
-    raise AssertionError(f"it ended with {process.returncode}: {process.stderr.read() if process.stderr else ''}")
-
-
-def signal_inner(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    os.kill(inner_pid(process), number)
+        self._started.append(Running(process, self.image.env))
+        return self._started[-1]
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import time
 
 from .dial import dial
 from .flags import Flag, UsageError, duration, parse
+from .signals import catch
 from .wire import SCTP, Handler, Reply, Request, listener, log, peer_text, serve_http, serve_streams
 
 FLAGS: dict[str, Flag] = {
@@ -168,6 +168,7 @@ def main(arguments: list[str]) -> int:
     values, rest = parse(arguments, FLAGS)
     if rest:
         raise UsageError(f'unknown command "{rest[0]}" for "agnhost netexec"')
+    wait = catch(signal.SIGTERM, signal.SIGINT)
     program = NetExec()
     if values["udp-port"] != -1:
         for address in sorted(set(str(values["udp-listen-addresses"]).split(","))):
@@ -189,19 +190,8 @@ def main(arguments: list[str]) -> int:
 
     log(f"Started HTTP server on port {values['http-port']}")
     _thread.start_new_thread(serve_http, (server, handler))
-    _wait_for_the_end(int(values["delay-shutdown"]))
-    return 0
-
-
-def _wait_for_the_end(delay: int) -> None:
-    caught: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda got, _: caught.append(got))
-    while not caught:
-        signal.pause()
-    log(f"Shutting down after receiving signal: {signal.strsignal(caught[0])}")
-    time.sleep(delay)  # noqa: TID251  (a program of its own; it has nothing else to do)
-    sys.stderr.flush()
+    log(f"Shutting down after receiving signal: {signal.strsignal(wait())}")
+    time.sleep(int(values["delay-shutdown"]))  # noqa: TID251  (a program of its own; it has nothing else to do)
     os._exit(0)
 
 

@@ -7,6 +7,7 @@ import socket
 import time
 
 from .flags import Flag, UsageError, leave, parse
+from .signals import catch
 from .wire import Reply, Request, listener, log, peer_text, serve_http, serve_streams
 
 FLAGS: dict[str, Flag] = {
@@ -26,6 +27,7 @@ def main(arguments: list[str]) -> int:
     if rest:
         raise UsageError(f'unknown command "{rest[0]}" for "agnhost serve-hostname"')
     port = int(values["port"])
+    wait = catch(signal.SIGTERM)
     if values["http"] and (values["tcp"] or values["udp"]):
         leave("Can't serve TCP/UDP mode and HTTP mode at the same time")
     if values["tcp"]:
@@ -36,10 +38,7 @@ def main(arguments: list[str]) -> int:
         close = bool(values["close"] or values["close-connection"])
         _thread.start_new_thread(serve_http, (listener(port), lambda request: _page(request, close=close)))
     log(f"Serving on port {port}.")
-    caught: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: caught.append(number))
-    while not caught:
-        signal.pause()
+    wait()
     log("Shutting down after receiving signal: terminated.")
     log("Awaiting pod deletion.")
     time.sleep(_LAST_SERVICE)  # noqa: TID251  (a program of its own; its servers are threads)

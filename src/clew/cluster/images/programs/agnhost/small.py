@@ -8,6 +8,7 @@ import struct
 import sys
 
 from .flags import parse
+from .signals import catch
 from .wire import Reply, Request, listener, log, serve_http, serve_streams
 
 RESOLV_CONF = "/etc/resolv.conf"
@@ -16,14 +17,10 @@ RESOLV_CONF = "/etc/resolv.conf"
 def pause(arguments: list[str]) -> int:
     """Sleep until a signal: status 1 after SIGINT, 2 after SIGTERM."""
     parse(arguments, {})
+    wait = catch(signal.SIGINT, signal.SIGTERM)
     sys.stdout.write("Paused\n")
     sys.stdout.flush()
-    caught: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda got, _: caught.append(got))
-    while not caught:
-        signal.pause()
-    return 1 if caught[0] == signal.SIGINT else 2
+    return 1 if wait() == signal.SIGINT else 2
 
 
 def dns_suffix(arguments: list[str]) -> int:
@@ -64,6 +61,7 @@ def resolver_words(key: str, path: str = RESOLV_CONF) -> list[str]:
 def tcp_reset(arguments: list[str]) -> int:
     """Read one byte, then close: a client that sent more gets a reset."""
     values, _ = parse(arguments, {"port": 8080})
+    wait = catch(signal.SIGINT, signal.SIGTERM)
 
     def talk(connection: socket.socket, peer: tuple[object, ...]) -> None:
         del peer
@@ -71,12 +69,14 @@ def tcp_reset(arguments: list[str]) -> int:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     _thread.start_new_thread(serve_streams, (listener(int(values["port"])), talk))
-    return _until_told()
+    wait()
+    return 0
 
 
 def porter(arguments: list[str]) -> int:
     """Serve the value of each variable SERVE_PORT_n on TCP port n, as an HTTP body."""
     parse(arguments, {})
+    wait = catch(signal.SIGINT, signal.SIGTERM)
     for name, text in os.environ.items():
         if name.startswith("SERVE_PORT_") and name[11:].isdigit():
 
@@ -86,13 +86,5 @@ def porter(arguments: list[str]) -> int:
 
             _thread.start_new_thread(serve_http, (listener(int(name[11:])), page))
             log(f"Serving on port {name[11:]}.")
-    return _until_told()
-
-
-def _until_told() -> int:
-    caught: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda got, _: caught.append(got))
-    while not caught:
-        signal.pause()
+    wait()
     return 0

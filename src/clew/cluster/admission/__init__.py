@@ -1,0 +1,11 @@
+"""What an object must look like before it is stored: defaults filled in, then every rule of its kind checked.
+
+Pure functions over decoded objects, with the real server's field paths and texts. Called by the API server alone.
+"""
+
+from clew.cluster.admission.defaults import apply_defaults, qos_class
+from clew.cluster.admission.field_errors import FieldError
+from clew.cluster.admission.metadata import validate_metadata
+from clew.cluster.admission.validate import validate_create, validate_update
+
+__all__ = ["FieldError", "apply_defaults", "qos_class", "validate_create", "validate_metadata", "validate_update"]

@@ -1,0 +1,147 @@
+"""A real API server on loopback with TLS, and a kubeconfig for its administrator."""
+
+import asyncio
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clew.cluster.apiserver import ApiServer, ApiServerOptions, ServerPki
+from clew.cluster.ca import Authority, client_tls, server_tls
+from clew.cluster.storage import Storage
+from clew.cluster.streams import StreamError
+from clew.watch.client import Client
+
+
+class NoNodes:
+    """Streams of a cluster without nodes."""
+
+    async def run(self, *_: object) -> Any:
+        raise StreamError(400, "no node")
+
+    attach = logs = connect = run
+
+
+OPTIONS = ApiServerOptions(("10.96.0.0/16",), advertise=(("192.0.2.1", 6443),))
+
+
+class Running:
+    """A server in a thread of its own, so that a blocking kubectl can be run beside it."""
+
+    def __init__(self, folder: Path, options: ApiServerOptions = OPTIONS) -> None:
+        self.folder = folder
+        self.authority = Authority.ensure(folder / "pki")
+        self.options = options
+        self.port = 0
+        self._ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._failure: BaseException | None = None
+
+    def start(self) -> "Running":
+        self._thread.start()
+        assert self._ready.wait(20)
+        if self._failure:
+            raise self._failure
+        return self
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._begin())
+        except BaseException as failure:  # noqa: BLE001 - told to the test
+            self._failure = failure
+        finally:
+            self._ready.set()
+        if not self._failure:
+            self._loop.run_forever()
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    async def _begin(self) -> None:
+        self.storage = Storage.open(self.folder / "state.db")
+        pki = ServerPki(self.authority.ca_pem, self.authority.service_account_key())
+        self.server = ApiServer(self.storage, self.options, pki, NoNodes())
+        sock = socket.create_server(("127.0.0.1", 0))
+        self.port = sock.getsockname()[1]
+        credential = self.authority.server(["localhost"], ["127.0.0.1"])
+        await self.server.start([sock], server_tls(credential, self.authority.ca_pem))
+
+    def stop(self) -> None:
+        async def end() -> None:
+            await self.server.stop()
+            await self.storage.close()
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result(20)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(20)
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    def client(self, user: str = "admin", groups: tuple[str, ...] = ("system:masters",)) -> Client:
+        return Client(self.url, ssl=client_tls(self.authority.ca_pem, self.authority.client(user, groups)))
+
+    def kubeconfig(self, user: str = "admin", groups: tuple[str, ...] = ("system:masters",)) -> Path:
+        credential = self.authority.client(user, groups)
+        encoded = [base64.b64encode(pem).decode() for pem in credential]
+        config = {
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {
+                "server": self.url, "certificate-authority-data": base64.b64encode(self.authority.ca_pem).decode()}}],
+            "users": [{"name": "u", "user": {
+                "client-certificate-data": encoded[0], "client-key-data": encoded[1]}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        }  # fmt: skip
+        path = self.folder / f"kubeconfig-{user}"
+        path.write_text(json.dumps(config))
+        return path
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    server = Running(tmp_path).start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+async def admin(running: Running) -> AsyncIterator[Client]:
+    client = running.client()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+Kubectl = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def kubectl(running: Running) -> Kubectl:
+    """The real kubectl against the server; the program on PATH."""
+    program = shutil.which("kubectl")
+    assert program, "kubectl is needed on PATH"
+    config = running.kubeconfig()
+
+    def call(*arguments: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "KUBECONFIG": str(config), "HOME": str(running.folder)}
+        done = subprocess.run(
+            [program, *arguments], input=stdin, capture_output=True, text=True, timeout=60, check=False, env=environment
+        )
+        if check:
+            assert done.returncode == 0, done.stderr
+        return done
+
+    return call

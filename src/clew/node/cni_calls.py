@@ -56,6 +56,7 @@ class CniCalls:
             logger.warning("undoing the half made attachment of container %s", key[0])
             await self._detach(key)
         await self._consume_tombstones()
+        await self._network.caught_up()
 
     def adopt(self) -> None:
         """Compare journal and kernel; blocking, before the network runs."""

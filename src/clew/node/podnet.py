@@ -123,6 +123,10 @@ class PodNetwork:
         self._pace.poke()
         await waiter
 
+    async def caught_up(self) -> None:
+        """Until a round that began after this call is over."""
+        await self.settled(("", ""))
+
     async def check(self, key: Key, ns: int) -> str:
         """What is wrong with an attachment's two ends; empty where nothing is (CNI CHECK)."""
         async with self._planes:

@@ -38,6 +38,7 @@ class NetlinkPlane:
         self._pods: dict[str, Port] = {}
         self._ports: DeltaMap[str, PortLink] = DeltaMap()
         self._routes: DeltaMap[str, NodeRoute] = DeltaMap()
+        self._routes_known = False
 
     @property
     def ports(self) -> DeltaMap[str, PortLink]:
@@ -69,13 +70,14 @@ class NetlinkPlane:
             self._namespaces[name] = ns
 
     def want_routes(self, routes: Iterable[NodeRoute]) -> None:
-        """All of them: call it only when the list of nodes is complete."""
+        """All of them: call it only when the list of nodes is complete. Until then no route is touched."""
+        self._routes_known = True
         self._routes.want_whole({route.destination: route for route in routes})
 
     @property
     def pending(self) -> bool:
         """Whether `sync` has something to do."""
-        return not self._bridge_ready or bool(self._ports) or bool(self._routes)
+        return not self._bridge_ready or bool(self._ports) or (self._routes_known and bool(self._routes))
 
     @property
     def lost(self) -> frozenset[str]:
@@ -114,7 +116,8 @@ class NetlinkPlane:
                 failures[self._bridge.name] = refusal
         failures |= self._remove_ports()
         failures |= self._sync_ports()
-        failures |= self._sync_routes()
+        if self._routes_known:
+            failures |= self._sync_routes()
         return Outcome(failures, missing)
 
     def check(self, name: str, ns: int) -> str:
@@ -156,6 +159,7 @@ class NetlinkPlane:
                     continue
             except KernelError as refusal:
                 failures[name] = refusal
+                self._ports.found(name, wiring.look_for_port(self._kernel, name))
             else:
                 self._ports.done(name)
         return failures

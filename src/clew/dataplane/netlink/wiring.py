@@ -67,8 +67,14 @@ def found_port(link: Link) -> PortLink:
     return PortLink(link.name, link.alias if whole else "", link.master, link.mtu, link.mac)
 
 
+def look_for_port(kernel: RtNetlink, name: str) -> PortLink | None:
+    """The port as it is in the kernel now."""
+    link = kernel.link(name)
+    return found_port(link) if link is not None and link.group in {LINK_GROUP, LEAVING_GROUP} else None
+
+
 def make_port(kernel: RtNetlink, enter: Enter, port: Port, ns: int) -> None:
-    """Both ends, the pod's configured; nothing is left of them where a step fails."""
+    """Both ends, the pod's configured; where a step fails they are taken away again, if the kernel lets us."""
     link, pod = port.link, port.pod
     peer = Peer(pod.ifname, ns, mac=pod.mac, mtu=pod.mtu)
     near = Link(link.name, Veth(peer), up=True, mtu=link.mtu, mac=link.mac, master=link.master, group=LINK_GROUP)
@@ -81,7 +87,7 @@ def make_port(kernel: RtNetlink, enter: Enter, port: Port, ns: int) -> None:
         raise
     try:
         enter(ns, lambda inner, settings: _configure(inner, settings, pod))
-        kernel.request([SetLink(link.name, hairpin=True, alias=link.alias)])
+        kernel.request([SetLink(link.name, hairpin=True), SetLink(link.name, alias=link.alias)])
     except BaseException:
         kernel.attempt([Delete(Link(link.name))])
         raise

@@ -1,0 +1,286 @@
+"""CNI calls on a whole node in memory: journal on disk, kernel and pods' namespaces of stand-ins, time held still."""
+
+import asyncio
+import errno
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from clew.base.metrics import Registry
+from clew.cni import framing
+from clew.dataplane.masquerade.apply import MasqueradePlane
+from clew.dataplane.netlink.apply import NetlinkPlane
+from clew.dataplane.netlink.objects import LINK_GROUP
+from clew.facts.node import Node
+from clew.kernel.inside import FakeInside
+from clew.kernel.netlink import Add, Address, Link, Request, SetLink
+from clew.kernel.netlink.fake import FakeNetlink
+from clew.kernel.nft import FakeNft
+from clew.kernel.sysctl import FakeSysctl
+from clew.node.attachments import Attachments
+from clew.node.cni_calls import CniCalls
+from clew.node.journal import Journal
+from clew.node.podnet import NetworkSettings, PodNetwork
+from clew.node.spool import Spool
+from clew.store.table import Table
+
+OWN = Node("one", ("172.30.0.11",), pod_cidrs=("10.244.1.0/28",))
+TWO = Node("two", ("172.30.0.12",), pod_cidrs=("10.244.2.0/24",))
+
+
+class StillClock:
+    """Time stands still: what waits for it waits until it is cancelled."""
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+    async def sleep(self, _seconds: float) -> None:
+        await asyncio.Event().wait()
+
+
+class Machine:
+    """What outlives the agent: kernel, namespaces, disk. `agent()` is one life of it."""
+
+    def __init__(self, folder: Path, *nodes: Node) -> None:
+        self.folder = folder
+        self.pods = {number: FakeNetlink() for number in range(1, 30)}
+        self.kernel = FakeNetlink(self.pods)
+        self.nft = FakeNft()
+        self.kernel.request([Add(Link("eth0", up=True, mtu=9000)), Add(Address("172.30.0.11/24", "eth0"))])
+        self.nodes: Table[Node] = Table("nodes")
+        if nodes:
+            self.nodes.replace({node.key: node for node in nodes})
+
+    @asynccontextmanager
+    async def agent(self) -> AsyncIterator["Agent"]:
+        journal = Journal(self.folder / "log", slack=50)
+        agent = Agent(self, journal)
+        agent.calls.adopt()
+        running = asyncio.create_task(agent.network.run())
+        try:
+            await agent.calls.start()
+            yield agent
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+            journal.close()
+
+    def aliases(self) -> set[str]:
+        return {link.alias for link in self.kernel.links() if link.group == LINK_GROUP}
+
+
+class Agent:
+    def __init__(self, machine: Machine, journal: Journal) -> None:
+        plane = NetlinkPlane(machine.kernel, FakeSysctl(), FakeInside(machine.pods))
+        self.attachments = Attachments(journal)
+        self.network = PodNetwork(
+            NetworkSettings("one", ("10.244.0.0/16",)), machine.nodes, self.attachments.table, plane,
+            MasqueradePlane(machine.nft), StillClock(),
+        )  # fmt: skip
+        self.registry = Registry()
+        self.calls = CniCalls(self.attachments, self.network, Spool(machine.folder / "spool"), self.registry)
+
+    async def call(self, command: str, container: str = "c1", ns: int | None = None, **config: Any) -> tuple[int, Any]:
+        """(0 or the error's code, the document)."""
+        answer = await self.calls.answer(
+            framing.encode_call(environment(command, container), configuration(**config)), ns
+        )
+        found = json.loads(answer[1:]) if len(answer) > 1 else {}
+        return (found["code"] if answer[:1] == b"1" else 0), found
+
+    async def add(self, number: int) -> tuple[int, Any]:
+        return await self.call("ADD", f"c{number}", number)
+
+
+def environment(command: str, container: str) -> dict[str, str]:
+    return {
+        "CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_NETNS": f"/ns/{container}", "CNI_IFNAME": "eth0",
+        "CNI_PATH": "/opt/cni/bin", "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME={container}",
+    }  # fmt: skip
+
+
+def configuration(**more: Any) -> bytes:
+    return json.dumps({"cniVersion": "1.1.0", "name": "clew", "type": "clew-cni", **more}).encode()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path, OWN, TWO)
+
+
+async def test_a_life(machine: Machine) -> None:
+    async with machine.agent() as agent:
+        assert await agent.call("STATUS") == (0, {})
+        code, result = await agent.add(1)
+        assert code == 0
+        assert result["ips"][0]["address"] == "10.244.1.2/28"
+        assert result["interfaces"][2]["mtu"] == 9000, "as much as the way to the other nodes takes"
+        assert machine.aliases() == {"c1/eth0"}
+        assert await agent.call("CHECK", ns=1) == (0, {})
+        assert [route.destination for route in machine.kernel.routes(proto=147)] == ["10.244.2.0/24"]
+        assert "10.244.1.0/28" in (machine.nft.listing("inet", "clew-pods") or "")
+        assert 'clew_ipam_addresses_in_use{family="IPv4"} 1' in agent.registry.render()
+        assert await agent.call("DEL") == (0, {})
+        assert machine.aliases() == set()
+        assert await agent.call("DEL") == (0, {})
+
+
+async def test_before_the_nodes_are_known(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    async with machine.agent() as agent:
+        code, error = await agent.call("STATUS")
+        assert (code, error["details"]) == (50, "the list of nodes has not arrived from the API server")
+        assert (await agent.add(1))[0] == 11
+        assert not agent.network.ready.is_set()
+        machine.nodes.replace({TWO.key: TWO})
+        machine.nodes.put(OWN.key, Node("one", ("172.30.0.11",)))
+        await agent.network.settled(("any", "eth0"))
+        assert "no usable spec.podCIDRs" in (await agent.call("STATUS"))[1]["details"]
+        machine.nodes.put(OWN.key, OWN)
+        await agent.network.ready.wait()
+        assert (await agent.add(1))[0] == 0
+
+
+async def test_links_outlive_an_agent_that_cannot_reach_the_api(machine: Machine) -> None:
+    async with machine.agent() as agent:
+        await agent.add(1)
+        await agent.add(2)
+    machine.nodes = Table("nodes")  # a new life, and no list yet
+    async with machine.agent() as agent:
+        assert machine.aliases() == {"c1/eth0", "c2/eth0"}
+        assert [route.destination for route in machine.kernel.routes(proto=147)] == ["10.244.2.0/24"], "nothing swept"
+        assert (await agent.call("CHECK", "c1", 1))[0] == 0
+        assert (await agent.call("DEL", "c1"))[0] == 0
+        assert machine.aliases() == {"c2/eth0"}
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.ENOBUFS])
+async def test_a_failed_add_leaves_nothing(machine: Machine, number: int) -> None:
+    async with machine.agent() as agent:
+        machine.pods[1].refuse = lambda request: number if isinstance(request, Add) else 0
+        code, error = await agent.add(1)
+        assert code == 102
+        assert errno.errorcode[number] in error["details"]
+        assert machine.aliases() == set()
+        assert agent.attachments.promised() == set()
+        machine.pods[1].refuse = lambda _request: 0
+        code, result = await agent.add(1)
+        assert (code, result["ips"][0]["address"]) == (0, "10.244.1.3/28")
+
+
+async def test_a_link_that_the_kernel_keeps_keeps_its_address(machine: Machine) -> None:
+    async with machine.agent() as agent:
+        await agent.add(1)
+        machine.kernel.refuse = lambda request: errno.EBUSY if isinstance(request, SetLink) and request.group else 0
+        assert (await agent.call("DEL"))[0] == 102
+        assert len(agent.attachments.promised()) == 1
+        machine.kernel.refuse = lambda _request: 0
+        assert (await agent.call("DEL"))[0] == 0
+        assert len(agent.attachments.promised()) == 0
+
+
+async def test_calls_for_one_container_follow_each_other(machine: Machine) -> None:
+    async with machine.agent() as agent:
+        codes = await asyncio.gather(*(agent.add(1) for _ in range(5)))
+        assert sorted(code for code, _ in codes) == [0, 100, 100, 100, 100]
+        codes = await asyncio.gather(agent.add(2), agent.call("DEL", "c2"), agent.add(2))
+        assert [code for code, _ in codes] == [0, 0, 0]
+        assert machine.aliases() == {"c1/eth0", "c2/eth0"}
+
+
+async def test_all_at_once_until_the_range_is_used_up(machine: Machine) -> None:
+    async with machine.agent() as agent:
+        answers = await asyncio.gather(*(agent.add(number) for number in range(1, 21)))
+        given = [result["ips"][0]["address"] for code, result in answers if code == 0]
+        assert len(given) == len(set(given)) == 13
+        errors = [result for code, result in answers if code]
+        assert {error["code"] for error in errors} == {101}
+        assert errors[0]["msg"] == "no free address in 10.244.1.0/28: all 13 are in use"
+
+
+async def test_garbage_goes_and_other_networks_stay(machine: Machine) -> None:
+    async with machine.agent() as agent:
+        for number in (1, 2):
+            await agent.add(number)
+        await agent.call("ADD", "c3", 3, name="other")
+        valid = {"cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}]}
+        assert await agent.call("GC", **valid) == (0, {})
+        assert machine.aliases() == {"c1/eth0", "c3/eth0"}
+
+
+async def test_tombstones_are_carried_out_at_start_and_before_an_add(machine: Machine) -> None:
+    async with machine.agent() as agent:
+        await agent.add(1)
+        await agent.add(2)
+    spool = machine.folder / "spool"
+    (spool / "c1@eth0").write_bytes(framing.encode_call(environment("DEL", "c1"), configuration()))
+    (spool / "rubbish").write_bytes(b"?")
+    (spool / ".c9@eth0.77").write_bytes(b"half a dr")
+    async with machine.agent() as agent:
+        assert machine.aliases() == {"c2/eth0"}
+        assert list(spool.iterdir()) == []
+        (spool / "c2@eth0").write_bytes(framing.encode_call(environment("DEL", "c2"), configuration()))
+        await agent.add(2)
+        assert machine.aliases() == {"c2/eth0"}
+        assert list(spool.iterdir()) == []
+
+
+async def test_what_does_not_fit_is_refused(machine: Machine) -> None:
+    async with machine.agent() as agent:
+        assert (await agent.call("ADD", "c1", None))[0] == 4
+        assert (await agent.call("ADD", "c1", 1, prevResult={"ips": []}))[0] == 7
+        assert (await agent.call("CHECK", "stranger", 1))[0] == 3
+        assert (await agent.call("CHECK", "c1"))[0] == 3
+        answer = await agent.calls.answer(b"rubbish", None)
+        assert json.loads(answer[1:])["code"] == 6
+        assert 'clew_cni_requests_total{command="?",code="6"} 1' in agent.registry.render()
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32))
+def test_whatever_happens_kernel_and_promises_agree(tmp_path: Path, seed: int) -> None:
+    """Random ADDs and DELs, a kernel that refuses one step in ten, agents that die between calls."""
+    random = Random(seed)
+    folder = tmp_path / str(seed)
+    folder.mkdir()
+    machine = Machine(folder, OWN, TWO)
+
+    def fickle(_request: Request) -> int:
+        return errno.EBUSY if random.random() < 0.1 else 0
+
+    async def life() -> None:
+        for kernel in (machine.kernel, *machine.pods.values()):
+            kernel.refuse = lambda _request: 0
+        async with machine.agent() as agent:
+            for kernel in (machine.kernel, *machine.pods.values()):
+                kernel.refuse = fickle
+            for _ in range(20):
+                number = random.randrange(1, 18)
+                code, _answer = await (agent.add(number) if random.random() < 0.6 else agent.call("DEL", f"c{number}"))
+                assert code in {0, 100, 101, 102}
+            for kernel in (machine.kernel, *machine.pods.values()):
+                kernel.refuse = lambda _request: 0
+            for number in {int(key[0][1:]) for key in agent.attachments.promised()}:
+                if (await agent.call("CHECK", f"c{number}", number))[0]:
+                    await agent.call("DEL", f"c{number}")
+            assert machine.aliases() == {f"{container}/{ifname}" for container, ifname in agent.attachments.promised()}
+            given = list(agent.attachments.addresses())
+            assert len(given) == len(set(given))
+
+    async def lives() -> None:
+        for _ in range(3):
+            await life()
+
+    asyncio.run(lives())

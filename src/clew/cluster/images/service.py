@@ -25,6 +25,7 @@ class ImageService:
 
     def __init__(self, root: Path, own: OwnProgram, skopeo: str = "skopeo") -> None:
         """`skopeo` is the program that fetches from registries, by name or path."""
+        root = root.absolute()
         self._store = ImageStore(root)
         self._workshop = Workshop(root / "stand-ins", own)
         self._skopeo = skopeo

@@ -69,6 +69,10 @@ def tar_file(path: Path, files: Mapping[str, bytes], mode: str = "w") -> Path:
     return path
 
 
+def descriptor(kind: str, blob: bytes) -> dict[str, Any]:
+    return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": digest(blob), "size": len(blob)}
+
+
 def oci_files(name: str, layers: Sequence[bytes], pack: Any = gzip.compress, **process: Any) -> dict[str, bytes]:
     """The files of an OCI layout with one image; `pack` compresses its layers."""
     packed = [pack(one) for one in layers]
@@ -76,22 +80,14 @@ def oci_files(name: str, layers: Sequence[bytes], pack: Any = gzip.compress, **p
     manifest = json.dumps(
         {
             "schemaVersion": 2,
-            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(config), "size": 1},
-            "layers": [
-                {"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest(one)} for one in packed
-            ],
+            "config": descriptor("config.v1+json", config),
+            "layers": [descriptor("layer.v1.tar", one) for one in packed],
         }
     ).encode()
     annotations = {"org.opencontainers.image.ref.name": name} if name else {}
     index = {
         "schemaVersion": 2,
-        "manifests": [
-            {
-                "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                "digest": digest(manifest),
-                "annotations": annotations,
-            }
-        ],
+        "manifests": [{**descriptor("manifest.v1+json", manifest), "annotations": annotations}],
     }
     blobs = {f"blobs/sha256/{digest(one)[7:]}": one for one in (config, manifest, *packed)}
     return {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": json.dumps(index).encode(), **blobs}

@@ -10,6 +10,8 @@ import pytest
 from clew.base.errors import UserError
 from clew.cluster.images import ImageError, ImageService, OwnProgram
 from clew.cluster.images.flights import Flights
+from clew.cluster.images.reference import parse_reference
+from clew.cluster.images.stand_ins import stand_in_for
 
 
 @pytest.fixture
@@ -37,6 +39,27 @@ async def test_a_stand_in_says_so_under_every_policy(service: ImageService, poli
     assert (image.stop_signal, image.exposed_ports) == ("SIGQUIT", ("80/tcp",))
     assert Path(image.lowers[0], "etc/nginx/nginx.conf").is_file()
     assert image.id == (await service.ensure("docker.io/library/nginx:alpine", policy)).id
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [
+        ("busybox", "busybox"),
+        ("busybox:1.36.1-glibc", "busybox"),
+        ("busybox:1.28", "busyboxplus"),
+        ("busybox:1.27.2-musl", "busyboxplus"),
+        ("busybox:1.280", "busybox"),
+        ("public.ecr.aws/docker/library/nginx:stable", "nginx"),
+        ("k8s.gcr.io/pause:3.6", "pause"),
+        ("k8s.gcr.io/e2e-test-images/agnhost:2.40", "agnhost"),
+        ("alpine", ""),
+        ("example/nginx", ""),
+        ("r.io/library/nginx", ""),
+    ],
+)
+def test_what_the_catalogue_claims(reference: str, name: str) -> None:
+    entry = stand_in_for(parse_reference(reference))
+    assert (entry.name if entry else "") == name
 
 
 async def test_clew_itself_is_no_stand_in(service: ImageService) -> None:
@@ -122,6 +145,16 @@ async def test_a_registrys_own_words_reach_the_user(tmp_path: Path, says: str, h
     with pytest.raises(ImageError) as refused:
         await service.ensure("r.io/foo", "Always")
     assert f"; {heard}; side-load it with: clew load foo.tar" in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("image", "plain"), [("127.0.0.1:5000/x", True), ("localhost/x", True), ("r.io:5000/x", False)]
+)
+async def test_only_this_machines_registry_may_be_plain(tmp_path: Path, image: str, *, plain: bool) -> None:
+    service = ImageService(tmp_path / "images", OwnProgram.running(), skopeo=fetcher(tmp_path, "exit 1"))
+    with pytest.raises(ImageError):
+        await service.ensure(image, "Always")
+    assert ("--src-tls-verify=false" in (tmp_path / "calls").read_text()) == plain
 
 
 async def test_a_hostile_registry_is_refused_like_a_hostile_archive(make: SimpleNamespace, tmp_path: Path) -> None:

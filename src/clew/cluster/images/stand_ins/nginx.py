@@ -20,6 +20,8 @@ from clew.cluster.images.tree import PATH, Tree, libraries, program, shells, ske
 
 _DATA = importlib.resources.files("clew.cluster.images.stand_ins") / "data"
 
+# The official image's user, and the one that Debian's binary takes where a configuration names none.
+_USERS = "www-data:x:33:33:www-data:/var/www:/bin/false\nnginx:x:101:101:nginx user:/nonexistent:/bin/false\n"
 _ENTRYPOINT = """#!/bin/sh
 set -e
 for file in /docker-entrypoint.d/*.sh; do
@@ -76,7 +78,7 @@ _ERROR_PAGE = """<!DOCTYPE html>
 def build(tree: Tree, own: OwnProgram) -> Recipe:
     del own
     binary, version, origin = _nginx()
-    skeleton(tree, users="nginx:x:101:101:nginx user:/nonexistent:/bin/false\n", groups="nginx:x:101:\n")
+    skeleton(tree, users=_USERS, groups="www-data:x:33:\nnginx:x:101:\n")
     shells(tree)
     libraries(tree)
     for name in ("curl", "bash"):  # the official image has both; neither is worth a failure
@@ -105,6 +107,7 @@ def _configuration(tree: Tree) -> None:
     tree.file("usr/share/nginx/html/50x.html", _ERROR_PAGE)
     for name in ("access", "error"):
         tree.link(f"var/log/nginx/{name}.log", "/dev/stdout" if name == "access" else "/dev/stderr")
+    tree.folder("var/lib/nginx")  # where Debian's build keeps its temporary files
     # Where the static build writes when a user's own configuration does not say: beside its configuration.
     tree.link("etc/nginx/nginx.pid", "/run/nginx.pid")
     tree.link("etc/nginx/access.log", "/dev/stdout")

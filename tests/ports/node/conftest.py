@@ -20,6 +20,8 @@ import pytest
 from clew.kernel import netns
 from clew.kernel.netlink import Add, Address, Bridge, Link, Netlink, Peer, Route, SetLink, Veth
 
+ALL = {4: "0.0.0.0/0", 6: "::/0"}
+ROUTERS = {4: "172.30.0.1", 6: "fd00:172:30::1"}  # the fabric itself; it leads nowhere
 PATIENCE = 15  # seconds until a condition that should hold in one is given up
 
 
@@ -243,7 +245,7 @@ class Lab:
                     SetLink("lo", up=True),
                 ]
             )
-        host = {4: "172.30.0.1", 6: "fd00:172:30::1"}[families[0]]
+        host = ROUTERS[families[0]]
         family = socket.AF_INET if families[0] == 4 else socket.AF_INET6
         listener = netns.socket_in(self.fabric, family, socket.SOCK_STREAM)
         listener.bind((host, 0))
@@ -274,6 +276,7 @@ class Lab:
                     [
                         SetLink("eth0", up=True),
                         *(Add(Address(address, "eth0", nodad=True)) for address in addresses),
+                        *(Add(Route(ALL[family], via=ROUTERS[family])) for family in self.families),
                     ]
                 )
         finally:
@@ -319,6 +322,23 @@ def seen_source(client: Path, server: Path, address: str) -> str:
 
 
 @contextmanager
+def server(ns: Path, six: bool, port: int) -> Iterator[None]:
+    """Something that listens on every address of a namespace; the kernel answers for it."""
+    family = socket.AF_INET6 if six else socket.AF_INET
+    with netns.socket_in(ns, family, socket.SOCK_STREAM) as listener:
+        listener.bind(("::" if six else "0.0.0.0", port))
+        listener.listen()
+        yield
+
+
+def connects(ns: Path, address: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with netns.socket_in(ns, family, socket.SOCK_STREAM) as connection:
+        connection.settimeout(2)
+        return connection.connect_ex((address, port)) == 0
+
+
+@contextmanager
 def made_lab(root: Path, families: tuple[int, ...]) -> Iterator[Lab]:
     with ExitStack() as cleanup:
         yield Lab(root, families, cleanup)
@@ -338,4 +358,4 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 @pytest.fixture
 def tools() -> SimpleNamespace:
-    return SimpleNamespace(seen_source=seen_source, eventually=eventually)
+    return SimpleNamespace(seen_source=seen_source, eventually=eventually, server=server, connects=connects)

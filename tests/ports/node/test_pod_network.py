@@ -254,3 +254,35 @@ def test_files_are_as_runtimes_want_them(lab: Any) -> None:
     conflist = json.loads(node.conflist.read_text())
     assert conflist["name"] == "clew"
     assert conflist["plugins"][0]["type"] == "clew-cni"
+
+
+def test_services_reach_pods_of_the_same_node_and_a_pod_itself(any_lab: Any, tools: Any) -> None:
+    """The reply of a neighbour on the bridge must pass the node's conntrack, and a hairpin come back to its sender."""
+    node = any_lab.node(1)
+    node.start()
+    client, server = node.pod("client"), node.pod("server")
+    vips = [{4: "10.96.0.50", 6: "fd00:10:96::50"}[family] for family in any_lab.families]
+    any_lab.api.put(
+        "services",
+        "web",
+        {
+            "metadata": {"namespace": "default"},
+            "spec": {"clusterIP": vips[0], "clusterIPs": vips, "ports": [{"port": 80, "targetPort": 8080}]},
+        },
+    )  # fmt: skip
+    for family, ip in zip(any_lab.families, server.ips, strict=True):
+        any_lab.api.put(
+            "endpointslices",
+            f"web-{family}",
+            {
+                "metadata": {"namespace": "default", "labels": {"kubernetes.io/service-name": "web"}},
+                "addressType": f"IPv{family}",
+                "endpoints": [{"addresses": [ip], "conditions": {"ready": True}}],
+                "ports": [{"port": 8080, "protocol": "TCP", "name": ""}],
+            },
+        )
+    for vip in vips:
+        with tools.server(server.ns, ":" in vip, 8080):
+            tools.eventually(lambda vip=vip: tools.connects(client.ns, vip, 80), f"{vip} from a neighbour")
+            tools.eventually(lambda vip=vip: tools.connects(server.ns, vip, 80), f"{vip} from the only endpoint itself")
+            tools.eventually(lambda vip=vip: tools.connects(node.ns, vip, 80), f"{vip} from the node")

@@ -1,0 +1,75 @@
+"""Keeps the EndpointSlices of every Service with a selector. Called by run.py."""
+
+from clew.api.kinds import ENDPOINT_SLICE, NODE, POD, SERVICE
+from clew.api.objects import Key, Object, is_deleting, key_of, labels, name_of, namespace_of
+from clew.cluster.controllers.context import BY_LABEL, Context, asked
+from clew.cluster.controllers.endpoints import services
+from clew.cluster.controllers.endpoints.endpoint_slices import MANAGER, slices
+from clew.cluster.controllers.endpoints.slice_writer import SliceWriter
+from clew.cluster.controllers.expectations import LOOK_AGAIN
+from clew.watch.queue import WorkQueue
+
+
+class EndpointSliceController:
+    """Keys are Services. The first change is written at once, further ones every 50 ms."""
+
+    workers = 5
+
+    def __init__(self, context: Context) -> None:
+        self._services = context.informers.of(SERVICE)
+        self._pods = context.informers.of(POD)
+        self._nodes = context.informers.of(NODE)
+        self._slices = context.informers.of(ENDPOINT_SLICE)
+        self._writer = SliceWriter(context)
+        self._triggers = services.TriggerTimes()
+        self.queue: WorkQueue[Key] = WorkQueue("endpointslice", pace=0.05)
+        self._services.add_index(services.BY_SELECTOR, services.by_selector)
+        self._services.subscribe(self._on_service)
+        self._pods.subscribe(self._on_pod)
+        self._nodes.subscribe(self._on_node)
+        self._slices.subscribe(self._on_slice)
+
+    def _on_service(self, before: Object | None, after: Object | None) -> None:
+        if after is None:
+            if before is not None:
+                self._triggers.forget(key_of(before))
+                self._writer.forget(key_of(before))
+        elif before is None or asked(before) != asked(after) or before.get("spec") != after.get("spec"):
+            self.queue.add(key_of(after))
+
+    def _on_pod(self, before: Object | None, after: Object | None) -> None:
+        if services.bearing(before) == services.bearing(after):
+            return
+        for pod in (before, after):
+            if pod is not None:
+                for key in services.selecting(self._services, pod):
+                    self.queue.add(key)
+
+    def _on_node(self, before: Object | None, after: Object | None) -> None:
+        """A zone that becomes known or changes concerns every service with a pod there; it hardly ever does."""
+        if labels(before or {}).get(services.ZONE) != labels(after or {}).get(services.ZONE):
+            for service in self._services.items():
+                self.queue.add(key_of(service))
+
+    def _on_slice(self, before: Object | None, after: Object | None) -> None:
+        """Somebody changed or removed what is ours; our own writes come by here too and find nothing to do."""
+        for each in (before, after):
+            if each is not None and labels(each).get(services.MANAGED_BY) == MANAGER:
+                self.queue.add((namespace_of(each), labels(each).get(services.SERVICE_NAME, "")))
+
+    async def reconcile(self, key: Key) -> float | None:
+        service = self._services.get(*key)
+        if service is None or is_deleting(service) or not services.has_selector(service):
+            return None  # slices of a service that is gone go with their owner
+        if not self._writer.settled(key):
+            return LOOK_AGAIN
+        pods = services.selected(self._pods, service)
+        named = f"{key[0]}/{services.SERVICE_NAME}={key[1]}"
+        existing = [
+            each
+            for each in self._slices.by(BY_LABEL, named)
+            if labels(each).get(services.MANAGED_BY) == MANAGER and not is_deleting(each)
+        ]
+        nodes = {name_of(node): node for node in self._nodes.items()}
+        await self._writer.write(key, slices(service, pods, nodes, existing, self._triggers.since(service, pods)))
+        return None

@@ -1,0 +1,63 @@
+"""Whether a cache has caught up with what its controller wrote: no decision is made on a view older than one's own act.
+
+Without it a ReplicaSet that has just created its pods would see none of them yet and create them again. What was
+created or changed is seen once the cache is at that revision; what was deleted, once it is gone or going.
+"""
+
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+from clew.api.objects import Object, is_deleting, key_of, metadata, uid_of
+from clew.base.clock import Clock
+from clew.watch.informer import Informer
+
+K = TypeVar("K", bound=Hashable)
+
+EXPIRES = 300.0  # seconds, as client-go's; a watch that is silent for so long is not only slow
+LOOK_AGAIN = 1.0  # seconds; the event that is waited for normally comes first
+
+
+class Expectations(Generic[K]):
+    """By key of the object reconciled; about objects in one cache."""
+
+    def __init__(self, cache: Informer, clock: Clock) -> None:
+        self._cache = cache
+        self._clock = clock
+        self._revision: dict[K, int] = {}
+        self._gone: dict[K, dict[str, tuple[str, str]]] = {}
+        self._since: dict[K, float] = {}
+
+    def wrote(self, key: K, obj: Object) -> None:
+        """The server's answer to a creation or a change."""
+        version = metadata(obj).get("resourceVersion") or ""
+        if version.isdigit():
+            self._revision[key] = max(self._revision.get(key, 0), int(version))
+            self._since[key] = self._clock.monotonic()
+
+    def deleted(self, key: K, obj: Object) -> None:
+        """A deletion that the server accepted."""
+        self._gone.setdefault(key, {})[uid_of(obj)] = key_of(obj)
+        self._since[key] = self._clock.monotonic()
+
+    def met(self, key: K) -> bool:
+        if key not in self._since:
+            return True
+        if self._clock.monotonic() - self._since[key] <= EXPIRES and not self._seen(key):
+            return False
+        self.forget(key)
+        return True
+
+    def forget(self, key: K) -> None:
+        """The object reconciled is gone."""
+        self._revision.pop(key, None)
+        self._gone.pop(key, None)
+        self._since.pop(key, None)
+
+    def _seen(self, key: K) -> bool:
+        if self._cache.revision < self._revision.get(key, 0):
+            return False
+        return not any(self._lives(uid, where) for uid, where in self._gone.get(key, {}).items())
+
+    def _lives(self, uid: str, where: tuple[str, str]) -> bool:
+        found = self._cache.get(*where)
+        return found is not None and uid_of(found) == uid and not is_deleting(found)

@@ -170,25 +170,29 @@ async def test_clew_runs_from_its_own_image_and_sees_nothing_private(images: Ima
     assert clew.run("/opt/clew/bin/clew", "--help").stdout.startswith("Usage: clew")
 
 
-def test_any_environment_makes_an_image_that_runs(tmp_path: Path, cell: Cells) -> None:
+PYTHONS = [sys.executable, *({"/usr/bin/python3"} if Path("/usr/bin/python3").exists() else {})]
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_any_environment_makes_images_that_run(tmp_path: Path, cell: Cells, python: str) -> None:
     """An environment of its own, reached through a link, with a path file as an editable installation has."""
     (tmp_path / "real").mkdir()
     (tmp_path / "linked").symlink_to("real")
     environment = tmp_path / "linked" / "env"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    subprocess.run([python, "-m", "venv", "--without-pip", str(environment)], check=True)
     mine = [path for path in sys.path if path.endswith(("site-packages", "/src"))]
     site = next((tmp_path / "real/env/lib").glob("python*/site-packages"))
     (site / "clew.pth").write_text("\n".join(mine))
     ask = (
         "import asyncio, sys, msgspec; from pathlib import Path; from clew.cluster.images import *;"
-        "own = OwnProgram.running(); service = ImageService(Path(sys.argv[1]), own);"
-        "sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(service.ensure('clew', 'Never'))))"
+        "service = ImageService(Path(sys.argv[1]), OwnProgram.running());"
+        "found = [asyncio.run(service.ensure(name, 'Never')) for name in ('clew', 'agnhost')];"
+        "sys.stdout.buffer.write(msgspec.json.encode(found))"
     )
-    python = str(environment / "bin/python")
-    answer = subprocess.run([python, "-c", ask, str(tmp_path / "store")], capture_output=True, check=True).stdout
-    image = msgspec.json.decode(answer, type=Image)
-    launcher = Path(image.lowers[0], "opt/clew/bin/clew").read_text(encoding="utf-8")
-    assert f" {python} " in launcher.replace("exec", "")
-    check = "import sys, clew, aiohttp; print(sys.prefix)"
-    done = cell(image).run(python, "-c", check)
+    mine_python = str(environment / "bin/python")
+    asked = subprocess.run([mine_python, "-c", ask, str(tmp_path / "store")], capture_output=True, check=False)
+    clew, agnhost = msgspec.json.decode(asked.stdout or pytest.fail(asked.stderr.decode()), type=list[Image])
+    done = cell(clew).run(mine_python, "-c", "import sys, clew, aiohttp; print(sys.prefix)")
     assert done.stdout.strip() == str(environment), done.stderr
+    assert mine_python in Path(clew.lowers[0], "opt/clew/bin/clew").read_text(encoding="utf-8")
+    assert cell(agnhost).run("/agnhost", "help").stdout.startswith("Usage:")

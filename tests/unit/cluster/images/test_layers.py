@@ -1,13 +1,17 @@
 """Layers applied to a folder: content, whiteouts, and every way out of the root that an archive can try."""
 
+import contextlib
 import io
 import os
 import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from clew.base.errors import UserError
 from clew.cluster.images.layers import RootFolder
@@ -181,3 +185,36 @@ def test_modes_at_the_end_do_not_follow_links(
 def test_owners_are_kept(apply: Callable[..., Path], make: SimpleNamespace) -> None:
     root = apply((make.entry("f", b"x", uid=101, gid=102), make.folder("d")))
     assert ((root / "f").stat().st_uid, (root / "f").stat().st_gid) == (101, 102)
+
+
+PIECES = st.sampled_from(["a", "b", "..", ".", "", ".wh.a", ".wh.b", ".wh...", ".wh.", ".wh..wh..opq"])
+PATHS = st.lists(PIECES, min_size=1, max_size=4).map("/".join)
+TARGETS = st.one_of(PATHS, PATHS.map(lambda path: "/" + path), st.just("../victim"), st.just("../victim/secret"))
+KINDS = st.sampled_from([tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+
+
+@settings(max_examples=300, deadline=None)
+@given(layers=st.lists(st.lists(st.tuples(PATHS, KINDS, TARGETS), max_size=6), min_size=1, max_size=3))
+def test_no_archive_reaches_outside(layers: list[list[tuple[str, bytes, str]]]) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        victim, root = Path(place, "victim"), Path(place, "root")
+        for folder in (victim, root):
+            folder.mkdir()
+        (victim / "secret").write_text("untouched")
+        before = (victim.stat().st_mtime_ns, victim.stat().st_mode, (victim / "secret").stat().st_ctime_ns)
+        tree = RootFolder(root, "random.tar")
+        for entries in layers:
+            out = io.BytesIO()
+            with tarfile.open(fileobj=out, mode="w") as tar:
+                for name, kind, target in entries:
+                    info = tarfile.TarInfo(name)
+                    info.type, info.linkname, info.size = kind, target, 2 * (kind == tarfile.REGTYPE)
+                    tar.addfile(info, io.BytesIO(b"xx"))
+            out.seek(0)
+            with contextlib.suppress(UserError), tarfile.open(fileobj=out, mode="r|") as tar:
+                tree.apply(tar)
+        tree.finish()
+        after = (victim.stat().st_mtime_ns, victim.stat().st_mode, (victim / "secret").stat().st_ctime_ns)
+        assert before == after
+        assert sorted(path.name for path in Path(place).iterdir()) == ["root", "victim"]
+        root.chmod(0o700)

@@ -1,5 +1,6 @@
 """The stand-ins, run for real: overlay, binds and chroot in namespaces of the test's own, nothing else."""
 
+import hashlib
 import json
 import os
 import signal
@@ -121,6 +122,51 @@ async def test_the_curl_shell_resolves_as_the_library_does(images: ImageService,
     assert server.beside("curl", "-s", "file:///etc/hosts").stdout == "127.0.0.1 localhost\n"
 
 
+async def test_the_curl_image_runs_curl_or_what_it_is_told(images: ImageService, cell: Cells) -> None:
+    curl = cell(await images.ensure("curlimages/curl:8.10.1", "IfNotPresent"))
+    for arguments in (
+        ("-s", "file:///etc/nsswitch.conf"),
+        ("file:///etc/nsswitch.conf",),
+        ("curl", "file:///etc/nsswitch.conf"),
+    ):
+        assert "hosts: files dns" in curl.start(*arguments).communicate()[0]
+    assert curl.start("echo", "told").communicate()[0] == "told\n"
+
+
+FULL_DISK = """
+set -e
+mount -t tmpfs -o size=1m tmpfs "$1"
+exec "$2" -c "
+import asyncio, sys; from pathlib import Path; from clew.cluster.images import *; from clew.base.errors import UserError
+service = ImageService(Path(sys.argv[1]), OwnProgram.running())
+try: asyncio.run(service.load(Path(sys.argv[2])))
+except UserError as problem: print(problem)
+try: asyncio.run(service.ensure('nginx', 'Always'))
+except ImageError as problem: print(problem.reason, problem)
+print(sorted(str(path.relative_to(sys.argv[1])) for path in Path(sys.argv[1]).rglob('*')))
+" "$1" "$3"
+"""
+
+
+def test_a_full_disk_is_said_and_nothing_is_left(tmp_path: Path) -> None:
+    layer, config, archive = tmp_path / "layer.tar", tmp_path / "config.json", tmp_path / "big.tar"
+    (tmp_path / "big").write_bytes(os.urandom(2 << 20))
+    subprocess.run(["tar", "-cf", layer, "-C", tmp_path, "big"], check=True)
+    diff_id = "sha256:" + hashlib.sha256(layer.read_bytes()).hexdigest()
+    config.write_text(json.dumps({"rootfs": {"diff_ids": [diff_id]}}))
+    saved = [{"Config": "config.json", "RepoTags": ["big:1"], "Layers": ["layer.tar"]}]
+    (tmp_path / "manifest.json").write_text(json.dumps(saved))
+    subprocess.run(["tar", "-cf", archive, "-C", tmp_path, "layer.tar", "config.json", "manifest.json"], check=True)
+    (tmp_path / "disk").mkdir()
+    command = ["unshare", "--mount", "sh", "-c", FULL_DISK, "sh", tmp_path / "disk", sys.executable, archive]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        f"{archive} could not be loaded: No space left on device",
+        'ErrImagePull the stand-in for "nginx" could not be made: No space left on device',
+        "['stand-ins']",
+    ], done.stderr
+
+
 async def test_agnhost_as_its_original_is_used(images: ImageService, cell: Cells) -> None:
     agnhost = cell(await images.ensure("registry.k8s.io/e2e-test-images/agnhost:2.53", "IfNotPresent"))
     server = agnhost.start("netexec", "--http-port=80", "--udp-port", "81")
@@ -167,7 +213,13 @@ async def test_clew_runs_from_its_own_image_and_sees_nothing_private(images: Ima
     assert nftables
     assert clew.run("sh", "-c", "echo x > /usr/lib/evil").returncode != 0  # binds are read-only
     assert clew.run("sh", "-c", "nft --version && ip -V").returncode == 0
-    assert clew.run("/opt/clew/bin/clew", "--help").stdout.startswith("Usage: clew")
+
+
+async def test_the_entry_point_of_clews_image_is_the_command(images: ImageService, cell: Cells) -> None:
+    clew = cell(await images.ensure("clew", "Never"))
+    asked = clew.start("--help")
+    assert asked.communicate()[0].startswith("Usage: clew")
+    assert asked.wait() == 0
 
 
 PYTHONS = [sys.executable, *({"/usr/bin/python3"} if Path("/usr/bin/python3").exists() else {})]

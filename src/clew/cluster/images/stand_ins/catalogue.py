@@ -30,7 +30,8 @@ CATALOGUE: tuple[StandIn, ...] = (
     StandIn(
         "busybox", (f"{_HUB}/busybox", f"{_MIRROR}/busybox", "registry.k8s.io/e2e-test-images/busybox"), busybox.build
     ),
-    StandIn("busyboxplus", ("docker.io/radial/busyboxplus", "docker.io/curlimages/curl"), busyboxplus.build),
+    StandIn("busyboxplus", ("docker.io/radial/busyboxplus",), busyboxplus.build),
+    StandIn("curl", ("docker.io/curlimages/curl", "quay.io/curl/curl"), busyboxplus.build_curl),
     StandIn(
         "agnhost",
         (

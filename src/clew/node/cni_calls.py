@@ -47,20 +47,20 @@ class CniCalls:
         self._seconds = registry.histogram("clew_cni_request_seconds", "time to answer CNI calls", ("command",))
         self._in_use = registry.gauge("clew_ipam_addresses_in_use", "addresses given to pods", ("family",))
         registry.before_render(self._count_addresses)
-        self._half_made: frozenset[Key] = frozenset()
+        self._linkless: frozenset[Key] = frozenset()
 
     async def start(self) -> None:
-        """Undo what a crash left half made, then carry out the DELs that waited; the network runs by now."""
+        """Release what has no link any more, then carry out the DELs that waited; the network runs by now."""
         self._spool.prepare()
-        for key in self._half_made:
-            logger.warning("undoing the half made attachment of container %s", key[0])
+        for key in sorted(self._linkless):
+            logger.warning("container %s has no link (any more): its addresses are free", key[0])
             await self._detach(key)
         await self._consume_tombstones()
         await self._network.caught_up()
 
     def adopt(self) -> None:
         """Compare journal and kernel; blocking, before the network runs."""
-        self._half_made = self._network.start()
+        self._linkless = self._network.start()
 
     async def answer(self, data: bytes, ns: int | None) -> bytes:
         """The answer to one call as the plugin sent it; never raises."""

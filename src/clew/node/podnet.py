@@ -80,14 +80,15 @@ class PodNetwork:
         self.ready = asyncio.Event()  # set when pods can be attached for the first time
 
     def start(self) -> frozenset[Key]:
-        """Read the kernel and adopt what is whole; returns the attachments whose link a crash left half made.
+        """Read the kernel and adopt what is whole; returns the attachments that have no link, or half of one.
 
-        Blocking, a few milliseconds; before `run`. Those returned must be released, or they stay lost.
+        A crash in the middle of an ADD leaves such, and so does a reboot, which ends every pod. Nobody uses their
+        addresses any more: the caller releases them. Blocking, a few milliseconds; before `run`.
         """
         self._compile_ports()
         self._plane.read()
-        half = self._plane.half_made()
-        return frozenset(key for key in self._keys() if render.host_name(*key) in half)
+        whole = self._plane.whole()
+        return frozenset(key for key in self._keys() if render.host_name(*key) not in whole)
 
     async def run(self) -> None:
         """For ever; only cancellation ends it, and the kernel stays as it is then."""

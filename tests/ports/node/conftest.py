@@ -155,6 +155,11 @@ class Node:
         }  # fmt: skip
         proxy = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"}
         (self.root / "config.yaml").write_text(json.dumps(agent) + "\n---\n" + json.dumps(proxy))
+        self.launch()
+        eventually(self._ready, f"the agent of {self.name} is ready: {(self.root / 'agent.log').read_text()}")
+
+    def launch(self) -> None:
+        """The agent's process, with the configuration as it is."""
         program = (
             "import sys, pathlib; from clew.app import agent;"
             "agent.main(agent.AgentOptions(pathlib.Path(sys.argv[1]), sys.argv[2]))"
@@ -171,7 +176,6 @@ class Node:
         ]
         self.agent = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         log.close()
-        eventually(self._ready, f"the agent of {self.name} is ready: {(self.root / 'agent.log').read_text()}")
 
     def _ready(self) -> bool:
         assert self.agent is not None
@@ -338,6 +342,18 @@ def connects(ns: Path, address: str, port: int) -> bool:
         return connection.connect_ex((address, port)) == 0
 
 
+def page(ns: Path, port: int, path: str) -> tuple[int, str]:
+    """Status and body of a page that a node serves on its loopback address; status 0 where nobody does."""
+    with netns.socket_in(ns, socket.AF_INET, socket.SOCK_STREAM) as connection:
+        connection.settimeout(5)
+        if connection.connect_ex(("127.0.0.1", port)):
+            return 0, ""
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    head, _, body = answer.partition("\r\n\r\n")
+    return int(head.split()[1]), body
+
+
 @contextmanager
 def made_lab(root: Path, families: tuple[int, ...]) -> Iterator[Lab]:
     with ExitStack() as cleanup:
@@ -358,4 +374,4 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 @pytest.fixture
 def tools() -> SimpleNamespace:
-    return SimpleNamespace(seen_source=seen_source, eventually=eventually, server=server, connects=connects)
+    return SimpleNamespace(seen_source=seen_source, eventually=eventually, server=server, connects=connects, page=page)

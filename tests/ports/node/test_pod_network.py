@@ -286,3 +286,35 @@ def test_services_reach_pods_of_the_same_node_and_a_pod_itself(any_lab: Any, too
             tools.eventually(lambda vip=vip: tools.connects(client.ns, vip, 80), f"{vip} from a neighbour")
             tools.eventually(lambda vip=vip: tools.connects(server.ns, vip, 80), f"{vip} from the only endpoint itself")
             tools.eventually(lambda vip=vip: tools.connects(node.ns, vip, 80), f"{vip} from the node")
+
+
+def test_the_pages_of_an_agent(lab: Any, tools: Any) -> None:
+    node = lab.node(1)
+    node.start()
+    tools.eventually(lambda: tools.page(node.ns, 10256, "/healthz")[0] == 200, "healthy")
+    status, body = tools.page(node.ns, 10256, "/livez")
+    document = json.loads(body)
+    assert (status, document["nodeEligible"], document["healthy"]) == (200, True, True)
+    assert list(document["status"]) == ["IPv4"]
+    assert tools.page(node.ns, 10249, "/proxyMode") == (200, "nftables")
+    node.pod("web")
+    metrics = tools.page(node.ns, 10249, "/metrics")[1]
+    assert 'clew_ipam_addresses_in_use{family="IPv4"} 1' in metrics
+    assert 'clew_cni_requests_total{command="ADD",code="0"} 1' in metrics
+    assert "kubeproxy_sync_proxy_rules_duration_seconds_count" in metrics
+    lab.api.put("nodes", "node1", None)
+    tools.eventually(lambda: tools.page(node.ns, 10256, "/healthz")[0] == 503, "a node that is gone is not eligible")
+    assert tools.page(node.ns, 10256, "/livez")[0] == 200
+
+
+def test_a_second_agent_is_refused(lab: Any) -> None:
+    node = lab.node(1)
+    node.start()
+    first, node.agent = node.agent, None
+    try:
+        node.launch()
+        assert node.agent.wait(20) != 0
+    finally:
+        node.agent = first
+    assert "is in use by another agent" in (node.root / "agent.log").read_text()
+    assert node.cni("STATUS", "") == (0, {}), "the first one goes on"

@@ -21,7 +21,7 @@ from clew.dataplane.netlink.apply import NetlinkPlane
 from clew.dataplane.netlink.objects import LINK_GROUP
 from clew.facts.node import Node
 from clew.kernel.inside import FakeInside
-from clew.kernel.netlink import Add, Address, Link, Request, SetLink
+from clew.kernel.netlink import Add, Address, Delete, Link, Request, SetLink
 from clew.kernel.netlink.fake import FakeNetlink
 from clew.kernel.nft import FakeNft
 from clew.kernel.sysctl import FakeSysctl
@@ -164,6 +164,18 @@ async def test_links_outlive_an_agent_that_cannot_reach_the_api(machine: Machine
         assert (await agent.call("CHECK", "c1", 1))[0] == 0
         assert (await agent.call("DEL", "c1"))[0] == 0
         assert machine.aliases() == {"c2/eth0"}
+
+
+async def test_addresses_of_links_that_went_while_nobody_looked_are_free(machine: Machine) -> None:
+    async with machine.agent() as agent:
+        for number in (1, 2, 3):
+            await agent.add(number)
+    host = {link.alias: link.name for link in machine.kernel.links()}
+    machine.kernel.request([Delete(Link(host["c1/eth0"])), SetLink(host["c2/eth0"], alias="")])
+    async with machine.agent() as agent:
+        assert set(agent.attachments.promised()) == {("c3", "eth0")}
+        assert machine.aliases() == {"c3/eth0"}
+        assert (await agent.call("CHECK", "c1", 1))[0] == 3
 
 
 @pytest.mark.parametrize("number", [errno.EBUSY, errno.ENOBUFS])

@@ -91,9 +91,9 @@ class NetlinkPlane:
         link = self._kernel.link(carrier) if carrier else None
         return link.mtu if link is not None else 0
 
-    def half_made(self) -> frozenset[str]:
-        """Links of ours that a crash left without their pod's end, as of the last `read`."""
-        return frozenset(name for name, link in self._ports.actual.items() if not link.alias)
+    def whole(self) -> frozenset[str]:
+        """Links of ours whose pod's end was completed, as of the last `read`."""
+        return frozenset(name for name, link in self._ports.actual.items() if link.alias)
 
     def read(self) -> None:
         """Read everything back; the next `sync` repairs what differs."""

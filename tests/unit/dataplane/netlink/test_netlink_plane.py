@@ -220,7 +220,7 @@ def test_a_changed_port_is_put_right_and_a_half_made_one_goes(world: World) -> N
     plane.lend_namespace(port(3).link.name, None)
     world.kernel.request([SetLink(port(2).link.name, master="", mtu=1000), SetLink(port(3).link.name, alias="")])
     plane.read()
-    assert plane.half_made() == {port(3).link.name}
+    assert plane.whole() == {port(2).link.name}
     assert plane.sync().failures == {}
     repaired = world.kernel.link(port(2).link.name)
     assert repaired is not None

@@ -85,7 +85,7 @@ class Backend:
         if self._nft.fingerprint(self.settings.ip, layout.TABLE) != self._fingerprint:
             self._known = False
             return False
-        found = self._read_elements()
+        found = self.read_elements()
         right = all(delta.actual == found[name] for name, delta in self.programme.deltas.items())
         self.programme.found(found)
         self._generation = generation
@@ -108,14 +108,15 @@ class Backend:
             self._structure = read_table(text) if text else None
         except UnreadableError:  # not even its head is as we write it: made anew below
             self._structure = None
-        found = self._read_elements() if self._structure else {}
+        found = self.read_elements() if self._structure else {}
         self.programme.adopt(found, self._structure)
         self.programme.found(found)
         self._fingerprint = self._nft.fingerprint(self.settings.ip, layout.TABLE)
         self._generation = generation
         self._known = True
 
-    def _read_elements(self) -> dict[str, dict[bytes, bytes]]:
+    def read_elements(self) -> dict[str, dict[bytes, bytes]]:
+        """Every element in the kernel, by set."""
         found: dict[str, dict[bytes, bytes]] = {}
         for target in self._targets:
             try:

@@ -66,8 +66,9 @@ class _Port:
         scope: Scope = "cluster" if frontend.policy == "Cluster" else "local"
         if balancer.cluster if scope == "cluster" else balancer.local:
             self._put("service-ips", key, self._handle(scope))
-        else:
-            self._put("dropped-ips" if balancer.any_backend else "refused-ips", key)
+        elif balancer.any_backend:
+            self._put("dropped-ips", key)
+        # else refused like every other port that the cluster address does not have
 
     def _external(self, frontend: Frontend) -> None:
         balancer = self._balancer

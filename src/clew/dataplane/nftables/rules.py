@@ -196,16 +196,16 @@ def _node_port_addresses(settings: Settings) -> Compare:
 def _translation(settings: Settings) -> Iterable[Chain]:
     to_services = (Rule((Go("jump", "services"),)),)
     words = _Words(settings.ip)
-    masquerade = Word("masquerade fully-random")
+    itself = Member(_key(words.source, words.destination), "hairpin")
     yield Chain("nat-prerouting", to_services, Hook("nat", "prerouting", DNAT))
     yield Chain("nat-output", to_services, Hook("nat", "output", DNAT))
     yield Chain(
         "nat-postrouting",
         (
-            Rule((Member(_key(words.source, words.destination), "hairpin"), masquerade), "a backend reaches itself"),
+            Rule((itself, Go("jump", "masquerade-later")), "a backend reaches itself"),
             Rule((Compare(Masked(MARK, MASQUERADE.mask), ("0x00000000",)), Word("return"))),
             Rule((Change(MARK, keep=ALL_BITS ^ MASQUERADE.mask),)),
-            Rule((masquerade,)),
+            Rule((Word("masquerade fully-random"),)),
         ),
         Hook("nat", "postrouting", SRCNAT),
     )
@@ -217,7 +217,7 @@ def _filters(settings: Settings) -> Iterable[Chain]:
     restricted = (Rule((NEW, Member(words.where, "restricted"), Go("jump", "check-source"))),)
     give_back = Rule((NEW, Compare(Field("ct status"), ("dnat",)), Put(PRIORITY, 0)), "the register is free again")
     refuse = Rule((NEW, Go("jump", "refuse")))
-    refuse_ports = Rule((NEW, TO_THIS_NODE, _node_port_addresses(settings), Go("jump", "refuse-node-ports")))
+    ports = (_node_port_addresses(settings), Go("jump", "refuse-node-ports"))
     yield Chain("refusal", (Rule((Word("reject with tcp reset"),)), Rule((Word("reject"),))))
     unknown = Compare(Field(words.destination), settings.service_cidrs)
     yield Chain(
@@ -240,6 +240,7 @@ def _filters(settings: Settings) -> Iterable[Chain]:
     yield Chain("check-source", (Rule((Member(source, "source-ranges"), Word("return"))), Rule((Word("drop"),))))
     yield Chain("filter-prerouting", restricted, Hook("filter", "prerouting", BEFORE_DNAT))
     yield Chain("filter-output-before", restricted, Hook("filter", "output", BEFORE_DNAT))
-    yield Chain("filter-input", (refuse, refuse_ports), Hook("filter", "input", EARLY))
+    yield Chain("filter-input", (refuse, Rule((NEW, *ports))), Hook("filter", "input", EARLY))
     yield Chain("filter-forward", (give_back, refuse), Hook("filter", "forward", EARLY))
-    yield Chain("filter-output", (give_back, refuse, refuse_ports), Hook("filter", "output", AFTER_DNAT))
+    own_ports = Rule((NEW, TO_THIS_NODE, *ports))
+    yield Chain("filter-output", (give_back, refuse, own_ports), Hook("filter", "output", AFTER_DNAT))

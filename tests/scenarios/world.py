@@ -1,0 +1,215 @@
+"""The plan made real: namespaces, veth pairs, bridges, and a prober that connects from any of them to anywhere.
+
+Everything lives in network namespaces of the test's own; sockets are opened inside them, so one process is all the
+servers and clients. Pods hang on a bridge (`cbr0`, hairpin ports), as the agent wires them.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+from clew.kernel import netns, sysctl
+from clew.kernel.netlink import Netlink
+from clew.kernel.netlink.requests import Add, Request, SetLink
+from clew.kernel.netlink.values import Address, Bridge, Link, Peer, Route, Veth
+
+from . import plan
+
+PATIENCE = 0.35  # seconds after which a packet counts as dropped
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+BITS = {4: 24, 6: 64}
+DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._names = ["fabric", *plan.NODES, *(f"pod-{name}" for name in plan.PODS), "outside"]
+
+    def path(self, name: str) -> Path:
+        return self._folder / f"r7-{os.getpid()}-{name}"
+
+    @contextlib.contextmanager
+    def up(self) -> Iterator["World"]:
+        try:
+            for name in self._names:
+                netns.create(self.path(name))
+                quick = {"net.ipv6.conf.all.accept_dad": 0, "net.ipv6.conf.default.accept_dad": 0}
+                sysctl.write(quick, self.path(name))  # addresses are usable at once
+            self._wire()
+            yield self
+        finally:
+            for name in self._names:
+                netns.delete(self.path(name))
+
+    def where(self, place: plan.Place) -> Path:
+        """The namespace of a node, a pod or the outside."""
+        if place.name in plan.PODS:
+            return self.path(f"pod-{place.name}")
+        return self.path(place.name if place.node else "outside")
+
+    def _wire(self) -> None:
+        with Netlink(self.path("fabric")) as fabric:
+            fabric.request([Add(Link("sw", Bridge(), up=True))])
+            fabric.request([self._address(family, plan.ROUTER, "sw") for family in (4, 6)])
+            for name, place in {**plan.NODES, "outside": plan.OUTSIDE["outside"]}.items():
+                self._plug(fabric, name, name, "sw", hairpin=False)
+                self._configure(self.path(name), place.addresses, plan.ROUTER)
+        for number, (name, _) in enumerate(plan.NODES.items(), 1):
+            self._node(name, number)
+        with Netlink(self.path("outside")) as outside:
+            more = plan.OUTSIDE["outside/2"]
+            outside.request([self._address(family, more.addresses, "eth0") for family in (4, 6)])
+            outside.request(
+                [
+                    Add(Route(prefix, via=plan.NODES[node].addresses[6 if ":" in prefix else 4]))
+                    for prefix, node in plan.BALANCED.items()
+                ]
+            )
+
+    def _node(self, name: str, number: int) -> None:
+        forwarding = {"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1}
+        unlimited = {"net.ipv4.icmp_ratelimit": 0, "net.ipv6.icmp.ratelimit": 0}  # refusals come for every packet
+        sysctl.write(forwarding | unlimited, self.path(name))
+        with Netlink(self.path(name)) as node:
+            node.request([Add(Link("cbr0", Bridge(), up=True))])
+            node.request([self._address(family, plan.GATEWAYS[number], "cbr0") for family in (4, 6)])
+            for pod in plan.PODS.values():
+                if pod.node == name:
+                    self._plug(node, f"pod-{pod.name}", f"veth-{pod.name}", "cbr0", hairpin=True)
+                    self._configure(self.path(f"pod-{pod.name}"), pod.addresses, plan.GATEWAYS[number])
+            if name == "node-1":
+                node.request([SetLink("lo", up=True)])
+                node.request(
+                    [
+                        Add(Address(f"{plan.CARRIED[family]}/{8 * length}", "lo", nodad=family == 6))
+                        for family, length in ((4, 4), (6, 16))
+                    ]
+                )
+            other, peer = next((at, each) for at, each in enumerate(plan.NODES.values(), 1) if each.name != name)
+            node.request(
+                [
+                    Add(Route(f"10.244.{other}.0/24", via=peer.addresses[4])),
+                    Add(Route(f"fd00:10:244:{other}::/64", via=peer.addresses[6])),
+                ]
+            )
+
+    def _plug(self, near: Netlink, far: str, name: str, bridge: str, *, hairpin: bool) -> None:
+        descriptor = os.open(self.path(far), os.O_RDONLY)
+        try:
+            near.request([Add(Link(name, Veth(Peer("eth0", descriptor)), up=True, master=bridge))])
+        finally:
+            os.close(descriptor)
+        if hairpin:
+            near.request([SetLink(name, hairpin=True)])
+
+    def _configure(self, path: Path, addresses: dict[int, str], gateway: dict[int, str]) -> None:
+        with Netlink(path) as kernel:
+            requests: list[Request] = [SetLink("lo", up=True), SetLink("eth0", up=True)]
+            kernel.request([*requests, *(self._address(family, addresses, "eth0") for family in (4, 6))])
+            kernel.request([Add(Route(DEFAULTS[family], via=gateway[family])) for family in (4, 6)])
+
+    def _address(self, family: int, addresses: dict[int, str], dev: str) -> Add:
+        return Add(Address(f"{addresses[family]}/{BITS[family]}", dev, nodad=family == 6))
+
+
+class Answer:
+    """Where a connection ended and as whom the client was seen; `end` is REFUSED or DROPPED where nobody answered."""
+
+    def __init__(self, end: str, seen: str = "") -> None:
+        self.end, self.seen = end, seen
+
+    def __repr__(self) -> str:
+        return f"{self.end} seen as {self.seen}"
+
+
+def split(target: str) -> tuple[str, int]:
+    address, _, port = target.rpartition(":")
+    return address.strip("[]"), int(port)
+
+
+def join(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+class Prober:
+    """Servers on all places and ports of a scenario that say where they are and whom they see; and their clients."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._servers: list[asyncio.Server] = []
+        self._transports: list[asyncio.DatagramTransport] = []
+
+    async def serve(self, place: plan.Place, protocol: str, family: int, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        kind = socket.SOCK_STREAM if protocol == "TCP" else socket.SOCK_DGRAM
+        listener = self._socket(place, family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((place.addresses[family], port))
+        here = join(place.addresses[family], port)
+        if protocol == "TCP":
+            self._servers.append(await asyncio.start_server(_greeter(here), sock=listener))
+        else:
+            transport, _ = await loop.create_datagram_endpoint(lambda: _Echo(here), sock=listener)
+            self._transports.append(transport)
+
+    async def close(self) -> None:
+        for server in self._servers:
+            server.close()
+            await server.wait_closed()
+        for transport in self._transports:
+            transport.close()
+
+    async def ask(self, source: plan.Place, protocol: str, target: str) -> Answer:
+        address, port = split(target)
+        family = 6 if ":" in address else 4
+        kind = socket.SOCK_STREAM if protocol == "TCP" else socket.SOCK_DGRAM
+        with self._socket(source, family, kind) as client:
+            if not source.node:
+                client.bind((source.addresses[family], 0))
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    return await _ask(client, (address, port), protocol)
+            except TimeoutError:
+                return Answer("DROPPED")
+            except ConnectionRefusedError:
+                return Answer("REFUSED")
+
+    def _socket(self, place: plan.Place, family: int, kind: int) -> socket.socket:
+        opened = netns.socket_in(self._world.where(place), FAMILIES[family], kind)
+        opened.setblocking(False)
+        return opened
+
+
+async def _ask(client: socket.socket, target: tuple[str, int], protocol: str) -> Answer:
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(client, target)
+    if protocol == "UDP":
+        await loop.sock_sendall(client, b"?")
+    data = await loop.sock_recv(client, 200)
+    end, _, seen = data.decode().partition(" ")
+    return Answer(end, seen)
+
+
+def _greeter(here: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"{here} {writer.get_extra_info('peername')[0]}".encode())
+        await writer.drain()
+        writer.close()
+
+    return greet
+
+
+class _Echo(asyncio.DatagramProtocol):
+    def __init__(self, here: str) -> None:
+        self._here = here
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, _data: bytes, peer: tuple[str, int]) -> None:
+        self._transport.sendto(f"{self._here} {peer[0]}".encode(), peer)

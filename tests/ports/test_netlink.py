@@ -19,11 +19,15 @@ from clew.kernel.netlink import (
     DeleteGroup,
     Fdb,
     Link,
+    LinkChanged,
+    Monitor,
     Neighbour,
     Netlink,
     Nexthop,
+    Overrun,
     Peer,
     Route,
+    RouteGone,
     RtNetlink,
     Rule,
     SetLink,
@@ -305,3 +309,22 @@ def oracle() -> tuple[set[tuple[str | None, int, str | None]], tuple[str, str]]:
         }
         (bridge,) = pyroute2.link("get", ifname="br0")
     return seen, (bridge.get_attr("IFLA_ADDRESS"), bridge.get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_KIND"))
+
+
+@pytest.mark.root
+def test_a_monitor_hears_links_and_lost_routes(tmp_path: Path) -> None:
+    path = tmp_path / "ns"
+    netns.create(path)
+    try:
+        with Netlink(path) as kernel, Monitor(path) as monitor:
+            switch(kernel)
+            kernel.request([Add(Route("10.5.0.0/16", via="10.244.1.9", proto=OURS))])
+            assert {e.link.name for e in monitor.drain() if isinstance(e, LinkChanged)} == {"br0"}
+            kernel.request([Delete(Route("10.5.0.0/16", proto=OURS))])
+            (gone,) = (event for event in monitor.drain() if isinstance(event, RouteGone))
+            assert (gone.route.destination, gone.route.proto) == ("10.5.0.0/16", OURS)
+            assert monitor.drain() == []
+            kernel.request([SetLink("br0", mtu=1000 + i % 100) for i in range(2000)])
+            assert Overrun() in monitor.drain()
+    finally:
+        netns.delete(path)

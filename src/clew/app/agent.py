@@ -26,7 +26,7 @@ from clew.dataplane.netlink.apply import NetlinkPlane
 from clew.facts import endpointslice, service
 from clew.facts import node as node_facts
 from clew.kernel.inside import enter
-from clew.kernel.netlink import Netlink
+from clew.kernel.netlink import Monitor, Netlink
 from clew.kernel.nft import KernelNft
 from clew.kernel.sysctl import Sysctl
 from clew.node import cni_server, http, install
@@ -88,6 +88,9 @@ class Agent:
 
     async def run(self) -> None:
         """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        monitor = Monitor()
+        loop.add_reader(monitor.fileno(), lambda: self._network.notice(monitor.drain()))
         self._calls.adopt()
         kubeconfig = self._configuration.agent.kubeconfig or self._configuration.proxy.client_connection.kubeconfig
         client = Client.from_kubeconfig(kubeconfig) if kubeconfig else Client.in_cluster()
@@ -105,6 +108,8 @@ class Agent:
                 for page in self._pages():
                     group.create_task(page)
         finally:
+            loop.remove_reader(monitor.fileno())
+            monitor.close()
             self._journal.close()
 
     def _reflect(

@@ -8,6 +8,7 @@ nodes, and none of these is touched before that list is complete.
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from clew.base.clock import Clock
@@ -16,11 +17,12 @@ from clew.compile import ipam, links, masquerade, routes
 from clew.dataplane.masquerade import render as nat
 from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink import render
-from clew.dataplane.netlink.apply import NetlinkPlane, Outcome
+from clew.dataplane.netlink.apply import NetlinkPlane, Outcome, concerns
 from clew.dataplane.netlink.objects import BRIDGE
 from clew.facts.attachment import Attachment
 from clew.facts.node import Node
 from clew.kernel.errors import KernelError
+from clew.kernel.netlink import Event
 from clew.reconcile import Pace, Turn
 from clew.store.table import StaleRevisionError, Table
 
@@ -68,6 +70,7 @@ class PodNetwork:
         self._pace = Pace(clock, least=0, most=DRIFT, retry=RETRY)
         self._waiters: list[tuple[Key, asyncio.Future[None]]] = []
         self._planes = asyncio.Lock()  # held by whoever changes or reads them, in whatever thread
+        self._disturbed = False
         self._ports_at = 0
         self._nodes_at = -1
         self._said: frozenset[str] = frozenset()
@@ -124,6 +127,12 @@ class PodNetwork:
         self._pace.poke()
         await waiter
 
+    def notice(self, events: Iterable[Event]) -> None:
+        """Something happened in the kernel: read back in the next round if it may concern us."""
+        if any(concerns(event) for event in events):
+            self._disturbed = True
+            self._pace.poke()
+
     async def caught_up(self) -> None:
         """Until a round that began after this call is over."""
         await self.settled(("", ""))
@@ -141,7 +150,9 @@ class PodNetwork:
         self._compile_ports()
         self._compile_nodes()
         waiting, self._waiters = self._waiters, []
-        outcome = await asyncio.to_thread(self._apply, turn is not Turn.CHANGE)
+        read_back = turn is not Turn.CHANGE or self._disturbed
+        self._disturbed = False
+        outcome = await asyncio.to_thread(self._apply, read_back)
         self.failures = dict(outcome.failures)
         if outcome.failures:
             self._pace.failed()

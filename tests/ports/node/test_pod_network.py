@@ -318,3 +318,18 @@ def test_a_second_agent_is_refused(lab: Any) -> None:
         node.agent = first
     assert "is in use by another agent" in (node.root / "agent.log").read_text()
     assert node.cni("STATUS", "") == (0, {}), "the first one goes on"
+
+
+def test_what_others_take_away_comes_back(lab: Any, tools: Any) -> None:
+    one, two = lab.node(1), lab.node(2)
+    for node in (one, two):
+        node.start()
+    a, b = one.pod("a"), two.pod("b")
+    with Netlink(one.ns) as kernel:
+        kernel.request([Delete(Route("10.244.2.0/24", proto=OURS))])
+        tools.eventually(lambda: kernel.routes(proto=OURS), "a route that somebody removed")
+        kernel.request([SetLink("eth0", up=False), SetLink("eth0", up=True)])
+        tools.eventually(lambda: kernel.routes(proto=OURS), "routes that the kernel dropped with the uplink")
+        kernel.request([Delete(Link("cbr0"))])
+        tools.eventually(lambda: tools.connects(a.ns, "10.244.1.1", 10256), "the bridge and what was plugged into it")
+    assert tools.seen_source(a.ns, b.ns, b.ips[0]) == a.ips[0]

@@ -162,9 +162,11 @@ def test_broken_attributes_end_the_walk(data: bytes) -> None:
 
 
 def test_requests_say_what_they_are() -> None:
-    assert str(Delete(Route("10.0.0.0/8", proto=147))) == "delete route destination='10.0.0.0/8' proto=147"
+    assert str(Delete(Route("10.0.0.0/8", proto=147))) == "delete route 10.0.0.0/8 proto=147"
+    pair = Add(Link("v0", Veth(Peer("eth0", 7)), up=True))
+    assert str(pair) == "add link v0 detail=(veth (peer eth0 ns=7)) up=True"
     assert str(SetLink("v0", mtu=9)) == "set link v0 mtu=9"
-    assert describe(Address("10.0.0.1/24", "cbr0")) == "address address='10.0.0.1/24' dev='cbr0'"
+    assert describe(Address("10.0.0.1/24", "cbr0")) == "address 10.0.0.1/24 dev=cbr0"
 
 
 def test_text_that_is_no_address_is_named() -> None:

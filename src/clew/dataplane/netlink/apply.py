@@ -10,10 +10,19 @@ from collections.abc import Iterable, Mapping
 
 from clew.base.value import Value
 from clew.dataplane.netlink import render, wiring
-from clew.dataplane.netlink.objects import LEAVING_GROUP, LINK_GROUP, ROUTE_PROTO, BridgeLink, NodeRoute, Port, PortLink
+from clew.dataplane.netlink.objects import (
+    BRIDGE,
+    LEAVING_GROUP,
+    LINK_GROUP,
+    ROUTE_PROTO,
+    BridgeLink,
+    NodeRoute,
+    Port,
+    PortLink,
+)
 from clew.kernel.errors import KernelError
 from clew.kernel.inside import Enter
-from clew.kernel.netlink import Add, Delete, Request, Route, RtNetlink
+from clew.kernel.netlink import Add, Delete, Event, LinkChanged, Overrun, Request, Route, RouteGone, RtNetlink
 from clew.kernel.sysctl import Settings
 from clew.reconcile import DeltaMap
 
@@ -190,6 +199,22 @@ class NetlinkPlane:
             else:
                 failures[name] = _explained(refusal)
         return failures
+
+
+def concerns(event: Event) -> bool:
+    """Whether something happened that may have taken from what is ours, and that was (most likely) not our own doing.
+
+    Of links that are not ours every change counts: the kernel drops the routes over one that goes down without a word
+    about them. Of ours it counts when one goes; we ourselves put a port into the leaving group first.
+    """
+    match event:
+        case LinkChanged(link=link, gone=gone):
+            ours = link.group in {LINK_GROUP, LEAVING_GROUP} or link.name == BRIDGE
+            return link.group != LEAVING_GROUP and (gone or not ours)
+        case RouteGone(route=route):
+            return route.proto == ROUTE_PROTO
+        case Overrun():
+            return True
 
 
 def _route(route: NodeRoute) -> Route:

@@ -10,6 +10,7 @@ enter a namespace.
 
 from clew.kernel.errors import KernelError
 from clew.kernel.netlink.channel import Netlink
+from clew.kernel.netlink.monitor import Event, LinkChanged, Monitor, Overrun, RouteGone
 from clew.kernel.netlink.port import RtNetlink
 from clew.kernel.netlink.requests import Add, Delete, DeleteGroup, Request, SetLink
 from clew.kernel.netlink.values import (
@@ -34,16 +35,21 @@ __all__ = [
     "Bridge",
     "Delete",
     "DeleteGroup",
+    "Event",
     "Fdb",
     "KernelError",
     "Link",
+    "LinkChanged",
+    "Monitor",
     "Neighbour",
     "Netlink",
     "Nexthop",
+    "Overrun",
     "Peer",
     "Plain",
     "Request",
     "Route",
+    "RouteGone",
     "RtNetlink",
     "Rule",
     "SetLink",

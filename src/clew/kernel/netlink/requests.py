@@ -57,10 +57,17 @@ class SetLink(Value):
 Request = Add | Delete | DeleteGroup | SetLink
 
 
-def describe(thing: Thing) -> str:
-    """`Route(destination='10.0.0.0/8', via='10.9.9.9')` without what is left at its default."""
-    defaults = type(thing).__struct_defaults__
+def describe(thing: Value) -> str:
+    """`route 10.0.0.0/8 via=10.9.9.9`: the kind, the first field, and what is not left at its default."""
     fields = thing.__struct_fields__
+    defaults = thing.__struct_defaults__
     optional = dict(zip(fields[len(fields) - len(defaults) :], defaults, strict=True))
-    said = [f"{name}={getattr(thing, name)!r}" for name in fields if getattr(thing, name) != optional.get(name, ...)]
-    return f"{type(thing).__name__.lower()} {' '.join(said)}"
+    said = [name for name in fields if getattr(thing, name) != optional.get(name, ...)]
+    words = [type(thing).__name__.lower()]
+    words += [_word(name, getattr(thing, name), bare=name == fields[0]) for name in said]
+    return " ".join(words)
+
+
+def _word(name: str, value: object, *, bare: bool) -> str:
+    text = f"({describe(value)})" if isinstance(value, Value) else str(value)
+    return text if bare else f"{name}={text}"

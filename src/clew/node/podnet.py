@@ -17,7 +17,7 @@ from clew.compile import ipam, links, masquerade, routes
 from clew.dataplane.masquerade import render as nat
 from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink import render
-from clew.dataplane.netlink.apply import NetlinkPlane, Outcome, concerns
+from clew.dataplane.netlink.apply import NetlinkPlane, Outcome
 from clew.dataplane.netlink.objects import BRIDGE
 from clew.facts.attachment import Attachment
 from clew.facts.node import Node
@@ -129,7 +129,7 @@ class PodNetwork:
 
     def notice(self, events: Iterable[Event]) -> None:
         """Something happened in the kernel: read back in the next round if it may concern us."""
-        if any(concerns(event) for event in events):
+        if any(self._plane.concerns(event) for event in events):
             self._disturbed = True
             self._pace.poke()
 

@@ -138,6 +138,21 @@ class NetlinkPlane:
             return f"the host's link {name} is missing or was changed"
         return self._enter(ns, lambda kernel, _settings: wiring.pod_problem(kernel, port.pod))
 
+    def concerns(self, event: Event) -> bool:
+        """Whether something happened that may have taken from what is ours, and that was most likely not our doing.
+
+        Of other links every change counts: the kernel drops the routes over one that goes down without a word about
+        them. Of ours it counts when one goes; we ourselves put a port into the leaving group first.
+        """
+        match event:
+            case LinkChanged(link=link, gone=gone):
+                ours = link.group == LINK_GROUP or link.name == BRIDGE or link.name in self._ports.desired
+                return link.group != LEAVING_GROUP and (gone or not ours)
+            case RouteGone(route=route):
+                return route.proto == ROUTE_PROTO
+            case Overrun():
+                return True
+
     def _sync_bridge(self, bridge: BridgeLink) -> tuple[str, ...]:
         missing = wiring.set_all(self._settings, render.settings(render.families_of(bridge.addresses)))
         wiring.make_bridge(self._kernel, self._settings, bridge)
@@ -199,22 +214,6 @@ class NetlinkPlane:
             else:
                 failures[name] = _explained(refusal)
         return failures
-
-
-def concerns(event: Event) -> bool:
-    """Whether something happened that may have taken from what is ours, and that was (most likely) not our own doing.
-
-    Of links that are not ours every change counts: the kernel drops the routes over one that goes down without a word
-    about them. Of ours it counts when one goes; we ourselves put a port into the leaving group first.
-    """
-    match event:
-        case LinkChanged(link=link, gone=gone):
-            ours = link.group in {LINK_GROUP, LEAVING_GROUP} or link.name == BRIDGE
-            return link.group != LEAVING_GROUP and (gone or not ours)
-        case RouteGone(route=route):
-            return route.proto == ROUTE_PROTO
-        case Overrun():
-            return True
 
 
 def _route(route: NodeRoute) -> Route:

@@ -17,6 +17,7 @@ from clew.kernel.netlink.values import Link, Route
 from clew.kernel.netns import Namespace, socket_in
 
 GROUPS = 0x1 | 0x40 | 0x400  # RTMGRP_LINK, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE
+AF_BRIDGE = 7
 LARGEST = 1 << 16
 
 
@@ -87,7 +88,7 @@ def _events(data: memoryview) -> list[Event]:
     while offset + 16 <= len(data):
         length, kind, _flags, _sequence, _port = wire.HEADER.unpack_from(data, offset)
         body = data[offset + 16 : offset + length]
-        if kind in {links.RTM_NEWLINK, links.RTM_DELLINK}:
+        if kind in {links.RTM_NEWLINK, links.RTM_DELLINK} and body[0] != AF_BRIDGE:  # of a bridge's port: half a link
             found.append(LinkChanged(links.decode(body), kind == links.RTM_DELLINK))
         elif kind == routes.RTM_DELROUTE and (route := routes.decode(body, lambda index: f"if{index}")) is not None:
             found.append(RouteGone(route))

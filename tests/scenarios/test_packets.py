@@ -13,8 +13,9 @@ from clew.base.clock import SystemClock
 from clew.dataplane.nftables.apply import Backend
 from clew.dataplane.nftables.listing import read_table
 from clew.facts.node import Node
+from clew.kernel.conntrack import FakeConntrack
 from clew.kernel.nft import KernelNft
-from clew.node.proxy import ProxyTables, ServiceProxy
+from clew.node.proxy import ProxyPorts, ProxyTables, ServiceProxy
 from clew.store import Table
 
 from . import plan
@@ -42,7 +43,7 @@ def proxy(section: Section, node: str, nft: KernelNft) -> ServiceProxy:
     tables.services.replace({service.key: service for service in section.services})
     tables.slices.replace({piece.key: piece for piece in section.slices})
     tables.nodes.replace({("", node): Node(node, tuple(place.addresses.values()), zone=zone)})
-    return ServiceProxy(tables, settings(section, node), nft, SystemClock())
+    return ServiceProxy(tables, settings(section, node), ProxyPorts(nft, FakeConntrack()), SystemClock())
 
 
 def places_of(end_text: str) -> list[plan.Place]:

@@ -25,6 +25,7 @@ from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink.apply import NetlinkPlane
 from clew.facts import endpointslice, service
 from clew.facts import node as node_facts
+from clew.kernel.conntrack import KernelConntrack
 from clew.kernel.inside import enter
 from clew.kernel.netlink import Monitor, Netlink
 from clew.kernel.nft import KernelNft
@@ -36,7 +37,7 @@ from clew.node.health import Health
 from clew.node.install import CniPaths
 from clew.node.journal import Journal
 from clew.node.podnet import NetworkSettings, PodNetwork
-from clew.node.proxy import LEAST, PERIOD, ProxySettings, ProxyTables, ServiceProxy
+from clew.node.proxy import LEAST, PERIOD, ProxyPorts, ProxySettings, ProxyTables, ServiceProxy
 from clew.node.spool import Spool
 from clew.store.table import Table
 from clew.watch.client import Client
@@ -83,7 +84,9 @@ class Agent:
         )
         self._calls = CniCalls(self._attachments, self._network, Spool(self._paths.spool), self.registry)
         settings = proxy_settings(options.node, configuration)
-        self._proxy = ServiceProxy(self._tables, settings, KernelNft(), clock, self.registry)
+        self._proxy = ServiceProxy(
+            self._tables, settings, ProxyPorts(KernelNft(), KernelConntrack()), clock, self.registry
+        )
         self._health = Health(clock, lambda: self._tables.nodes.get(("", options.node)), self._proxy.families)
 
     async def run(self) -> None:

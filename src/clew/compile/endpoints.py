@@ -20,10 +20,11 @@ Topology = Literal["", "zone", "node"]
 class Chosen(Value):
     cluster: tuple[Backend, ...]
     local: tuple[Backend, ...]
+    others: tuple[Backend, ...]
     any_backend: bool
 
 
-NOBODY = Chosen((), (), False)
+NOBODY = Chosen((), (), (), False)
 
 
 def gather(slices: Iterable[EndpointSlice], address_type: str) -> dict[PortKey, Candidates]:
@@ -61,8 +62,20 @@ def choose(candidates: Candidates, node: str, zone: str, *, cluster: bool, local
     return Chosen(
         cluster=_backends(everywhere, node),
         local=_backends(here, node),
+        others=_backends(_rest(candidates, everywhere, here), node),
         any_backend=bool(everywhere) or (local and bool(ready or last_resort)),
     )
+
+
+def _rest(candidates: Candidates, *chosen: Candidates) -> Candidates:
+    """Those that serve and were not chosen."""
+    if any(len(each) == len(candidates) for each in chosen):
+        return {}
+    return {
+        address: endpoint
+        for address, endpoint in candidates.items()
+        if (endpoint.ready or endpoint.serving) and not any(address in each for each in chosen)
+    }
 
 
 def _on(candidates: Candidates, node: str) -> Candidates:

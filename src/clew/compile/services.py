@@ -96,6 +96,7 @@ def _family(
             affinity=service.affinity_timeout,
             cluster=chosen.cluster,
             local=chosen.local,
+            others=chosen.others,
             any_backend=chosen.any_backend,
             frontends=tuple(_frontends(service, port, index, addresses, sources)),
         )
@@ -203,6 +204,11 @@ def _problem(service: Service, field: str, message: str) -> Problem:
     return Problem(f"Service {service.namespace}/{service.name}", field, message)
 
 
+class Changed(Value):
+    before: Balancing
+    after: Balancing
+
+
 class ServiceCompiler:
     """All services, key by key. Remembers what it computed; reads facts only through the functions it is given."""
 
@@ -227,7 +233,7 @@ class ServiceCompiler:
         keys: Iterable[Key],
         service: Callable[[Key], Service | None],
         slices: Callable[[Key], Iterable[EndpointSlice]],
-    ) -> dict[Key, Balancing]:
+    ) -> dict[Key, Changed]:
         """Compute these services anew; returns what became different, of other services too (they may inherit)."""
         affected: set[Key] = set()
         for key in keys:
@@ -236,8 +242,9 @@ class ServiceCompiler:
         changed = {}
         for key in sorted(affected):
             balancing = self._without_lost(key)
-            if balancing != self._balancings.get(key, NOTHING):
-                changed[key] = balancing
+            before = self._balancings.get(key, NOTHING)
+            if balancing != before:
+                changed[key] = Changed(before, balancing)
                 if balancing == NOTHING:
                     del self._balancings[key]
                 else:

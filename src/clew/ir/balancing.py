@@ -53,6 +53,7 @@ class Balancer(Value):
     affinity: int  # seconds during which a client keeps its backend; 0: none
     cluster: tuple[Backend, ...]
     local: tuple[Backend, ...]
+    others: tuple[Backend, ...]  # that get nothing new from here, but still serve what they have
     any_backend: bool
     frontends: tuple[Frontend, ...]
 

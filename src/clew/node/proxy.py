@@ -19,13 +19,16 @@ from clew.base.clock import Clock
 from clew.base.errors import Problem, WorldError
 from clew.base.metrics import Registry
 from clew.base.value import Value
-from clew.compile.services import Key, ServiceCompiler, ServiceNode
+from clew.compile.services import Changed, Key, ServiceCompiler, ServiceNode
+from clew.dataplane.conntrack.apply import forget_stale
+from clew.dataplane.conntrack.stale import udp_truth
 from clew.dataplane.nftables.apply import Backend
 from clew.dataplane.nftables.rules import Settings
 from clew.facts.endpointslice import EndpointSlice
 from clew.facts.node import Node
 from clew.facts.service import Service
 from clew.ir.balancing import Balancer, Balancing
+from clew.kernel.conntrack import Conntrack
 from clew.kernel.nft import Nft
 from clew.node.health import FamilyHealth
 from clew.node.proxy_metrics import ProxyMetrics
@@ -37,6 +40,7 @@ logger = logging.getLogger(__name__)
 LEAST = 0.01  # seconds between syncs while changes come thick
 RETRY = 1.0
 PERIOD = 30.0  # between looks at what others did to our rules; kube-proxy's sync period
+Changes = Mapping[Key, tuple[Balancer, ...]]
 MANY = 100  # services in one sync that are worth a thread
 
 
@@ -75,28 +79,40 @@ class ProxyTables:
     nodes: Table[Node]
 
 
+@dataclass(frozen=True)
+class ProxyPorts:
+    """The kernel, as far as the proxy changes it."""
+
+    nft: Nft
+    conntrack: Conntrack
+
+
 class ServiceProxy:
     def __init__(
         self,
         tables: ProxyTables,
         settings: ProxySettings,
-        nft: Nft,
+        ports: ProxyPorts,
         clock: Clock,
         registry: Registry | None = None,
         on_problem: Callable[[Problem], None] = _log,
     ) -> None:
         self._services, self._slices, self._nodes = tables.services, tables.slices, tables.nodes
-        self._settings = settings
+        self._settings, self._conntrack = settings, ports.conntrack
         self._clock = clock
         self._on_problem = on_problem
         self._metrics = ProxyMetrics(registry or Registry())
-        self._backends = [Backend(nft, settings.of(family)) for family in settings.families]
+        self._backends = [Backend(ports.nft, settings.of(family)) for family in settings.families]
         self._pace = Pace(clock, least=settings.least, most=settings.period, retry=RETRY)
         self._compiler = ServiceCompiler(self._node())
         self._slices_of = self._slices.index(_service_of)
         self._owners: dict[Key, Key] = {}  # slice -> service, as of the last sync
         self._seen = {id(self._services): 0, id(self._slices): 0}
         self._problems: dict[Key, tuple[Problem, ...]] = {}
+        self._left: dict[
+            Key, tuple[Balancer, ...]
+        ] = {}  # changed services, as they were when flows were last looked at
+        self._no_local: set[tuple[Key, str, str]] = set()
         self._synced: dict[Family, datetime] = {}
         self._waiting_since: float | None = None
         self.in_sync = asyncio.Event()  # set once the kernel is as the first complete lists say
@@ -145,7 +161,10 @@ class ServiceProxy:
     async def sync(self, turn: Turn = Turn.CHANGE) -> None:
         """One turn: what changed, or with any other reason than a change, also what others changed."""
         asked = self._clock.monotonic() if self._waiting_since is None else self._waiting_since
-        changed_slices, changes = self._compile()
+        changed_slices, changed = self._compile()
+        changes = {key: change.after.balancers for key, change in changed.items()}
+        for key, change in changed.items():
+            self._left.setdefault(key, change.before.balancers)
         large = turn is not Turn.CHANGE or len(changes) > MANY or not self.in_sync.is_set()
         for backend in self._backends:
             began = self._clock.monotonic()
@@ -153,13 +172,14 @@ class ServiceProxy:
                 if large:
                     await asyncio.to_thread(_apply_and_verify, backend, changes)
                 else:
-                    backend.sync(_balancers(changes))
+                    backend.sync(changes)
             except WorldError:
                 self._metrics.failures.add(f"IPv{backend.settings.family}")
                 self._waiting_since = asked
                 self._keep(changes, backend)
                 raise
             self._note_sync(backend.settings.family, began, changed_slices, full=large)
+        await self._forget_stale()
         self._waiting_since = None
         self._metrics.services_pending.set(0)
         self._metrics.endpoints_pending.set(0)
@@ -177,7 +197,7 @@ class ServiceProxy:
             return ServiceNode(self._settings.node)
         return ServiceNode(node.name, node.zone, node.internal_ips + node.external_ips)
 
-    def _compile(self) -> tuple[list[EndpointSlice], dict[Key, Balancing]]:
+    def _compile(self) -> tuple[list[EndpointSlice], dict[Key, Changed]]:
         """The slices and the load balancing that differ from last time."""
         services = self._changes(self._services)
         slices = self._changes(self._slices)
@@ -188,12 +208,13 @@ class ServiceProxy:
         if node != self._compiler.node:
             keys.update(self._services_known())
             self._compiler.move(node)
-        changes = self._compiler.update(keys, self._services.get, self._of)
+        changed = self._compiler.update(keys, self._services.get, self._of)
         self._metrics.services_total.add(by=len(services))
         self._metrics.endpoints_total.add(by=len(slices))
-        for key, balancing in changes.items():
-            self._tell(key, balancing.problems)
-        return [fact for key in slices if (fact := self._slices.get(key))], changes
+        for key, change in changed.items():
+            self._tell(key, change.after.problems)
+            self._count_no_local(key, change.after.balancers)
+        return [fact for key in slices if (fact := self._slices.get(key))], changed
 
     def _changes(self, table: Table[Service] | Table[EndpointSlice]) -> set[Key]:
         try:
@@ -226,10 +247,39 @@ class ServiceProxy:
         else:
             self._problems.pop(key, None)
 
-    def _keep(self, changes: Mapping[Key, Balancing], failed: Backend) -> None:
+    def _keep(self, changes: Changes, failed: Backend) -> None:
         """The backends after the one that failed have not seen the changes yet."""
         for backend in self._backends[self._backends.index(failed) + 1 :]:
-            backend.expect(_balancers(changes))
+            backend.expect(changes)
+
+    async def _forget_stale(self) -> None:
+        """UDP flows to backends that have gone; after all rules are in."""
+        before = [balancer for balancers in self._left.values() for balancer in balancers]
+        known = self._compiler.balancings
+        after = [balancer for key in self._left if key in known for balancer in known[key].balancers]
+        truth = udp_truth(before, after)
+        if truth:
+            for family in self._settings.families:
+                began = self._clock.monotonic()
+                gone = await asyncio.to_thread(
+                    forget_stale, self._conntrack, family, truth, self._compiler.node.addresses
+                )
+                self._metrics.conntrack.observe(self._clock.monotonic() - began, f"IPv{family}")
+                self._metrics.conntrack_deleted.add(f"IPv{family}", by=gone)
+        self._left.clear()
+
+    def _count_no_local(self, key: Key, balancers: Iterable[Balancer]) -> None:
+        """Services with a Local policy, with backends, and none here."""
+        self._no_local = {each for each in self._no_local if each[0] != key} if self._no_local else set()
+        for balancer in balancers:
+            if balancer.any_backend and not balancer.local:
+                scopes = {frontend.scope for frontend in balancer.frontends if frontend.policy == "Local"}
+                self._no_local |= {(key, f"IPv{balancer.family}", scope) for scope in scopes}
+        for family in self._settings.families:
+            for scope in ("internal", "external"):
+                label = f"IPv{family}"
+                count = sum(each[1:] == (label, scope) for each in self._no_local)
+                self._metrics.no_local.set(count, label, scope)
 
     def _note_sync(self, family: Family, began: float, slices: Iterable[EndpointSlice], *, full: bool) -> None:
         metrics, label, now = self._metrics, f"IPv{family}", self._clock.now()
@@ -250,12 +300,8 @@ def _service_of(piece: EndpointSlice) -> tuple[Key, ...]:
     return (piece.service_key,)
 
 
-def _balancers(changes: Mapping[Key, Balancing]) -> dict[Key, tuple[Balancer, ...]]:
-    return {key: balancing.balancers for key, balancing in changes.items()}
-
-
-def _apply_and_verify(backend: Backend, changes: Mapping[Key, Balancing]) -> None:
+def _apply_and_verify(backend: Backend, changes: Changes) -> None:
     """Runs in a thread."""
     backend.tidy()
     backend.verify()
-    backend.sync(_balancers(changes))
+    backend.sync(changes)

@@ -6,30 +6,25 @@ being resized skips elements without a word (seen: 968 of 10,000, right after th
 when the next one is of the same size; the send buffer must hold a whole batch, since a batch is one sendmsg.
 """
 
+import contextlib
 import errno
 import hashlib
 import os
-import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from clew.kernel import netns
+from clew.kernel.errors import KernelError
+from clew.kernel.nfnetlink import ACK, CREATE, ERROR, Channel, attribute, attributes, error_number, message
 from clew.kernel.nft import wire
 from clew.kernel.nft.libnftables import Context
 from clew.kernel.nft.port import ElementChange, ElementSet, Family, NftError
 
 T = TypeVar("T")
 
-NETLINK_NETFILTER = 12
-SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
-SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
-BUFFER = 64 << 20  # bytes; only what is in flight is ever allocated
-PATIENCE = 30  # seconds for the kernel to answer
 DUMPS = 20  # tries at a dump that others keep interrupting
 
-_ERROR = struct.Struct("=iI")  # errno (negative), length of the message it answers
 ERROR_MESSAGE, ERROR_OFFSET = 1, 2  # NLMSGERR_ATTR_*
 
 
@@ -39,18 +34,11 @@ class KernelNft:
     def __init__(self, ns: netns.Namespace | None = None) -> None:
         self._ns = ns
         self._lock = threading.Lock()
-        self._sequence = 1
         self._context: Context | None = None
-        self._socket = self._inside(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER))
-        for option in (SO_SNDBUFFORCE, SO_RCVBUFFORCE):
-            self._socket.setsockopt(socket.SOL_SOCKET, option, BUFFER)
-        for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
-            self._socket.setsockopt(SOL_NETLINK, option, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", PATIENCE, 0))
-        self._socket.bind((0, 0))
+        self._channel = Channel(ns)
 
     def close(self) -> None:
-        self._socket.close()
+        self._channel.close()
         if self._context is not None:
             self._context.close()
 
@@ -84,7 +72,7 @@ class KernelNft:
         name = table.encode() + b"\0"
         for request in wire.LASTING:
             try:
-                parts = self._dump(request, family, wire.attribute(wire.TABLE, name), f"read table {family} {table}")
+                parts = self._dump(request, family, attribute(wire.TABLE, name), f"read table {family} {table}")
             except NftError as refused:
                 if refused.absent:
                     return b""
@@ -92,7 +80,7 @@ class KernelNft:
             if parts is None:
                 return None
             for part in parts:
-                kind, begin, finish = next(wire.attributes(part, 0, len(part)))
+                kind, begin, finish = next(attributes(part, 0, len(part)))
                 if kind == wire.TABLE and part[begin:finish] == name:  # chains of all tables come in one dump
                     empty = False
                     digest.update(wire.lasting(request, part, 0, len(part)))
@@ -100,19 +88,21 @@ class KernelNft:
 
     def change(self, changes: Sequence[ElementChange]) -> None:
         with self._lock:
-            batch = _Batch(self._sequence)
+            batch = _Batch(self._channel.sequence)
             for change in changes:
                 for payload in wire.removals(change.target, change.remove):
                     batch.add(wire.DELETE_SET_ELEMENT, 0, change.target, payload)
             for change in changes:
                 for payload in wire.additions(change.target, change.add):
-                    batch.add(wire.NEW_SET_ELEMENT, wire.CREATE, change.target, payload)
+                    batch.add(wire.NEW_SET_ELEMENT, CREATE, change.target, payload)
             if not batch.messages:
                 return
             data = batch.finish()
-            self._sequence = batch.sequence
-            self._send(data, "change elements")
-            self._answers(batch)
+            self._channel.sequence = batch.sequence
+            with _as_nft_error():
+                self._channel.send(data, "change elements")
+            with _as_nft_error():
+                self._answers(batch)
 
     def elements(self, target: ElementSet) -> dict[bytes, bytes]:
         size = -1
@@ -128,17 +118,22 @@ class KernelNft:
 
     def generation(self) -> int:
         with self._lock:
-            sequence = self._next()
-            self._send(wire.message(wire.GET_GENERATION, 0, sequence, 0), "ask for the generation")
-            for data, kind, _, answers, start, end in self._receive("ask for the generation"):
+            return self._generation()
+
+    def _generation(self) -> int:
+        what = "ask for the generation"
+        sequence = self._channel.next_sequence()
+        with _as_nft_error():
+            self._channel.send(message(wire.GET_GENERATION, 0, sequence, 0), what)
+            for data, kind, _, answers, start, end in self._channel.receive(what):
                 if answers != sequence:
                     continue
-                if kind == wire.ERROR:
-                    raise _error(data, start, "ask for the generation")
-                for attribute, begin, _ in wire.attributes(data, start + 4, end):
-                    if attribute == 1:
+                if kind == ERROR:
+                    raise NftError(error_number(data, start), what)
+                for field, begin, _ in attributes(data, start + 4, end):
+                    if field == 1:
                         return int.from_bytes(data[begin : begin + 4], "big")
-        raise NftError(errno.EPROTO, "ask for the generation", detail="the answer has none")
+        raise NftError(errno.EPROTO, what, detail="the answer has none")
 
     def _inside(self, fn: Callable[[], T]) -> T:
         return fn() if self._ns is None else netns.run_in(self._ns, fn)
@@ -151,60 +146,34 @@ class KernelNft:
 
         return self._inside(run)
 
-    def _next(self) -> int:
-        self._sequence += 1
-        return self._sequence
-
-    def _send(self, data: bytes, what: str) -> None:
-        try:
-            self._socket.send(data)
-        except OSError as refused:
-            raise NftError(refused.errno or 0, what) from refused
-
-    def _receive(self, what: str) -> Iterator[tuple[bytes, int, int, int, int, int]]:
-        """Messages as they come: data, type, flags, sequence, start and end of the payload."""
-        while True:
-            try:
-                data = self._socket.recv(1 << 20)
-            except BlockingIOError as late:
-                raise NftError(errno.ETIMEDOUT, what, detail=f"no answer in {PATIENCE} s") from late
-            except OSError as refused:  # ENOBUFS among them: answers were lost
-                raise NftError(refused.errno or 0, what) from refused
-            for kind, flags, sequence, start, end in wire.messages(data):
-                yield data, kind, flags, sequence, start, end
-
     def _answers(self, batch: "_Batch") -> None:
         """Wait for the last message's acknowledgement; the first refusal of the batch is raised."""
         refusal: NftError | None = None
-        for data, kind, _, sequence, start, end in self._receive("change elements"):
-            if kind != wire.ERROR or not batch.first <= sequence <= batch.sequence:
+        for data, kind, _, sequence, start, end in self._channel.receive("change elements"):
+            if kind != ERROR or not batch.first <= sequence <= batch.sequence:
                 continue
-            number, _ = _ERROR.unpack_from(data, start)
+            number = error_number(data, start)
             if number and refusal is None:
-                refusal = batch.explain(sequence, -number, *_extended(data, start, end))
+                refusal = batch.explain(sequence, number, *_extended(data, start, end))
             if sequence == batch.last or (number and sequence == batch.first):
                 break
         if refusal is not None:
             raise refusal
 
     def _dump(self, request: int, family: Family, names: bytes, what: str) -> list[bytes] | None:
-        """The attributes of each object in a dump, unread; None where somebody changed them meanwhile."""
-        sequence = self._next()
-        self._send(wire.message(request, wire.DUMP, sequence, wire.FAMILIES[family], names), what)
-        parts: list[bytes] = []
-        interrupted = False
-        for data, kind, flags, answers, start, end in self._receive(what):
-            if answers != sequence:
-                continue
-            interrupted |= bool(flags & wire.DUMP_INTERRUPTED)
-            if kind == wire.ERROR:
-                if _ERROR.unpack_from(data, start)[0] == -errno.EINTR:
-                    return None
-                raise _error(data, start, what)
-            if kind == wire.DONE:
-                break
-            parts.append(data[start + 4 : end])
-        return None if interrupted else parts
+        with _as_nft_error():
+            return self._channel.dump(request, wire.FAMILIES[family], names, what)
+
+
+@contextlib.contextmanager
+def _as_nft_error() -> Iterator[None]:
+    """The channel's errors in this port's class."""
+    try:
+        yield
+    except NftError:
+        raise
+    except KernelError as refused:
+        raise NftError(refused.number, refused.what, detail=refused.detail) from refused
 
 
 class _Batch:
@@ -224,13 +193,13 @@ class _Batch:
         return self.first + len(self.messages)
 
     def finish(self) -> bytes:
-        parts = [wire.message(wire.BATCH_BEGIN, 0, self.first, 0, resource=10)]
+        parts = [message(wire.BATCH_BEGIN, 0, self.first, 0, resource=10)]
         for kind, flags, target, payload in self.messages:
             self.sequence += 1
-            ack = wire.ACK if self.sequence == self.last else 0
-            parts.append(wire.message(kind, flags | ack, self.sequence, wire.FAMILIES[target.family], payload))
+            ack = ACK if self.sequence == self.last else 0
+            parts.append(message(kind, flags | ack, self.sequence, wire.FAMILIES[target.family], payload))
         self.sequence += 1
-        parts.append(wire.message(wire.BATCH_END, 0, self.sequence, 0, resource=10))
+        parts.append(message(wire.BATCH_END, 0, self.sequence, 0, resource=10))
         return b"".join(parts)
 
     def explain(self, sequence: int, number: int, text: str, offset: int) -> NftError:
@@ -247,16 +216,12 @@ class _Batch:
 def _extended(data: bytes, start: int, end: int) -> tuple[str, int]:
     """The kernel's own words and the offset of the attribute it dislikes, from an error message."""
     text, offset = "", 0
-    for kind, begin, finish in wire.attributes(data, start + 20, end):
+    for kind, begin, finish in attributes(data, start + 20, end):
         if kind == ERROR_MESSAGE:
             text = data[begin:finish].rstrip(b"\0").decode(errors="replace")
         elif kind == ERROR_OFFSET:
             offset = int.from_bytes(data[begin : begin + 4], "little")
     return text, offset
-
-
-def _error(data: bytes, start: int, what: str) -> NftError:
-    return NftError(-_ERROR.unpack_from(data, start)[0], what)
 
 
 def _refused(complaint: str, what: str) -> NftError:

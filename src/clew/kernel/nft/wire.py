@@ -4,9 +4,9 @@ Source: include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h. A netlink attribut
 are spread over several messages of one batch.
 """
 
-import struct
 from collections.abc import Collection, Iterator, Mapping
 
+from clew.kernel.nfnetlink import NESTED, attribute, attributes, head, nested
 from clew.kernel.nft.port import ElementSet, Family
 
 SUBSYSTEM = 10 << 8
@@ -14,10 +14,6 @@ NEW_SET_ELEMENT, GET_SET_ELEMENT, DELETE_SET_ELEMENT = (SUBSYSTEM | n for n in (
 GET_CHAIN, GET_RULE, GET_SET = SUBSYSTEM | 4, SUBSYSTEM | 7, SUBSYSTEM | 10
 NEW_GENERATION, GET_GENERATION = SUBSYSTEM | 15, SUBSYSTEM | 16
 BATCH_BEGIN, BATCH_END = 0x10, 0x11
-ERROR, DONE = 2, 3
-
-REQUEST, ACK, DUMP_INTERRUPTED, DUMP, CREATE = 1, 4, 0x10, 0x300, 0x400
-NESTED = 0x8000
 FAMILIES: Mapping[Family, int] = {"inet": 1, "ip": 2, "arp": 3, "netdev": 5, "bridge": 7, "ip6": 10}
 
 TABLE, SET, ELEMENTS = 1, 2, 3  # NFTA_SET_ELEM_LIST_*
@@ -31,28 +27,6 @@ LASTING = {GET_CHAIN: {3, 4, 5, 7}, GET_RULE: {2, 4}, GET_SET: {2, 3, 4, 5, 6, 7
 
 LIMIT = 60_000  # bytes of elements in one message
 
-_HEADER = struct.Struct("=IHHII")
-_ATTRIBUTE = struct.Struct("=HH")
-
-
-def attribute(kind: int, payload: bytes) -> bytes:
-    length = 4 + len(payload)
-    return _ATTRIBUTE.pack(length, kind) + payload + bytes(-length & 3)
-
-
-def nested(kind: int, payload: bytes) -> bytes:
-    return attribute(kind | NESTED, payload)
-
-
-def message(kind: int, flags: int, sequence: int, family: int, payload: bytes = b"", resource: int = 0) -> bytes:
-    """One netlink message with its nfgenmsg; `resource` is the subsystem in the brackets of a batch."""
-    return (
-        _HEADER.pack(20 + len(payload), kind, flags | REQUEST, sequence, 0)
-        + struct.pack("=BB", family, 0)
-        + struct.pack(">H", resource)
-        + payload
-    )
-
 
 def of_set(target: ElementSet) -> bytes:
     """The attributes that name a set."""
@@ -64,8 +38,8 @@ def removals(target: ElementSet, keys: Collection[bytes]) -> Iterator[bytes]:
     key_length = target.key_length
     if target.interval:
         return _spread(target, (nested(LIST_ELEMENT, _range(key, key_length)) for key in keys))
-    head = _ATTRIBUTE.pack(12 + key_length, LIST_ELEMENT | NESTED) + _key_head(key_length)
-    return _spread(target, (head + key for key in keys))
+    begin = head(12 + key_length, LIST_ELEMENT | NESTED) + _key_head(key_length)
+    return _spread(target, (begin + key for key in keys))
 
 
 def additions(target: ElementSet, elements: Mapping[bytes, bytes]) -> Iterator[bytes]:
@@ -83,20 +57,20 @@ def additions(target: ElementSet, elements: Mapping[bytes, bytes]) -> Iterator[b
     data_head = b""
     plain = 12 + key_length
     if data_length:
-        data_head = _ATTRIBUTE.pack(8 + data_length, DATA | NESTED) + _ATTRIBUTE.pack(4 + data_length, VALUE)
+        data_head = head(8 + data_length, DATA | NESTED) + head(4 + data_length, VALUE)
         plain += 8 + data_length
-    head = _ATTRIBUTE.pack(plain, LIST_ELEMENT | NESTED) + key_head
+    begin = head(plain, LIST_ELEMENT | NESTED) + key_head
 
     def one(key: bytes, value: bytes) -> bytes:
         if len(value) == data_length:
-            return head + key + data_head + value
+            return begin + key + data_head + value
         return nested(LIST_ELEMENT, key_head + key + _tail(value, data_length))
 
     return _spread(target, (one(key, value) for key, value in elements.items()))
 
 
 def _key_head(key_length: int) -> bytes:
-    return _ATTRIBUTE.pack(8 + key_length, KEY | NESTED) + _ATTRIBUTE.pack(4 + key_length, VALUE)
+    return head(8 + key_length, KEY | NESTED) + head(4 + key_length, VALUE)
 
 
 def _range(key: bytes, key_length: int) -> bytes:
@@ -126,25 +100,6 @@ def _spread(target: ElementSet, elements: Iterator[bytes]) -> Iterator[bytes]:
         size += len(element)
     if part:
         yield name + nested(ELEMENTS, b"".join(part))
-
-
-def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Type, start and end of the payload of each attribute between two offsets."""
-    while start + 4 <= end:
-        length, kind = _ATTRIBUTE.unpack_from(data, start)
-        if length < 4:
-            return
-        yield kind & 0x3FFF, start + 4, start + length
-        start += (length + 3) & ~3
-
-
-def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
-    """Type, flags, sequence, start and end of the payload of each message in what a socket gave."""
-    offset = 0
-    while offset + 16 <= len(data):
-        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
-        yield kind, flags, sequence, offset + 16, offset + length
-        offset += (length + 3) & ~3
 
 
 def lasting(request: int, data: bytes, start: int, end: int) -> bytes:

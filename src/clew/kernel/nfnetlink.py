@@ -1,0 +1,146 @@
+"""The socket and the framing that nftables and conntrack share; knows what neither of them says over it.
+
+Used by kernel/nft and kernel/conntrack only. Source: include/uapi/linux/netfilter/nfnetlink.h.
+"""
+
+import errno
+import socket
+import struct
+from collections.abc import Iterator
+
+from clew.kernel import netns
+from clew.kernel.errors import KernelError
+
+ERROR, DONE = 2, 3
+REQUEST, ACK, DUMP_INTERRUPTED, DUMP, CREATE = 1, 4, 0x10, 0x300, 0x400
+NESTED = 0x8000
+
+NETLINK_NETFILTER = 12
+SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
+BUFFER = 64 << 20  # bytes; only what is in flight is ever allocated
+PATIENCE = 30  # seconds for the kernel to answer
+
+_HEADER = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
+_ERROR = struct.Struct("=i")
+
+
+def attribute(kind: int, payload: bytes) -> bytes:
+    length = 4 + len(payload)
+    return _ATTRIBUTE.pack(length, kind) + payload + bytes(-length & 3)
+
+
+def nested(kind: int, payload: bytes) -> bytes:
+    return attribute(kind | NESTED, payload)
+
+
+def head(length: int, kind: int) -> bytes:
+    """The first four bytes of an attribute of `length` bytes, them included."""
+    return _ATTRIBUTE.pack(length, kind)
+
+
+def message(kind: int, flags: int, sequence: int, family: int, payload: bytes = b"", resource: int = 0) -> bytes:
+    """One netlink message with its nfgenmsg; `resource` is the subsystem in the brackets of a batch."""
+    return (
+        _HEADER.pack(20 + len(payload), kind, flags | REQUEST, sequence, 0)
+        + struct.pack("=BB", family, 0)
+        + struct.pack(">H", resource)
+        + payload
+    )
+
+
+def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Type, start and end of the payload of each attribute between two offsets."""
+    while start + 4 <= end:
+        length, kind = _ATTRIBUTE.unpack_from(data, start)
+        if length < 4:
+            return
+        yield kind & 0x3FFF, start + 4, start + length
+        start += (length + 3) & ~3
+
+
+def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
+    """Type, flags, sequence, start and end of the payload of each message in what a socket gave."""
+    offset = 0
+    while offset + 16 <= len(data):
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+        yield kind, flags, sequence, offset + 16, offset + length
+        offset += (length + 3) & ~3
+
+
+def error_number(data: bytes, start: int) -> int:
+    """The errno in an ERROR message; 0 in an acknowledgement."""
+    return -int(_ERROR.unpack_from(data, start)[0])
+
+
+Message = tuple[bytes, int, int, int, int, int]  # data, type, flags, sequence, start and end of the payload
+
+
+class Channel:
+    """One netfilter socket. `ns`: where it works (path or descriptor); None: in the caller's namespace.
+
+    Blocking, one caller at a time.
+    """
+
+    def __init__(self, ns: netns.Namespace | None = None) -> None:
+        def opened() -> socket.socket:
+            return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+
+        self._socket = opened() if ns is None else netns.run_in(ns, opened)
+        for option in (SO_SNDBUFFORCE, SO_RCVBUFFORCE):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+        for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
+            self._socket.setsockopt(SOL_NETLINK, option, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", PATIENCE, 0))
+        self._socket.bind((0, 0))
+        self.sequence = 1
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def next_sequence(self) -> int:
+        self.sequence = (self.sequence + 1) & 0x7FFFFFFF
+        return self.sequence
+
+    def send(self, data: bytes, what: str) -> None:
+        """One sendmsg, whole: a batch may not be cut."""
+        try:
+            self._socket.send(data)
+        except OSError as refused:
+            raise KernelError(refused.errno or 0, what) from refused
+
+    def receive(self, what: str) -> Iterator[Message]:
+        """Messages as they come; the caller stops asking when it has its answer."""
+        while True:
+            try:
+                data = self._socket.recv(1 << 20)
+            except BlockingIOError as late:
+                raise KernelError(errno.ETIMEDOUT, what, detail=f"no answer in {PATIENCE} s") from late
+            except OSError as refused:  # ENOBUFS among them: answers were lost
+                raise KernelError(refused.errno or 0, what) from refused
+            for kind, flags, sequence, start, end in messages(data):
+                yield data, kind, flags, sequence, start, end
+
+    def dump(self, request: int, family: int, payload: bytes, what: str) -> list[bytes] | None:
+        """The attributes of each object in a dump, unread; None where they changed meanwhile and it counts for nothing.
+
+        KernelError: refused.
+        """
+        sequence = self.next_sequence()
+        self.send(message(request, DUMP, sequence, family, payload), what)
+        parts: list[bytes] = []
+        interrupted = False
+        for data, kind, flags, answers, start, end in self.receive(what):
+            if answers != sequence:
+                continue
+            interrupted |= bool(flags & DUMP_INTERRUPTED)
+            if kind == ERROR:
+                number = error_number(data, start)
+                if number == errno.EINTR:
+                    return None
+                raise KernelError(number, what)
+            if kind == DONE:
+                break
+            parts.append(data[start + 4 : end])
+        return None if interrupted else parts

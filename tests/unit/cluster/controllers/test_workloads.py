@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from clew.api.conditions import condition
+from clew.api.conditions import condition, is_true
 from clew.api.kinds import CONTROLLER_REVISION, DAEMON_SET, DEPLOYMENT, EVENT, POD, REPLICA_SET
 from clew.api.objects import Object, annotations, dig, is_deleting, labels, name_of
 
@@ -41,8 +41,8 @@ async def test_a_deployment_comes_up_spread_over_the_nodes(plane: Any) -> None:
         await plane.add_node(f"node-{number}")
     await plane.admin.create(DEPLOYMENT, deployment("web", 6))
     found = await rolled_out(plane, "web", 6)
-    assert condition(found, "Available")["status"] == "True"
-    assert condition(found, "Progressing")["reason"] == "NewReplicaSetAvailable"
+    assert is_true(found, "Available")
+    assert (condition(found, "Progressing") or {})["reason"] == "NewReplicaSetAvailable"
     assert annotations(found)["deployment.kubernetes.io/revision"] == "1"
     pods = (await plane.admin.list(POD, "default")).items
     nodes = [pod["spec"]["nodeName"] for pod in pods]

@@ -114,8 +114,11 @@ def proportional(sets: Sequence[Replicas], limit: Limits, replicas_before: int) 
         part = _part(each, limit, add - added, replicas_before)
         sizes[each.name] = each.wanted + part
         added += part
-    first = order[0].name
-    sizes[first] = max(0, sizes[first] + add - added)
+    rest = add - added  # by rounding, or because what a set remembers is old: the largest takes it, as far as it can
+    for each in order:
+        size = max(0, sizes[each.name] + rest)
+        rest -= size - sizes[each.name]
+        sizes[each.name] = size
     return {each.name: sizes[each.name] for each in active if sizes[each.name] != each.wanted}
 
 

@@ -42,6 +42,7 @@ _UPSTREAM: dict[str, dict[str, Any]] = {
         "description": "Quantity is a fixed-point number with a decimal or binary suffix, such as 100m, 1.5Gi or 2e3.",
         "oneOf": [{"type": "string"}, {"type": "number"}],
     },
+    f"{_META}apis.meta.v1.Patch": {"description": "Patch is the body of a PATCH request.", "type": "object"},
 }
 _FORMS = {
     f"{_META}util.intstr.IntOrString": "int-or-string",
@@ -66,7 +67,7 @@ def definitions() -> dict[str, Any]:
         raise RuntimeError("the build needs the package kubernetes-validate (it is in [build-system].requires)")
     source = Path(spec.origin).parent / "kubernetes-json-schema" / f"{VERSION}-local" / "_definitions.json"
     found: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))["$defs"]
-    waiting = [name for name, value in found.items() if _is_served(value)]
+    waiting = [*_UPSTREAM, *(name for name, value in found.items() if _is_served(value))]
     kept: dict[str, Any] = {}
     while waiting:
         name = waiting.pop()

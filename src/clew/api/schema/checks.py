@@ -59,15 +59,16 @@ def _wrong_type(shape: Shape, value: Any, trail: _Trail, out: list[FieldProblem]
 
 
 _GO_TYPES = {
-    "string": "string", "boolean": "bool", "int32": "int32", "integer": "int64", "number": "float64", "bytes": "[]uint8",
-    "time": "v1.Time", "quantity": "resource.Quantity", "int-or-string": "intstr.IntOrString", "any": "interface {}",
+    "string": "string", "boolean": "bool", "int32": "int32", "integer": "int64", "number": "float64",
+    "bytes": "[]uint8", "time": "v1.Time", "quantity": "resource.Quantity",
+    "int-or-string": "intstr.IntOrString", "any": "interface {}",
 }  # fmt: skip
 # named string types, which OpenAPI does not tell from plain strings
 _GO_NAMES = {
     "protocol": "v1.Protocol", "imagePullPolicy": "v1.PullPolicy", "restartPolicy": "v1.RestartPolicy",
-    "dnsPolicy": "v1.DNSPolicy", "sessionAffinity": "v1.ServiceAffinity", "terminationMessagePolicy":
-    "v1.TerminationMessagePolicy", "externalTrafficPolicy": "v1.ServiceExternalTrafficPolicy", "addressType":
-    "v1.AddressType",
+    "dnsPolicy": "v1.DNSPolicy", "sessionAffinity": "v1.ServiceAffinity",
+    "terminationMessagePolicy": "v1.TerminationMessagePolicy", "addressType": "v1.AddressType",
+    "externalTrafficPolicy": "v1.ServiceExternalTrafficPolicy",
 }  # fmt: skip
 
 

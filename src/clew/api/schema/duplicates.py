@@ -1,4 +1,4 @@
-"""Keys that a body gives twice in one object. Only the text knows: decoding keeps the last. Called for strict bodies."""
+"""Keys that a body gives twice in one object: only the text knows, since decoding keeps the last."""
 
 import json
 from collections.abc import Iterator

@@ -1,18 +1,14 @@
 """The Kubernetes client of every part of Clew: requests, lists by pages, watches. It knows no kind's meaning.
 
-One aiohttp session a client, opened on first use and kept alive. It works on Clew's API server as on a real one and
-holds no cache: reflectors and informers do. Objects are decoded JSON; a list for a reflector and a watch hand out
-bytes, so that each object is decoded once, by whoever knows its type. aiohttp is loaded on first use, because
-commands that never ask the server import this module too.
+It works on Clew's API server as on a real one and holds no cache: reflectors and informers do. Objects are decoded
+JSON; a list for a reflector and a watch hand out bytes, so that each object is decoded once, by whoever knows its
+type. How requests travel is transport.py's matter.
 """
 
-import asyncio
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import msgspec
 
@@ -22,11 +18,10 @@ from clew.base.value import Value
 from clew.watch.backoff import between
 from clew.watch.errors import ApiError, Unreachable, from_response
 from clew.watch.lines import Lines
+from clew.watch.transport import Transport, refusal
 
 if TYPE_CHECKING:
     import ssl as tls
-
-    import aiohttp
 
     from clew.watch.credentials import Access
 
@@ -49,11 +44,7 @@ JSON = "application/json-patch+json"
 APPLY = "application/apply-patch+yaml"
 
 PAGE = 500  # objects a page; what a page decodes to blocks the loop for a few milliseconds
-REQUEST_TIMEOUT = 60.0  # seconds, as kube-apiserver limits a request
-CONNECT_TIMEOUT = 10.0
 WATCH_SECONDS = (300.0, 600.0)  # the server ends a watch after this; drawn, so that watches do not end together
-RETRIES = 3
-LONGEST_WAIT = 10.0  # seconds; a server that asks for more is reported to the caller
 
 
 class ObjectList(Value):
@@ -107,12 +98,11 @@ class Client:
         token: Callable[[], str] | None = None,
         user_agent: str = "clew",
     ) -> None:
-        self.server = server.rstrip("/")
-        self._ssl = ssl
-        self._token = token
-        self._user_agent = user_agent
-        self._server_name: str | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self._http = Transport(server, ssl=ssl, token=token, user_agent=user_agent)
+
+    @property
+    def server(self) -> str:
+        return self._http.server
 
     @classmethod
     def from_kubeconfig(cls, path: Path | str, context: str = "", *, allow_insecure: bool = False) -> Self:
@@ -131,7 +121,7 @@ class Client:
     @classmethod
     def of(cls, access: "Access") -> Self:
         client = cls(access.server, ssl=access.ssl, token=access.token)
-        client._server_name = access.server_name or None
+        client._http.server_name = access.server_name or None
         return client
 
     async def __aenter__(self) -> Self:
@@ -141,9 +131,7 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        if self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
+        await self._http.close()
 
     # Objects.
 
@@ -169,7 +157,7 @@ class Client:
         if resource_version:
             query["resourceVersion"] = resource_version
         while True:
-            answer = _decode_list(await self._send("GET", _path(kind, namespace), query))
+            answer = _decode_list(await self._http.send("GET", _path(kind, namespace), query))
             yield Page(answer.items or [], answer.metadata.resourceVersion)
             if not answer.metadata.continue_:
                 return
@@ -222,17 +210,17 @@ class Client:
             options["preconditions"] = {"uid": uid}
         if grace_period is not None:
             options["gracePeriodSeconds"] = grace_period
-        await self._send("DELETE", _path(kind, namespace, name), body=msgspec.json.encode(options))
+        await self._http.send("DELETE", _path(kind, namespace, name), body=msgspec.json.encode(options))
 
     async def delete_collection(self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = "") -> None:
         """Every object of a collection, or what the selectors leave of it; Background propagation."""
         options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
         query = _selection(labels, fields)
-        await self._send("DELETE", _path(kind, namespace), query, msgspec.json.encode(options))
+        await self._http.send("DELETE", _path(kind, namespace), query, msgspec.json.encode(options))
 
     async def get_path(self, path: str, accept: str = "application/json") -> Any:
         """Any JSON document of the server, such as discovery's."""
-        return msgspec.json.decode(await self._send("GET", path, accept=accept))
+        return msgspec.json.decode(await self._http.send("GET", path, accept=accept))
 
     async def watch(
         self,
@@ -259,17 +247,15 @@ class Client:
         if initial_events:
             query |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
         lines = Lines()
-        async with self._response("GET", _path(kind, namespace), query, quiet=seconds + 30) as response:
+        async with self._http.response("GET", _path(kind, namespace), query, quiet=seconds + 30) as response:
             if response.status != 200:
-                raise await _refusal(response)
+                raise await refusal(response)
             while data := await response.content.readany():
                 for line in lines.feed(data):
                     event = _decode_event(line)
                     if event.type == "ERROR":
                         raise from_response(500, bytes(event.object))
                     yield WatchEvent(event.type, bytes(event.object))
-
-    # Transport.
 
     async def _object(
         self,
@@ -279,85 +265,8 @@ class Client:
         body: bytes | None = None,
         content_type: str = "application/json",
     ) -> Object:
-        answer: Object = msgspec.json.decode(await self._send(method, path, query, body, content_type))
+        answer: Object = msgspec.json.decode(await self._http.send(method, path, query, body, content_type))
         return answer
-
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        content_type: str = "application/json",
-        *,
-        accept: str = "application/json",
-    ) -> bytes:
-        """One request, its answer's body. Tried again only where nothing can be done twice.
-
-        That is: the server said that it did nothing yet and when to return, or a read lost its connection.
-        """
-        headers = {"Accept": accept}
-        if body is not None:
-            headers["Content-Type"] = content_type
-        attempt = 0
-        while True:
-            try:
-                async with self._response(method, path, query or {}, body, headers) as response:
-                    if response.status < 300:
-                        return await response.read()
-                    raise await _refusal(response)
-            except ApiError as error:
-                attempt += 1
-                pause = _pause(error, method, attempt)
-                if pause is None:
-                    raise
-            await asyncio.sleep(pause)
-
-    @asynccontextmanager
-    async def _response(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str],
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        quiet: float = 0,
-    ) -> "AsyncIterator[aiohttp.ClientResponse]":
-        """The response, body unread. `quiet`: seconds without a byte that a stream may last; else the usual limit."""
-        from aiohttp import ClientError, ClientTimeout  # noqa: PLC0415  # 165 ms, see the module's docstring
-        from yarl import URL  # noqa: PLC0415  # comes with it
-
-        url = URL(f"{self.server}{path}?{urlencode(query)}" if query else f"{self.server}{path}", encoded=True)
-        sent = {**(headers or {"Accept": "application/json"})}
-        if self._token is not None:
-            sent["Authorization"] = f"Bearer {self._token()}"
-        timeout = (
-            ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=quiet)
-            if quiet
-            else ClientTimeout(total=REQUEST_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
-        )
-        try:
-            async with self._open().request(
-                method, url, data=body, headers=sent, timeout=timeout, server_hostname=self._server_name,
-                allow_redirects=False,
-            ) as response:  # fmt: skip
-                yield response
-        except (ClientError, TimeoutError, OSError) as cause:
-            raise Unreachable(self.server, cause) from cause
-
-    def _open(self) -> "aiohttp.ClientSession":
-        if self._session is None:
-            import aiohttp  # noqa: PLC0415  # as above
-
-            connector = aiohttp.TCPConnector(
-                ssl=self._ssl if self._ssl is not None else True, limit=0, keepalive_timeout=30, socket_factory=_socket
-            )
-            # Identity: on a cluster's own network compressing costs more than sending.
-            headers = {"User-Agent": self._user_agent, "Accept-Encoding": "identity"}
-            self._session = aiohttp.ClientSession(
-                connector=connector, headers=headers, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=2**18
-            )
-        return self._session
 
 
 def typed(kind: Kind, obj: Object) -> Object:
@@ -373,31 +282,3 @@ def _path(kind: Kind, namespace: str = "", name: str = "", subresource: str = ""
 
 def _selection(labels: str, fields: str) -> dict[str, str]:
     return {name: text for name, text in (("labelSelector", labels), ("fieldSelector", fields)) if text}
-
-
-def _pause(error: ApiError, method: str, attempt: int) -> float | None:
-    """Seconds until the same request may be sent again, or None."""
-    if attempt > RETRIES:
-        return None
-    if error.retry_after is not None:
-        return max(error.retry_after, 0.05) if error.retry_after <= LONGEST_WAIT else None
-    lost = isinstance(error, Unreachable) and not isinstance(error.__cause__, ConnectionRefusedError)
-    return 0.0 if lost and method == "GET" and attempt == 1 else None
-
-
-async def _refusal(response: "aiohttp.ClientResponse") -> ApiError:
-    return from_response(response.status, await response.read(), response.headers.get("Retry-After", ""))
-
-
-def _socket(address: tuple[Any, ...]) -> socket.socket:
-    """A socket that notices a peer which vanished without a word: a watch has nothing to send that would tell."""
-    family, kind, protocol, _, _ = address
-    made = socket.socket(family, kind, protocol)
-    made.setblocking(False)
-    with suppress(OSError):
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000)
-    return made

@@ -109,9 +109,7 @@ class ServiceProxy:
         self._owners: dict[Key, Key] = {}  # slice -> service, as of the last sync
         self._seen = {id(self._services): 0, id(self._slices): 0}
         self._problems: dict[Key, tuple[Problem, ...]] = {}
-        self._left: dict[
-            Key, tuple[Balancer, ...]
-        ] = {}  # changed services, as they were when flows were last looked at
+        self._left: dict[Key, tuple[Balancer, ...]] = {}  # changed services, as at the last look at their flows
         self._no_local: set[tuple[Key, str, str]] = set()
         self._synced: dict[Family, datetime] = {}
         self._waiting_since: float | None = None
@@ -270,16 +268,12 @@ class ServiceProxy:
 
     def _count_no_local(self, key: Key, balancers: Iterable[Balancer]) -> None:
         """Services with a Local policy, with backends, and none here."""
-        self._no_local = {each for each in self._no_local if each[0] != key} if self._no_local else set()
+        if self._no_local:
+            self._no_local = {each for each in self._no_local if each[0] != key}
         for balancer in balancers:
             if balancer.any_backend and not balancer.local:
                 scopes = {frontend.scope for frontend in balancer.frontends if frontend.policy == "Local"}
                 self._no_local |= {(key, f"IPv{balancer.family}", scope) for scope in scopes}
-        for family in self._settings.families:
-            for scope in ("internal", "external"):
-                label = f"IPv{family}"
-                count = sum(each[1:] == (label, scope) for each in self._no_local)
-                self._metrics.no_local.set(count, label, scope)
 
     def _note_sync(self, family: Family, began: float, slices: Iterable[EndpointSlice], *, full: bool) -> None:
         metrics, label, now = self._metrics, f"IPv{family}", self._clock.now()
@@ -287,6 +281,8 @@ class ServiceProxy:
         metrics.duration.observe(took, label)
         (metrics.full if full else metrics.partial).observe(took, label)
         metrics.last.set(now.timestamp(), label)
+        for scope in ("internal", "external"):
+            metrics.no_local.set(sum(each[1:] == (label, scope) for each in self._no_local), label, scope)
         self._synced[family] = now
         if not self.in_sync.is_set():
             return  # what changed before this agent began says nothing about its speed

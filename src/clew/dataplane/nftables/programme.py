@@ -47,6 +47,7 @@ class Programme:
         self.sets = Numbers(1, SETS)
         self._sticky_ways = Numbers(STICKY, WAY_MASK + 1)
         self._ways: Counter[str] = Counter()  # chain of a way: services that use it
+        self._structure: tuple[dict[int, str], Table] | None = None
         self._parts: dict[Owner, _Part] = {}
         self._shared: dict[str, Claims[Owner, bytes, bytes]] = {name: Claims() for name in SHARED}
 
@@ -66,7 +67,10 @@ class Programme:
 
     def structure(self) -> Table:
         """The table with its rules, for the ways that are in use."""
-        return structure(self.settings, self.ways())
+        ways = self.ways()
+        if self._structure is None or self._structure[0] != ways:
+            self._structure = ways, structure(self.settings, ways)
+        return self._structure[1]
 
     def ways(self) -> dict[int, str]:
         """The number of each way in use, and its chain."""

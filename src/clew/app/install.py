@@ -1,0 +1,43 @@
+"""The manifests on a real cluster: printed, or applied by server-side apply."""
+
+from pathlib import Path
+
+import yaml
+
+from clew.api.objects import key_of
+from clew.app.manifest_objects import ClusterFacts, kind_of, objects
+from clew.base.errors import UserError
+from clew.base.value import Value
+from clew.watch.client import APPLY, Client
+
+
+class InstallOptions(Value):
+    kubeconfig: str
+    pod_cidr: str
+    service_cidr: str
+    api_server: str
+
+
+def _facts(options: InstallOptions) -> ClusterFacts:
+    host, _, port = options.api_server.rpartition(":")
+    if options.api_server and (not host or not port.isdecimal()):
+        raise UserError(f"--api-server: {options.api_server!r} is no HOST:PORT", "e.g. 192.0.2.1:6443")
+    pods, services = (tuple(each.split(",")) for each in (options.pod_cidr, options.service_cidr))
+    return ClusterFacts(pods, services, host, int(port or 6443), dual=len(pods) > 1)
+
+
+def text(options: InstallOptions) -> str:
+    return yaml.safe_dump_all(objects(_facts(options)), sort_keys=False)
+
+
+async def apply(options: InstallOptions) -> list[str]:
+    """What was applied, a line each."""
+    path = options.kubeconfig or str(Path.home() / ".kube" / "config")
+    lines: list[str] = []
+    async with Client.from_kubeconfig(path) as client:
+        for obj in objects(_facts(options)):
+            namespace, name = key_of(obj)
+            kind = kind_of(obj)
+            await client.patch(kind, name, obj, namespace, content_type=APPLY, field_manager="clew", force=True)
+            lines.append(f"{kind.plural}/{name} applied")
+    return lines

@@ -1,0 +1,77 @@
+"""The manifests as objects, with what is particular to a cluster set in them; the same for a lab and a real cluster."""
+
+import json
+from importlib import resources
+from ipaddress import ip_network
+from typing import Any
+
+import msgspec
+import yaml
+
+from clew.api.kinds import KINDS, Kind
+from clew.api.objects import Object
+from clew.base.value import Value
+
+PARTS = ("agent.yaml", "dns.yaml")
+_DNS_AT = 10
+
+
+class ClusterFacts(Value):
+    """What the manifests need to know of a cluster."""
+
+    pod_cidrs: tuple[str, ...]
+    service_cidrs: tuple[str, ...]
+    api_host: str = ""  # where the agent finds the API server before services work; "": the usual variables
+    api_port: int = 6443
+    dual: bool = False
+    proxy: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+def dns_address(service_cidr: str) -> str:
+    return str(ip_network(service_cidr).network_address + _DNS_AT)
+
+
+def objects(facts: ClusterFacts) -> list[Object]:
+    """All objects in the order in which they are applied."""
+    made: list[Object] = []
+    for name in PARTS:
+        text = resources.files("clew.app.manifests").joinpath(name).read_text(encoding="utf-8")
+        made += [each for each in yaml.safe_load_all(text) if each]
+    for obj in made:
+        _complete(obj, facts)
+    return made
+
+
+def _complete(obj: Object, facts: ClusterFacts) -> None:
+    match obj["kind"], obj["metadata"]["name"]:
+        case "ConfigMap", "clew-agent":
+            obj["data"]["agent.yaml"] = agent_configuration(facts)
+        case "DaemonSet", "clew-agent":
+            if facts.api_host:
+                container = obj["spec"]["template"]["spec"]["containers"][0]
+                container["env"] += [
+                    {"name": "KUBERNETES_SERVICE_HOST", "value": facts.api_host},
+                    {"name": "KUBERNETES_SERVICE_PORT", "value": str(facts.api_port)},
+                ]
+        case "Service", "kube-dns":
+            obj["spec"]["clusterIP"] = dns_address(facts.service_cidrs[0])
+            if len(facts.service_cidrs) > 1:
+                obj["spec"]["clusterIPs"] = [dns_address(each) for each in facts.service_cidrs]
+                obj["spec"]["ipFamilyPolicy"] = "PreferDualStack"
+
+
+def agent_configuration(facts: ClusterFacts) -> str:
+    """The agent's file: JSON documents, which are YAML too and read without a YAML parser."""
+    agent = {
+        "apiVersion": "clew.dev/v1alpha1", "kind": "AgentConfiguration",
+        "clusterCIDRs": list(facts.pod_cidrs), "serviceCIDRs": list(facts.service_cidrs),
+    }  # fmt: skip
+    proxy = {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": "nftables",
+        "clusterCIDR": ",".join(facts.pod_cidrs), **facts.proxy,
+    }  # fmt: skip
+    return f"{json.dumps(agent)}\n---\n{json.dumps(proxy)}\n"
+
+
+def kind_of(obj: Object) -> Kind:
+    return next(kind for kind in KINDS if (kind.api_version, kind.kind) == (obj["apiVersion"], obj["kind"]))

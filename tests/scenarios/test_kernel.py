@@ -1,0 +1,225 @@
+"""What only a kernel can show: connections that go on, flows that must not, bits that are not ours."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from clew.base.clock import SystemClock
+from clew.facts import endpointslice, service
+from clew.facts.node import Node
+from clew.kernel import netns
+from clew.kernel.conntrack import KernelConntrack
+from clew.kernel.nft import ElementSet, KernelNft
+from clew.node.proxy import ProxyPorts, ProxySettings, ProxyTables, ServiceProxy
+from clew.reconcile import Turn
+from clew.store import Table
+
+from . import plan
+from .world import Prober, World
+
+pytestmark = pytest.mark.root
+A, B, C = (plan.PODS[name] for name in "abc")
+VIP = "10.96.0.10"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with World(tmp_path_factory.mktemp("world")).up() as world:
+        yield world
+
+
+class Node1:
+    """The proxy of node-1 on its real kernel."""
+
+    def __init__(self, world: World) -> None:
+        path = world.path("node-1")
+        self.nft, self.conntrack = KernelNft(path), KernelConntrack(path)
+        self.tables = ProxyTables(Table("services"), Table("slices"), Table("nodes"))
+        self.tables.nodes.replace({("", "node-1"): Node("node-1", tuple(plan.NODES["node-1"].addresses.values()))})
+        self.tables.services.replace({})
+        self.tables.slices.replace({})
+        settings = ProxySettings("node-1", pod_cidrs=plan.POD_CIDRS)
+        self.proxy = ServiceProxy(self.tables, settings, ProxyPorts(self.nft, self.conntrack), SystemClock())
+
+    async def serve(self, *pods: plan.Place, protocol: str = "TCP", **spec: object) -> None:
+        """One service at VIP port 80 with these pods at port 8080; without pods: no slice."""
+        fact = service.from_api(
+            {
+                "metadata": {"name": "web", "namespace": "default"},
+                "spec": {"clusterIP": VIP, "ports": [{"port": 80, "protocol": protocol}], **spec},
+            }
+        )
+        self.tables.services.put(fact.key, fact)
+        piece = endpointslice.from_api(
+            {
+                "metadata": {"name": "web-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "web"}},
+                "ports": [{"name": "", "port": 8080, "protocol": protocol}],
+                "endpoints": [{"addresses": [pod.addresses[4]], "nodeName": pod.node} for pod in pods],
+            }
+        )
+        self.tables.slices.put(piece.key, piece if pods else None)
+        await self.proxy.sync()
+
+    async def withdraw(self) -> None:
+        self.tables.slices.put(("default", "web-1"), None)
+        self.tables.services.put(("default", "web"), None)
+        await self.proxy.sync()
+
+    def close(self) -> None:
+        self.proxy.remove()
+        self.nft.close()
+        self.conntrack.close()
+
+
+@pytest.fixture
+def node(world: World) -> Iterator[Node1]:
+    node = Node1(world)
+    try:
+        yield node
+    finally:
+        node.close()
+
+
+@pytest.fixture
+async def prober(world: World) -> AsyncIterator[Prober]:
+    prober = Prober(world)
+    for pod in (A, C):
+        await prober.serve(pod, "UDP", 4, 8080)
+    yield prober
+    await prober.close()
+
+
+async def ask(client: socket.socket) -> str:
+    """Who answers the next datagram of a client that keeps its port."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(5):
+        await loop.sock_sendall(client, b"?")
+        return (await loop.sock_recv(client, 100)).decode().partition(" ")[0]
+
+
+@contextlib.contextmanager
+def udp_client(world: World) -> Iterator[socket.socket]:
+    with netns.socket_in(world.where(B), socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.setblocking(False)
+        client.connect((VIP, 80))
+        yield client
+
+
+@pytest.mark.usefixtures("prober")
+async def test_a_udp_client_that_keeps_its_port_follows_its_service(node: Node1, world: World) -> None:
+    await node.serve(A, protocol="UDP")
+    with udp_client(world) as client:
+        assert await ask(client) == "10.244.1.10:8080"
+        await node.serve(A, C, protocol="UDP")
+        assert await ask(client) == "10.244.1.10:8080", "a service that grows leaves flows where they are"
+        await node.serve(C, protocol="UDP")
+        assert await ask(client) == "10.244.2.10:8080"
+        await node.serve(protocol="UDP")
+        with pytest.raises(ConnectionRefusedError):
+            await ask(client)
+
+
+async def test_established_connections_outlive_their_backends_and_their_service(node: Node1, world: World) -> None:
+    loop = asyncio.get_running_loop()
+    listener = netns.socket_in(world.where(A), socket.AF_INET, socket.SOCK_STREAM)
+    client = netns.socket_in(world.where(B), socket.AF_INET, socket.SOCK_STREAM)
+    with listener, client:
+        listener.setblocking(False)
+        client.setblocking(False)
+        listener.bind((A.addresses[4], 8080))
+        listener.listen()
+        await node.serve(A)
+        await loop.sock_connect(client, (VIP, 80))
+        server, _ = await loop.sock_accept(listener)
+        with server:
+            for change in (node.serve(C), node.serve(), node.withdraw()):
+                await change
+                await loop.sock_sendall(client, b"still there")
+                async with asyncio.timeout(5):
+                    assert await loop.sock_recv(server, 20) == b"still there"
+
+
+WATCH = """add table ip watcher
+add set ip watcher marks { type mark; flags dynamic; size 100; }
+add set ip watcher priorities { type classid; flags dynamic; size 100; }
+add chain ip watcher before { type filter hook prerouting priority -150; }
+add chain ip watcher after { type filter hook postrouting priority 300; }
+add rule ip watcher before iifname "cbr0" meta mark set 0x00a0002a
+add rule ip watcher after oifname "eth0" ct state new add @marks { meta mark }
+add rule ip watcher after oifname "eth0" ct state new add @priorities { meta priority }
+"""
+
+
+async def test_marks_of_users_pass_and_the_priority_field_is_given_back(node: Node1, prober: Prober) -> None:
+    node.nft.run(WATCH)
+    try:
+        await node.serve(C, protocol="UDP", externalIPs=["192.0.2.9"])
+        for target in (f"{VIP}:80", "192.0.2.9:80"):  # the second one is masqueraded
+            answer = await prober.ask(B, "UDP", target)
+            assert answer.end == "10.244.2.10:8080"
+        marks = node.nft.elements(ElementSet("ip", "watcher", "marks", 4, 0))
+        priorities = node.nft.elements(ElementSet("ip", "watcher", "priorities", 4, 0))
+        assert {int.from_bytes(mark, "little") for mark in marks} == {0x00A0002A}
+        assert {int.from_bytes(priority, "little") for priority in priorities} == {0}
+    finally:
+        node.nft.run("delete table ip watcher")
+
+
+async def test_a_sticky_client_moves_only_when_its_backend_goes(node: Node1, prober: Prober) -> None:
+    await node.serve(A, C, protocol="UDP", sessionAffinity="ClientIP")
+    first = {(await prober.ask(B, "UDP", f"{VIP}:80")).end for _ in range(6)}
+    assert len(first) == 1
+    await node.serve(A, C, plan.PODS["d"], protocol="UDP", sessionAffinity="ClientIP")
+    assert {(await prober.ask(B, "UDP", f"{VIP}:80")).end for _ in range(6)} == first
+    other = C if first == {"10.244.1.10:8080"} else A
+    await node.serve(other, protocol="UDP", sessionAffinity="ClientIP")
+    moved = {(await prober.ask(B, "UDP", f"{VIP}:80")).end for _ in range(6)}
+    assert moved == {f"{other.addresses[4]}:8080"}
+    await node.serve(A, C, protocol="UDP", sessionAffinity="ClientIP")
+    assert {(await prober.ask(B, "UDP", f"{VIP}:80")).end for _ in range(6)} == moved, "the new choice is kept as well"
+
+
+async def test_a_restart_commits_nothing_to_the_kernel(node: Node1, world: World) -> None:
+    await node.serve(A, C, sessionAffinity="ClientIP", externalIPs=["192.0.2.9"])
+    before = node.nft.generation()
+    again = Node1(world)
+    again.tables.services.replace(dict(node.tables.services.items()))
+    again.tables.slices.replace(dict(node.tables.slices.items()))
+    await again.proxy.sync()
+    await again.proxy.sync(Turn.PERIODIC)
+    assert again.nft.generation() == before
+    again.nft.close()
+    again.conntrack.close()
+
+
+@pytest.mark.parametrize(
+    "vandalism",
+    [
+        "flush ruleset",
+        "flush chain ip clew-proxy services",
+        "flush map ip clew-proxy service-ips",
+        "delete table ip6 clew-proxy",
+    ],
+)
+async def test_what_somebody_deleted_comes_back(node: Node1, prober: Prober, vandalism: str) -> None:
+    await node.serve(C, protocol="UDP")
+    node.nft.run(vandalism)
+    await node.proxy.sync(Turn.PERIODIC)
+    assert (await prober.ask(B, "UDP", f"{VIP}:80")).end == "10.244.2.10:8080"
+    assert node.nft.listing("ip6", "clew-proxy")
+    before = node.nft.generation()
+    await node.proxy.sync(Turn.PERIODIC)
+    assert node.nft.generation() == before
+
+
+async def test_tables_of_others_stay_as_they_are(node: Node1) -> None:
+    node.nft.run("add table ip foreign\nadd chain ip foreign c { type filter hook forward priority 7; }")
+    foreign = node.nft.listing("ip", "foreign")
+    await node.serve(A)
+    await node.withdraw()
+    node.proxy.remove()
+    assert node.nft.listing("ip", "foreign") == foreign
+    node.nft.run("delete table ip foreign")

@@ -1,0 +1,149 @@
+"""Switching a node on and off, from outside: starting its supervisor, and leaving nothing of it behind.
+
+The control group tells which processes are the node's, so this works as well when the supervisor is dead, hung or was
+never told of by a daemon that died.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import signal
+import sys
+from pathlib import Path
+
+import clew
+from clew.base.errors import WorldError
+from clew.cluster.images import OwnProgram
+from clew.cluster.images.stand_ins.pause import program as pause_program
+from clew.cluster.paths import LabPaths
+from clew.cluster.runtime.settings import NodeSettings
+from clew.cluster.runtime.supervisor import boot, cgroups
+
+PATIENCE = 20.0  # seconds for a start, or for processes to vanish after SIGKILL
+
+
+class PowerError(WorldError):
+    """The node could not be switched on or off."""
+
+
+def group_of(paths: LabPaths, node: str) -> str:
+    return f"/clew/{paths.name}/{node}"
+
+
+async def switch_on(paths: LabPaths, node: str, settings: NodeSettings) -> None:
+    """Start the node's supervisor; it listens when this returns. PowerError with the supervisor's reason."""
+    paths.log.mkdir(parents=True, exist_ok=True, mode=0o755)
+    tree = paths.node_tree(node)
+    await asyncio.to_thread(_put_pause, tree / boot.PRIVATE / "pause")
+    own = OwnProgram.running()
+    config = boot.BootConfig(
+        name=node,
+        netns=str(paths.netns(node)),
+        tree=str(tree),
+        socket=str(paths.node_socket(node)),
+        group=group_of(paths, node),
+        images=str(paths.images),
+        folders=[own.prefix, own.base_prefix, *own.import_roots],
+        files=settings.files(node),
+        version=clew.__version__,
+    )
+    paths.images.mkdir(parents=True, exist_ok=True)
+    answer = await _start(config, paths.log / f"{node}.log")
+    if "pid" not in answer:
+        raise PowerError(f"node {node} did not start: {answer.get('error') or 'its supervisor ended without a word'}")
+
+
+async def switch_off(paths: LabPaths, node: str) -> None:
+    """End every process of the node, its control groups and its socket. Nothing there is fine."""
+    group = group_of(paths, node)
+    loop = asyncio.get_running_loop()
+    end = loop.time() + PATIENCE
+    first = True
+    while pids := await asyncio.to_thread(cgroups.members_below, group):
+        # Process 1 takes the rest with it; whoever is left after that was not in its namespace.
+        supervisors = await asyncio.to_thread(cgroups.members, f"{group}/supervisor") if first else []
+        _kill(supervisors or pids)
+        first = False
+        if loop.time() > end:
+            raise PowerError(f"processes of node {node} do not end: {' '.join(map(str, pids))}")
+        await asyncio.sleep(0.01)
+    while left := await asyncio.to_thread(cgroups.remove, group):
+        if loop.time() > end:
+            raise PowerError(f"control groups of node {node} cannot be removed: {left[0]} and {len(left) - 1} more")
+        await asyncio.sleep(0.02)
+    for parent in (f"/clew/{paths.name}", "/clew"):
+        cgroups.remove_empty(parent)
+    paths.node_socket(node).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        paths.node_run(node).rmdir()
+
+
+async def _start(config: boot.BootConfig, log: Path) -> dict[str, object]:
+    """Spawn the supervisor and read what it says of itself."""
+    pid, read = _spawn(config, log)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            said = await asyncio.to_thread(_read_all, read)
+    except TimeoutError:
+        _kill([pid])
+        said = b""
+    finally:
+        os.close(read)
+        await asyncio.to_thread(_reap, pid)
+    try:
+        answer: dict[str, object] = json.loads(said)
+    except ValueError:
+        return {"error": f"see {log}"}
+    return answer
+
+
+def _spawn(config: boot.BootConfig, log: Path) -> tuple[int, int]:
+    """(pid, read end of its standard output). posix_spawn: nothing of this process is copied."""
+    read, write = os.pipe()
+    root = str(Path(clew.__file__).resolve().parent.parent)
+    argv = [sys.executable, "-S", "-m", "clew.cluster.runtime.supervisor", json.dumps(config._asdict())]
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": root, "LANG": "C.UTF-8"}
+    try:
+        pid = os.posix_spawn(
+            sys.executable, argv, environment, setsid=True, setsigmask=[],
+            setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM],
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, write, 1),
+                (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+            ],
+        )  # fmt: skip
+    except OSError:
+        os.close(read)
+        raise
+    finally:
+        os.close(write)
+    return pid, read
+
+
+def _read_all(fd: int) -> bytes:
+    said = b""
+    while data := os.read(fd, 64 << 10):
+        said += data
+    return said
+
+
+def _reap(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def _kill(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _put_pause(folder: Path) -> None:
+    """The program that holds pods' namespaces, into the node's private folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / "pause"
+    target.write_bytes(pause_program(platform.machine()))
+    target.chmod(0o755)

@@ -1,0 +1,45 @@
+"""What the supervisor must not forget: one small file a sandbox or container, replaced whole, before anybody is told.
+
+The files outlive the node's power-off, so that an exit code nobody has read yet is there after the next start.
+"""
+
+import json
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+
+class Records:
+    """Records under `root`, by id; each has a folder of its own, which may hold more."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def folder(self, identity: str) -> Path:
+        return self.root / identity
+
+    def save(self, identity: str, record: Record) -> None:
+        """Atomic against being killed at any point; not against a power cut, which ends what it tells of as well."""
+        folder = self.folder(identity)
+        folder.mkdir(exist_ok=True, mode=0o700)
+        draft = folder / "record.new"
+        draft.write_text(json.dumps(record), encoding="utf-8")
+        draft.rename(folder / "record.json")
+
+    def load(self) -> dict[str, Record]:
+        """Everything that was saved; a folder without a record was never told of and is removed."""
+        found = {}
+        for folder in self.root.iterdir():
+            try:
+                found[folder.name] = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                shutil.rmtree(folder, ignore_errors=True)
+        return found
+
+    def drop(self, identity: str) -> None:
+        with suppress(OSError):
+            (self.folder(identity) / "record.json").unlink()

@@ -57,7 +57,8 @@ class ApiError(WorldError):
     def terminating(self) -> bool:
         """Refused because the namespace is being deleted; no retry will help."""
         causes = self.details.get("causes") or ()
-        return self.forbidden and any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
+        named = any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
+        return self.forbidden and (named or self.message.endswith("because it is being terminated"))
 
     def __str__(self) -> str:
         return f"{self.message} ({self.status} {self.reason})"

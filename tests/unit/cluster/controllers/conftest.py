@@ -1,6 +1,10 @@
 """A whole control plane on loopback: the real API server, controllers and scheduler, and kubelets without nodes."""
 
 import asyncio
+import base64
+import json
+import os
+import shutil
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -102,6 +106,35 @@ class ControlPlane:
 
     def client_for(self, component: str) -> Client:
         return self.client(f"system:{component}")
+
+    async def kubectl(self, *arguments: str, stdin: str = "") -> str:
+        """The real kubectl on PATH, as the administrator; what it printed. Fails the test when it fails."""
+        program = shutil.which("kubectl")
+        assert program, "kubectl is needed on PATH"
+        folder = self.authority.folder
+        config = folder / "kubeconfig"
+        if not config.exists():
+            config.write_text(self._kubeconfig())
+        process = await asyncio.create_subprocess_exec(
+            program, *arguments, env={**os.environ, "KUBECONFIG": str(config), "HOME": str(folder)},
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        async with asyncio.timeout(40):
+            output, _ = await process.communicate(stdin.encode())
+        assert process.returncode == 0, output.decode()
+        return output.decode()
+
+    def _kubeconfig(self) -> str:
+        pems = [self.authority.ca_pem, *self.authority.client("admin", ("system:masters",))]
+        authority, certificate, key = (base64.b64encode(pem).decode() for pem in pems)
+        cluster = {"server": self.url, "certificate-authority-data": authority}
+        user = {"client-certificate-data": certificate, "client-key-data": key}
+        config = {
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": cluster}], "users": [{"name": "u", "user": user}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        }  # fmt: skip
+        return json.dumps(config)
 
     async def add_node(self, name: str, **spec: Any) -> Object:
         capacity = {"cpu": "4", "memory": "8Gi", "pods": "110", "ephemeral-storage": "20Gi"}

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -46,6 +47,9 @@ spec:
   selector:
     run: my-nginx
 """
+
+
+PROMPT = re.compile(r"[#$] $")
 
 
 class StepError(Exception):
@@ -97,11 +101,11 @@ def shell(lines: list[str]) -> str:
     child, terminal = pty.fork()
     if not child:
         os.execvp(command[0], command)  # noqa: S606 - a terminal of its own, no shell
-    seen, pending, deadline, prompts = "", list(lines), time.monotonic() + 90, 0
+    seen, pending, deadline, typed = "", list(lines), time.monotonic() + 90, 0
     while time.monotonic() < deadline:
         ready, _, _ = select.select([terminal], [], [], 1)
         if not ready:
-            if not prompts and "press enter" in seen:
+            if not typed and "pressing enter" in seen:
                 os.write(terminal, b"\n")
             continue
         try:
@@ -113,8 +117,8 @@ def shell(lines: list[str]) -> str:
         sys.stdout.write(data.decode(errors="replace").replace("\r\n", "\n"))
         sys.stdout.flush()
         seen += data.decode(errors="replace")
-        if pending and seen.count("# ") > prompts and seen.endswith("# "):
-            prompts = seen.count("# ")
+        if pending and PROMPT.search(seen[typed:]):
+            typed = len(seen)
             os.write(terminal, pending.pop(0).encode() + b"\n")
     _, status = os.waitpid(child, 0)
     os.close(terminal)

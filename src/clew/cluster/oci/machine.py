@@ -36,10 +36,10 @@ def become(node: str, netns: str, tree: Path, keep: list[str], files: dict[str, 
         _overlay(f"/{path}", tree / path)
     for name, text in files.items():
         _replace(Path("/etc", name), text)
-    for path in ("run", "var/lib", "var/log"):
-        own = tree / path
-        own.mkdir(parents=True, exist_ok=True)
-        mount(str(own), f"/{path}", "", MS_BIND)
+    own = {f"/{path}": _opened(tree / path) for path in ("run", "var/lib", "var/log")}  # before the first hides the tree
+    for path, fd in own.items():
+        mount(f"/proc/self/fd/{fd}", path, "", MS_BIND)
+        os.close(fd)
     for path, fd in kept.items():
         Path(path).mkdir(parents=True, exist_ok=True)
         mount(f"/proc/self/fd/{fd}", path, "", MS_BIND | MS_REC)
@@ -51,6 +51,11 @@ def become(node: str, netns: str, tree: Path, keep: list[str], files: dict[str, 
         mount("bpf", "/sys/fs/bpf", "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     for path in ("/run/netns", "/etc/cni/net.d", "/opt/cni/bin", "/var/log/pods", "/var/log/containers", "/run/lock"):
         Path(path).mkdir(parents=True, exist_ok=True)
+
+
+def _opened(folder: Path) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    return os.open(folder, os.O_PATH | os.O_CLOEXEC)
 
 
 def _overlay(path: str, own: Path) -> None:

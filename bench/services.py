@@ -212,9 +212,7 @@ def main(count: int = 10_000) -> None:
         whole, one = baseline(folder, count)
         print(f"chain per service, {count} services: from empty {whole:5.2f} s, one change {one * 1e3:5.1f} ms")
         mine = figures[count]
-        print(
-            f"at {count} services: from empty {whole / mine[0]:.0f} times less, one change {one / mine[1]:.0f} times less"
-        )
+        print(f"ratios: from empty {whole / mine[0]:.0f} times less, one change {one / mine[1]:.0f} times less")
         growth = figures[3 * count][1] / figures[count // 10][1]
         print(f"one change at {3 * count} services costs {growth:.2f} times what it costs at {count // 10}")
 

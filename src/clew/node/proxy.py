@@ -18,12 +18,10 @@ from clew.base.addresses import Family
 from clew.base.clock import Clock
 from clew.base.errors import Problem, WorldError
 from clew.base.metrics import Registry
-from clew.base.value import Value
 from clew.compile.services import Changed, Key, ServiceCompiler, ServiceNode
 from clew.dataplane.conntrack.apply import forget_stale
 from clew.dataplane.conntrack.stale import udp_truth
 from clew.dataplane.nftables.apply import Backend
-from clew.dataplane.nftables.rules import Settings
 from clew.facts.endpointslice import EndpointSlice
 from clew.facts.node import Node
 from clew.facts.service import Service
@@ -32,37 +30,17 @@ from clew.kernel.conntrack import Conntrack
 from clew.kernel.nft import Nft
 from clew.node.health import FamilyHealth
 from clew.node.proxy_metrics import ProxyMetrics
+from clew.node.proxy_settings import LEAST, PERIOD, ProxySettings
 from clew.reconcile import Pace, Turn
 from clew.store import StaleRevisionError, Table
 
+__all__ = ["LEAST", "PERIOD", "ProxyPorts", "ProxySettings", "ProxyTables", "ServiceProxy"]
+
 logger = logging.getLogger(__name__)
 
-LEAST = 0.01  # seconds between syncs while changes come thick
 RETRY = 1.0
-PERIOD = 30.0  # between looks at what others did to our rules; kube-proxy's sync period
 Changes = Mapping[Key, tuple[Balancer, ...]]
 MANY = 100  # services in one sync that are worth a thread
-
-
-class ProxySettings(Value):
-    """From the agent's configuration. Prefixes of both families in one tuple."""
-
-    node: str
-    families: tuple[Family, ...] = (4, 6)
-    pod_cidrs: tuple[str, ...] = ()  # of all pods of the cluster (clusterCIDR)
-    service_cidrs: tuple[str, ...] = ()
-    node_port_addresses: tuple[str, ...] = ()  # (): every address of the node but loopback
-    masquerade_all: bool = False
-    period: float = PERIOD
-    least: float = LEAST
-
-    def of(self, family: Family) -> Settings:
-        def mine(prefixes: Iterable[str]) -> tuple[str, ...]:
-            return tuple(prefix for prefix in prefixes if (":" in prefix) == (family == 6))
-
-        return Settings(
-            family, mine(self.pod_cidrs), mine(self.service_cidrs), mine(self.node_port_addresses), self.masquerade_all
-        )
 
 
 def _log(problem: Problem) -> None:
@@ -102,9 +80,11 @@ class ServiceProxy:
         self._clock = clock
         self._on_problem = on_problem
         self._metrics = ProxyMetrics(registry or Registry())
-        self._backends = [Backend(ports.nft, settings.of(family)) for family in settings.families]
+
         self._pace = Pace(clock, least=settings.least, most=settings.period, retry=RETRY)
         self._compiler = ServiceCompiler(self._node())
+        addresses = self._compiler.node.addresses
+        self._backends = [Backend(ports.nft, settings.of(family, addresses)) for family in settings.families]
         self._slices_of = self._slices.index(_service_of)
         self._owners: dict[Key, Key] = {}  # slice -> service, as of the last sync
         self._seen = {id(self._services): 0, id(self._slices): 0}
@@ -206,6 +186,8 @@ class ServiceProxy:
         if node != self._compiler.node:
             keys.update(self._services_known())
             self._compiler.move(node)
+            for backend in self._backends:
+                backend.settle(self._settings.of(backend.settings.family, node.addresses))
         changed = self._compiler.update(keys, self._services.get, self._of)
         self._metrics.services_total.add(by=len(services))
         self._metrics.endpoints_total.add(by=len(slices))

@@ -345,3 +345,14 @@ async def test_cleanup_leaves_nothing_behind(node: Node1) -> None:
     node.proxy.remove()
     assert node.nft.listing("ip", TABLE) is None
     assert node.nft.listing("ip6", TABLE) is None
+
+
+async def test_the_primary_address_is_taken_from_the_node_as_it_becomes_known() -> None:
+    node = Node1()
+    settings = ProxySettings("node-1", node_port_addresses=("primary",))
+    proxy = ServiceProxy(node.tables, settings, ProxyPorts(node.nft, node.conntrack), node.clock)
+    await proxy.sync()
+    assert "ip daddr 0.0.0.0 goto node-ports" in (node.nft.listing("ip", TABLE) or "")
+    node.in_sync()
+    await proxy.sync()
+    assert "ip daddr 172.30.0.11 goto node-ports" in (node.nft.listing("ip", TABLE) or "")

@@ -68,6 +68,11 @@ class Backend:
             raise
         return SyncResult(commands, added, removed)
 
+    def settle(self, settings: Settings) -> None:
+        """Other settings of the same family, from the next sync on."""
+        self.settings = settings
+        self.programme.settle(settings)
+
     def expect(self, changes: Mapping[Owner, Iterable[Balancer]]) -> None:
         """Want these services so with the next sync."""
         self._waiting.update(changes)

@@ -65,6 +65,11 @@ class Programme:
             else:
                 self._parts.pop(owner, None)
 
+    def settle(self, settings: Settings) -> None:
+        """Other settings of the same family: rules change, elements do not."""
+        self.settings = settings
+        self._structure = None
+
     def structure(self) -> Table:
         """The table with its rules, for the ways that are in use."""
         ways = self.ways()

@@ -1,0 +1,51 @@
+"""How the service proxy of a node was asked to be, in its own words; app/agent fills it from the configuration file."""
+
+from collections.abc import Iterable
+from ipaddress import collapse_addresses, ip_network
+from typing import Any
+
+from clew.base.addresses import Family
+from clew.base.value import Value
+from clew.dataplane.nftables.rules import Settings
+
+LEAST = 0.01  # seconds between syncs while changes come thick
+PERIOD = 30.0  # between looks at what others did to our rules; kube-proxy's sync period
+PRIMARY = "primary"  # among node_port_addresses: the node's own first address of each family
+UNSPECIFIED = {4: "0.0.0.0", 6: "::"}  # noqa: S104  nothing is bound: no packet is ever for this address
+
+
+class ProxySettings(Value):
+    """Prefixes of both families stand in one tuple."""
+
+    node: str
+    families: tuple[Family, ...] = (4, 6)
+    pod_cidrs: tuple[str, ...] = ()  # of all pods of the cluster (clusterCIDR)
+    service_cidrs: tuple[str, ...] = ()
+    node_port_addresses: tuple[str, ...] = ()  # (): every address of the node but loopback; "primary" is understood
+    masquerade_all: bool = False
+    period: float = PERIOD
+    least: float = LEAST
+
+    def of(self, family: Family, addresses: Iterable[str] = ()) -> Settings:
+        """What the rules of one family depend on; `addresses` are the node's. ValueError: a prefix is none."""
+        return Settings(
+            family=family,
+            pod_cidrs=_prefixes(family, self.pod_cidrs),
+            service_cidrs=_prefixes(family, self.service_cidrs),
+            node_port_addresses=self._node_ports(family, addresses),
+            masquerade_all=self.masquerade_all,
+        )
+
+    def _node_ports(self, family: Family, addresses: Iterable[str]) -> tuple[str, ...]:
+        named = [each for each in self.node_port_addresses if each != PRIMARY]
+        if PRIMARY in self.node_port_addresses:
+            mine = [each for each in addresses if (":" in each) == (family == 6)]
+            named.append(mine[0] if mine else UNSPECIFIED[family])
+        prefixes = _prefixes(family, named)
+        return () if any(prefix.endswith("/0") for prefix in prefixes) else prefixes
+
+
+def _prefixes(family: Family, texts: Iterable[str]) -> tuple[str, ...]:
+    """Those of a family, disjoint, in order, as nft spells them (a single address without its length)."""
+    networks: list[Any] = [ip_network(text, strict=False) for text in texts if (":" in text) == (family == 6)]
+    return tuple(str(each).removesuffix(f"/{each.max_prefixlen}") for each in collapse_addresses(networks))

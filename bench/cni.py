@@ -61,7 +61,8 @@ def measure(node: Node, command: str, spaces: list[Path], *, width: int = 1) -> 
     count, wall = len(spaces), time.perf_counter() - started
     print(
         f"{command} {width:3d} at once: p50 {statistics.median(times) * 1e3:6.1f} ms, {count / wall:6.0f}/s,"
-        f" CPU a call: plugin {(children() - plugin) / count * 1e3:5.1f} ms, agent {(agent_cpu(node) - agent) / count * 1e3:5.2f} ms"
+        f" CPU a call: plugin {(children() - plugin) / count * 1e3:5.1f} ms,"
+        f" agent {(agent_cpu(node) - agent) / count * 1e3:5.2f} ms"
     )
 
 

@@ -1,4 +1,4 @@
-"""The main job, as a user types it: a lab of three nodes, the nginx walkthrough with the real kubectl, and no trace after."""
+"""The main job, as a user types it: three nodes, the nginx walkthrough with the real kubectl, no trace after."""
 
 import os
 import shutil

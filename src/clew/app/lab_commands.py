@@ -162,7 +162,8 @@ async def _waiting(client: Client, spec: LabSpec) -> list[str]:
             node["metadata"]["name"]
             for node in (await client.list(NODE)).items
             if any(
-                each["type"] == "Ready" and each["status"] == "True" for each in (node.get("status") or {}).get("conditions") or ()
+                each["type"] == "Ready" and each["status"] == "True"
+                for each in (node.get("status") or {}).get("conditions") or ()
             )
         }
         waiting = [name for name in spec.nodes if name not in ready]

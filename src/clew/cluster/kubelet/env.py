@@ -16,7 +16,7 @@ class ConfigError(WorldError):
 
 
 def expand(text: str, known: Mapping[str, str]) -> str:
-    """Text with the value for each `$(NAME)` that is known in its place, and a dollar for two."""
+    """The text with references to known variables replaced; a doubled dollar is one."""
 
     def one(match: re.Match[str]) -> str:
         if match.group() == "$$":
@@ -27,7 +27,7 @@ def expand(text: str, known: Mapping[str, str]) -> str:
 
 
 def field_value(pod: Object, path: str) -> str:
-    """The downward API: `metadata.name`, `status.podIP`, `metadata.labels['x']`, …"""
+    """A field of the downward API, such as `metadata.name` or `status.podIP`."""
     if "['" in path:
         base, _, key = path.partition("['")
         return str((dig(pod, *base.split(".")) or {}).get(key.removesuffix("']"), ""))

@@ -95,7 +95,8 @@ class Sandbox:
             self.ips = ips
         image = await self.kubelet.images.ensure(_PAUSE, "IfNotPresent")
         spec = ContainerSpec(
-            (*image.entrypoint, *image.cmd), image.env, "/", f"{self.cgroup}/{name}", available(), hostname=self.hostname,
+            (*image.entrypoint, *image.cmd), image.env, "/", f"{self.cgroup}/{name}", available(),
+            hostname=self.hostname,
             network=self.netns, read_only_root=True,
         )  # fmt: skip
         labels = {

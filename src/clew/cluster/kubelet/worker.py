@@ -10,8 +10,9 @@ from clew.api.objects import Object
 from clew.base.clock import rfc3339
 from clew.base.errors import WorldError
 from clew.cluster.images.image import ImageError
-from clew.cluster.kubelet.containers import ContainerMaker, ContainerUnit
+from clew.cluster.kubelet.containers import ContainerUnit
 from clew.cluster.kubelet.env import ConfigError
+from clew.cluster.kubelet.maker import ContainerMaker
 from clew.cluster.kubelet.sandbox import Sandbox
 from clew.cluster.kubelet.status import pod_status
 from clew.watch.client import STRATEGIC

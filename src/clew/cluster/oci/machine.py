@@ -36,7 +36,8 @@ def become(node: str, netns: str, tree: Path, keep: list[str], files: dict[str, 
         _overlay(f"/{path}", tree / path)
     for name, text in files.items():
         _replace(Path("/etc", name), text)
-    own = {f"/{path}": _opened(tree / path) for path in ("run", "var/lib", "var/log")}  # before the first hides the tree
+    # opened before the first mount hides the tree
+    own = {f"/{path}": _opened(tree / path) for path in ("run", "var/lib", "var/log")}
     for path, fd in own.items():
         mount(f"/proc/self/fd/{fd}", path, "", MS_BIND)
         os.close(fd)

@@ -6,12 +6,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from clew.api.objects import Object
-from clew.cluster.images.image import Image
 from clew.cluster.kubelet.probes import Prober, ask
 from clew.cluster.kubelet.status import ContainerState
 from clew.cluster.oci.spec import ContainerSpec, process
 
 if TYPE_CHECKING:
+    from clew.cluster.images.image import Image
     from clew.cluster.kubelet.maker import ContainerMaker
     from clew.cluster.kubelet.worker import PodWorker
 

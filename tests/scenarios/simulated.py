@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from typing import cast
 
 from clew.compile.services import ServiceCompiler, ServiceNode
 from clew.dataplane.nftables.objects import Table
 from clew.dataplane.nftables.programme import Programme
 from clew.dataplane.nftables.simulate import Elements, Outcome, Packet, Surroundings, simulate
-from clew.ir.balancing import Balancing
+from clew.facts.endpointslice import EndpointSlice
+from clew.ir.balancing import Balancing, Protocol
 from clew.node.proxy import ProxySettings
 
 from . import plan
@@ -31,10 +33,10 @@ def compiled(section: Section, node: str) -> Mapping[Key, Balancing]:
     compiler = ServiceCompiler(ServiceNode(node, zone, addresses))
     services = {service.key: service for service in section.services}
 
-    def slices(key: Key) -> Iterable[object]:
+    def slices(key: Key) -> Iterable[EndpointSlice]:
         return [piece for piece in section.slices if piece.service_key == key]
 
-    compiler.update(services, services.get, slices)  # type: ignore[arg-type]
+    compiler.update(services, services.get, slices)
     return compiler.balancings
 
 
@@ -73,13 +75,11 @@ def outcomes(flow: Flow, tables: Tables, known: Mapping[tuple[int, str], int] | 
     family = 6 if ":" in address else 4
     node, from_here = entry(flow)
     table = tables(node, family)
-    packet = Packet(plan.place(flow.source).addresses[family], address, _protocol(flow.protocol), port, mark=0x2A)
+    packet = Packet(
+        plan.place(flow.source).addresses[family], address, cast("Protocol", flow.protocol), port, mark=0x2A
+    )
     around = Surroundings(plan.local(node, family), from_here)
     return simulate(table.table, table.elements, packet, around, known)
-
-
-def _protocol(text: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    return text
 
 
 def end(flow: Flow, outcome: Outcome) -> str:

@@ -8,14 +8,14 @@ from clew.dataplane.nftables.explain import Explainer
 
 from . import plan
 from .page import Flow, Section, Table, rewrite, sections
-from .simulated import NodeTable, end, outcomes, rendered, seen
+from .simulated import NodeTable, Tables, end, outcomes, rendered, seen
 
 PAGES = sorted(Path(__file__).parent.glob("*.md"))
 SECTIONS = [section for path in PAGES for section in sections(path)]
 FLOWS = [(section, flow) for section in SECTIONS for flow in section.flows]
 
 
-def tables(section: Section):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def tables(section: Section) -> Tables:
     known: dict[tuple[str, int], NodeTable] = {}
 
     def of(node: str, family: int) -> NodeTable:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -195,7 +195,7 @@ async def _ask(client: socket.socket, target: tuple[str, int], protocol: str) ->
     return Answer(end, seen)
 
 
-def _greeter(here: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _greeter(here: str) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
     async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(f"{here} {writer.get_extra_info('peername')[0]}".encode())
         await writer.drain()

@@ -107,7 +107,8 @@ def up(spec: LabSpec, say: Say) -> None:
 
 
 def _start_daemon(paths: LabPaths) -> None:
-    (paths.run / READY).unlink(missing_ok=True)
+    for stale in (READY, "daemon.pid"):
+        (paths.run / stale).unlink(missing_ok=True)
     with (paths.log / "daemon.log").open("ab") as log:
         subprocess.Popen(
             [sys.executable, "-m", "clew.app.lab", paths.name], stdin=subprocess.DEVNULL, stdout=log, stderr=log,

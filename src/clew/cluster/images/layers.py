@@ -70,6 +70,8 @@ class RootFolder:
             place.mkdir(0o700, exist_ok=True)
             self._modes[place] = stat.S_IMODE(entry.mode)
         elif entry.issym():
+            if not entry.linkname:
+                raise self._refused(entry, "is a link to nothing")
             place.symlink_to(entry.linkname)
             self._parents.clear()
         elif entry.islnk():

@@ -11,6 +11,7 @@ the machine's.
 """
 
 import struct
+from binascii import crc32
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Literal
@@ -19,7 +20,6 @@ from clew.base.value import Value
 from clew.dataplane.nftables.objects import IpWord, SetDeclaration
 
 TABLE = "clew-proxy"  # by this name a restarted agent knows its own
-COMMENT = "services of Kubernetes, kept by clew; changes made by hand are undone"
 
 WAY_BITS = 14
 WAY_MASK = (1 << WAY_BITS) - 1
@@ -116,6 +116,9 @@ LAYOUT: tuple[SetLayout, ...] = (
         "backends that may reach themselves through a service",
     ),
 )  # fmt: skip
+# The table's comment names its layout: a table with another one is made anew, whatever a listing of it looks like.
+VERSION = f"{crc32(repr([(each.name, each.declaration) for each in LAYOUT]).encode()):08x}"
+COMMENT = f"services of Kubernetes, kept by clew (layout {VERSION}); changes made by hand are undone"
 SETS_BY_NAME: Mapping[str, SetLayout] = {layout.name: layout for layout in LAYOUT}
 KEPT: tuple[SetLayout, ...] = tuple(layout for layout in LAYOUT if layout.kept)
 

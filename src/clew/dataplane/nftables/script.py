@@ -23,8 +23,15 @@ def replace(table: Table) -> list[str]:
 
 
 def is_other(found: Table, wanted: Table) -> bool:
-    """Whether the table that is there has other sets: another release's, which `change` cannot lead from."""
-    return set(found.sets) != set(wanted.sets) or found.comment != wanted.comment
+    """Whether the table that is there has other sets: another release's, which `change` cannot lead from.
+
+    Sets are compared by name, and by the layout that the comment names: how nft prints a declaration is its own affair.
+    """
+    return found.comment != wanted.comment or _names(found) != _names(wanted)
+
+
+def _names(table: Table) -> set[tuple[str, str]]:
+    return {(each.kind, each.name) for each in table.sets}
 
 
 def change(found: Table, wanted: Table) -> list[str]:

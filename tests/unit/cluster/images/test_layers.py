@@ -187,6 +187,12 @@ def test_owners_are_kept(apply: Callable[..., Path], make: SimpleNamespace) -> N
     assert ((root / "f").stat().st_uid, (root / "f").stat().st_gid) == (101, 102)
 
 
+def test_a_link_to_nothing_is_refused(apply: Callable[..., Path], make: SimpleNamespace) -> None:
+    """The kernel has no such link; found by an archive drawn at random."""
+    with pytest.raises(UserError, match="a link to nothing"):
+        apply((make.link("a", ""),))
+
+
 PIECES = st.sampled_from(["a", "b", "..", ".", "", ".wh.a", ".wh.b", ".wh...", ".wh.", ".wh..wh..opq"])
 PATHS = st.lists(PIECES, min_size=1, max_size=4).map("/".join)
 TARGETS = st.one_of(PATHS, PATHS.map(lambda path: "/" + path), st.just("../victim"), st.just("../victim/secret"))

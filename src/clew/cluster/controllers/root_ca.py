@@ -10,11 +10,7 @@ from clew.watch.errors import ApiError
 from clew.watch.queue import WorkQueue
 
 NAME = "kube-root-ca.crt"
-DESCRIPTION = {
-    "kubernetes.io/description": "Contains a CA bundle that can be used to verify the kube-apiserver when using "
-    "internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed "
-    "across distributions of Kubernetes clusters."
-}
+DESCRIPTION = {"kubernetes.io/description": "Whom this cluster's pods believe to be its API server."}
 
 
 class RootCaController:

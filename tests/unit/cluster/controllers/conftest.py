@@ -94,12 +94,32 @@ class HollowKubelets:
 
 
 class ControlPlane:
-    def __init__(self, server: ApiServer, url: str, authority: Authority) -> None:
-        self.server = server
-        self.url = url
-        self.authority = authority
+    """The server's data outlives its restarts, and so does its port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.authority = Authority.ensure(folder / "pki")
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = int(probe.getsockname()[1])
+        self.url = f"https://127.0.0.1:{self.port}"
         self.admin = self.client("admin", ("system:masters",))
         self.kubelets = HollowKubelets(self.admin)
+
+    async def start(self) -> None:
+        self.storage = Storage.open(self.folder / "state.db")
+        options = ApiServerOptions(("10.96.0.0/16",), advertise=(("192.0.2.1", 6443),))
+        pki = ServerPki(self.authority.ca_pem, self.authority.service_account_key())
+        self.server = ApiServer(self.storage, options, pki, NoNodes())
+        tls = server_tls(self.authority.server(["localhost"], ["127.0.0.1"]), self.authority.ca_pem)
+        await self.server.start([socket.create_server(("127.0.0.1", self.port))], tls)
+
+    async def stop(self) -> None:
+        await self.server.stop()
+        await self.storage.close()
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
 
     def client(self, user: str, groups: tuple[str, ...] = ()) -> Client:
         return Client(self.url, ssl=client_tls(self.authority.ca_pem, self.authority.client(user, groups)))
@@ -189,20 +209,13 @@ def controller_options() -> ControllerOptions:
 @pytest.fixture
 async def bare(tmp_path: Path) -> AsyncIterator[ControlPlane]:
     """The API server alone."""
-    authority = Authority.ensure(tmp_path / "pki")
-    storage = Storage.open(tmp_path / "state.db")
-    options = ApiServerOptions(("10.96.0.0/16",), advertise=(("192.0.2.1", 6443),))
-    server = ApiServer(storage, options, ServerPki(authority.ca_pem, authority.service_account_key()), NoNodes())
-    sock = socket.create_server(("127.0.0.1", 0))
-    tls = server_tls(authority.server(["localhost"], ["127.0.0.1"]), authority.ca_pem)
-    await server.start([sock], tls)
-    plane = ControlPlane(server, f"https://127.0.0.1:{sock.getsockname()[1]}", authority)
+    plane = ControlPlane(tmp_path)
+    await plane.start()
     try:
         yield plane
     finally:
         await plane.admin.close()
-        await server.stop()
-        await storage.close()
+        await plane.stop()
 
 
 @pytest.fixture

@@ -130,9 +130,9 @@ async def test_orphans_are_left_and_adopted_again(plane: Any) -> None:
     await rolled_out(plane, "web", 2)
     before = {name_of(pod) for pod in (await plane.admin.list(POD, "default")).items}
     await plane.admin.delete(DEPLOYMENT, "web", "default", propagation="Orphan")
-    sets = await plane.until_list(
-        REPLICA_SET, "default", lambda found: found and not found[0]["metadata"].get("ownerReferences")
-    )
+    await plane.until_list(DEPLOYMENT, "default", lambda found: not found)
+    sets = (await plane.admin.list(REPLICA_SET, "default")).items
+    assert not sets[0]["metadata"].get("ownerReferences")
     await plane.admin.create(DEPLOYMENT, deployment("web", 2))
     await rolled_out(plane, "web", 2)
     again = (await plane.admin.list(REPLICA_SET, "default")).items

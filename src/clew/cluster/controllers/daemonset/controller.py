@@ -164,6 +164,9 @@ class DaemonSetController:
                 message = f"Found failed daemon pod {namespace_of(pod)}/{name_of(pod)} on node {node_of(pod)}, will try to kill it"  # noqa: E501  # the real one's words
                 self._board.tell(scene.daemon_set, "Warning", "FailedDaemonPod", message)
         await self._delete(key, scene.daemon_set, [pod for pod in todo.delete if uid_of(pod) not in held])
+        unsure = self._expected.unsure(key) if todo.create else None
+        if unsure:
+            return unsure if wait is None else min(wait, unsure)
         generation = revisions.generation(scene.daemon_set)
 
         async def create(node: str) -> None:
@@ -171,6 +174,7 @@ class DaemonSetController:
             try:
                 made = await self._client.create(POD, pod, key[0])
             except ApiError as error:
+                self._expected.failed(key, error)
                 if not error.terminating:
                     message = f"Error creating: {error.message}"
                     self._board.tell(scene.daemon_set, "Warning", "FailedCreate", message)

@@ -209,7 +209,7 @@ class DeploymentController:
             if error.already_exists:
                 return await self._existing(deployment, wanted)
             if not error.terminating:
-                message = f"Failed to create new replica set {name_of(wanted)!r}: {error.message}".replace("'", '"')
+                message = f'Failed to create new replica set "{name_of(wanted)}": {error.message}'
                 self._board.tell(deployment, "Warning", "ReplicaSetCreateError", message)
                 await self._note_progress(deployment, "ReplicaSetCreateError", error.message, "False")
             raise

@@ -56,10 +56,8 @@ class EndpointSliceMirroringController:
         source = self._endpoints.get(*key)
         service = self._services.get(*key)
         if source is None or not mirrors(source, service):
-            await self._writer.write(key, Changes([], [], existing))
-            return None
-        await self._writer.write(key, mirrored(source, existing))
-        return None
+            return await self._writer.write(key, Changes([], [], existing))
+        return await self._writer.write(key, mirrored(source, existing))
 
 
 def mirrors(source: Object, service: Object | None) -> bool:

@@ -71,5 +71,5 @@ class EndpointSliceController:
             if labels(each).get(services.MANAGED_BY) == MANAGER and not is_deleting(each)
         ]
         nodes = {name_of(node): node for node in self._nodes.items()}
-        await self._writer.write(key, slices(service, pods, nodes, existing, self._triggers.since(service, pods)))
-        return None
+        trigger = self._triggers.since(service, pods)
+        return await self._writer.write(key, slices(service, pods, nodes, existing, trigger))

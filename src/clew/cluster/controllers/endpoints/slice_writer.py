@@ -22,12 +22,17 @@ class SliceWriter:
     def forget(self, key: Key) -> None:
         self._expected.forget(key)
 
-    async def write(self, key: Key, changes: Changes) -> None:
-        """New endpoints before old ones go. Raises ApiError; a namespace that is going takes nothing, quietly."""
-        for made in changes.create:
+    async def write(self, key: Key, changes: Changes) -> float | None:
+        """New endpoints before old ones go; the seconds after which to look again, when some could not be made yet.
+
+        Raises ApiError; a namespace that is going takes nothing, quietly.
+        """
+        unsure = self._expected.unsure(key) if changes.create else None
+        for made in changes.create if unsure is None else ():
             try:
                 self._expected.wrote(key, await self._client.create(ENDPOINT_SLICE, made))
             except ApiError as error:
+                self._expected.failed(key, error)
                 if not error.terminating:
                     raise
         for changed in changes.update:
@@ -39,3 +44,4 @@ class SliceWriter:
                 if not error.not_found:
                     raise
             self._expected.deleted(key, stale)
+        return unsure

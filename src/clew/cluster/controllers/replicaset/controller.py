@@ -56,13 +56,15 @@ class ReplicaSetController:
         now = self._clock.now()
         failure = ""
         todo = plan(replica_set, owned, self._related(replica_set, owned), now)
-        error = await self._create(key, replica_set, todo.create) or await self._delete(key, replica_set, todo.delete)
+        unsure = self._expected.unsure(key) if todo.create else None
+        error = None if unsure else await self._create(key, replica_set, todo.create)
+        error = error or await self._delete(key, replica_set, todo.delete)
         if error is not None:
             failure = error.message
         await self._write_status(replica_set, status(replica_set, owned, failure, now))
         if error is not None and not error.terminating:
             raise error
-        return available_soon(replica_set, owned, now)
+        return unsure or available_soon(replica_set, owned, now)
 
     async def _own(self, replica_set: Object) -> list[Object]:
         """The set's pods, orphans adopted and strangers let go."""
@@ -87,6 +89,7 @@ class ReplicaSetController:
             try:
                 made = await self._client.create(POD, pod, key[0])
             except ApiError as error:
+                self._expected.failed(key, error)
                 if not error.terminating:
                     self._board.tell(replica_set, "Warning", "FailedCreate", f"Error creating: {error.message}")
                 raise

@@ -154,7 +154,9 @@ def reach_pods(ips: list[str]) -> None:
     for node in nodes:
         for ip in ips:
             host = f"[{ip}]" if ":" in ip else ip
-            page = run("clew", "node", "exec", node, "--", "curl", "-s", "-m", "5", f"{host}:80", show=False)
+            # nginx may still be opening its port: a pod without a readiness probe is Running before that
+            curl = ("curl", "-s", "-m", "5", "--retry", "5", "--retry-connrefused")
+            page = run("clew", "node", "exec", node, "--", *curl, f"{host}:80", show=False)
             if "Welcome to nginx!" not in page:
                 raise StepError(f"{node} did not get nginx's page from {ip}")
             print(f"{BOLD}$ clew node exec {node} -- curl -s {host}:80{PLAIN} → Welcome to nginx!")

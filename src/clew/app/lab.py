@@ -1,8 +1,8 @@
 """The lab's daemon: the whole cluster of one lab in one process. The composition root of `clew up`."""
 
 import asyncio
-import base64
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -162,7 +162,7 @@ class Daemon:
         )  # fmt: skip
         client = self.client("kubernetes-admin", "system:masters")
         wanted = manifest_objects.objects(facts)
-        digest = base64.b64encode(msgspec.json.encode(wanted)).decode()[-60:] + str(len(msgspec.json.encode(wanted)))
+        digest = hashlib.sha256(msgspec.json.encode(wanted)).hexdigest()
         with contextlib.suppress(ApiError):
             known = await client.get(CONFIG_MAP, _MARK, "kube-system")
             if known["data"].get("digest") == digest:

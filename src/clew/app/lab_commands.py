@@ -70,7 +70,7 @@ def daemon_pid(paths: LabPaths) -> int:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError):
         return 0
-    return pid if b"clew.app.lab" in command else 0
+    return pid if command.split(b"\0")[-3:-1] == [b"clew.app.lab", paths.name.encode()] else 0
 
 
 def up(spec: LabSpec, say: Say) -> None:

@@ -1,5 +1,7 @@
 """What a lab is to be: flags and one YAML document `kind: Lab`, checked before anything is made."""
 
+import re
+from collections.abc import Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +17,7 @@ _POD = {"4": "10.244.0.0/16", "6": "fd00:10:244::/48"}
 _SERVICE = {"4": "10.96.0.0/12", "6": "fd00:10:96::/112"}
 _UNDERLAY = {"4": "172.30.0.0/24", "6": "fd00:172:30::/64"}
 _MOST_NODES = 80
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class LabSpec(Value):
@@ -80,6 +83,9 @@ def _spec(name: str, document: _Document) -> LabSpec:
         if not 1 <= nodes <= _MOST_NODES:
             raise UserError(f"nodes: {nodes} is out of range", f"use 1 to {_MOST_NODES}")
         nodes = [f"node-{number + 1}" for number in range(nodes)]
+    _check_names(nodes)
+    if document.api_version != "clew.dev/v1alpha1":
+        raise UserError(f"apiVersion: {document.api_version!r} is not known", "write clew.dev/v1alpha1")
     kinds = {"ipv4": "4", "ipv6": "6", "dual": "46"}[document.ip_family]
 
     def ranges(field: str, given: str, usual: dict[str, str]) -> tuple[str, ...]:
@@ -92,8 +98,23 @@ def _spec(name: str, document: _Document) -> LabSpec:
         ranges("subnets", ",".join(document.subnets), _UNDERLAY),
         {key: tuple(value) for key, value in document.names.items()}, document.proxy,
     )  # fmt: skip
+    for field, texts in (("podCIDR", spec.pod_cidrs), ("serviceCIDR", spec.service_cidrs), ("subnets", spec.subnets)):
+        if [str(ip_network(text).version) for text in texts] != list(kinds):
+            raise UserError(f"{field}: {', '.join(texts)} does not fit ipFamily {spec.family}", "one range a family")
+    for text in spec.subnets:
+        if ip_network(text).num_addresses < 128:
+            raise UserError(f"subnets: {text} is too small", "nodes stand at .11 and up, the outside host at .100")
     _check_overlaps(spec)
     return spec
+
+
+def _check_names(nodes: Sequence[str]) -> None:
+    """Names become host names and folders: nothing but a label may pass."""
+    for at, name in enumerate(nodes):
+        if not _LABEL.fullmatch(name) or name in {"outside", "fabric", "exec"}:
+            raise UserError(f"nodes[{at}]: {name!r} is no node name", "use lower case letters, digits and hyphens")
+        if name in nodes[:at]:
+            raise UserError(f"nodes[{at}]: {name!r} is there twice", "give each node a name of its own")
 
 
 def _network(field: str, text: str) -> Any:

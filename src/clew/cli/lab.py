@@ -52,7 +52,8 @@ def down(name: str, *, every: bool) -> None:
 
     lab_commands.need_root()
     for each in [lab["name"] for lab in lab_commands.labs()] if every else [name]:
-        there = lab_commands.down(each)
+        with lab_commands.locked(each):
+            there = lab_commands.down(each)
         click.echo(f"lab {each} is removed" if there else f"there is no lab {each}")
 
 

@@ -155,6 +155,17 @@ def test_applying_another_value_renews_the_time() -> None:
     assert entry(made, "kubectl")["time"] == "2026-01-02T03:05:05Z"
 
 
+def test_an_applied_change_passes_through_the_tracking_of_writes() -> None:
+    """The registry tracks every write; even a second apply within one second stays the applier's alone."""
+    live = server_side_apply(DEPLOYMENT, None, deployment(2, WEB), "kubectl", NOW)
+    live = track_update(DEPLOYMENT, None, live, "kubectl", "Update", "", NOW)
+    made = server_side_apply(DEPLOYMENT, live, deployment(3, WEB), "kubectl", NOW)
+    made = track_update(DEPLOYMENT, live, made, "kubectl", "Update", "", NOW)
+    assert [(each["manager"], each["operation"]) for each in made["metadata"]["managedFields"]] == [
+        ("kubectl", "Apply")
+    ]
+
+
 def test_kubectl_takes_over_what_its_client_side_apply_set() -> None:
     applied = deployment(3, WEB)
     applied["metadata"]["annotations"] = {

@@ -29,7 +29,7 @@ def _drop(shape: Shape, value: Any) -> None:
 
 
 def tidy(kind: Kind, obj: Object) -> None:
-    """What a round through Go's structs does, in place: nulls vanish, quantities take their canonical form."""
+    """A round through Go's structs, in place: nulls and unknown fields vanish, quantities become canonical."""
     _tidy(shapes.of_kind(kind) or shapes.ANY, obj)
 
 
@@ -49,6 +49,8 @@ def _tidy(shape: Shape, value: Any) -> None:
             continue
         inner = fields.get(name) if fields is not None else shape.item
         if inner is None:
+            if fields is not None and not shape.is_open:
+                del value[name]
             continue
         if inner.form == "quantity":
             value[name] = _canonical(item)

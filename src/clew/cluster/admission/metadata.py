@@ -1,6 +1,10 @@
-"""The rules of metadata: names by kind, labels, annotations, owners, finalizers, what may not change."""
+"""The rules of metadata: names by kind, labels, annotations, owners, finalizers, what may not change.
 
-from collections.abc import Callable, Iterator
+Source of the texts: k8s.io/apimachinery/pkg/api/validation.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from clew.api.kinds import (
     CLUSTER_ROLE,
@@ -13,92 +17,101 @@ from clew.api.kinds import (
 )
 from clew.api.objects import Object
 from clew.cluster.admission import names
-from clew.cluster.admission.field_errors import FieldError, invalid, required
+from clew.cluster.admission.field_errors import (
+    FieldError,
+    each_invalid,
+    forbidden,
+    invalid,
+    required,
+    too_long,
+)
 
 _MOST_ANNOTATIONS = 256 << 10  # bytes
-_PATH_NAMES = {ROLE, ROLE_BINDING, CLUSTER_ROLE, CLUSTER_ROLE_BINDING}
-
-
-def _path_segment(name: str) -> bool:
-    return name not in {".", ".."} and "/" not in name and "%" not in name
-
-
-def _rule(kind: Kind) -> tuple[Callable[[str], bool], str]:
-    if kind == SERVICE:
-        return names.is_label, names.LABEL_TEXT
-    if kind == NAMESPACE:
-        return names.is_label, names.LABEL_TEXT
-    if kind in _PATH_NAMES:
-        return _path_segment, "may not contain '/' or '%' and may not be '.' or '..'"
-    return names.is_subdomain, names.SUBDOMAIN_TEXT
+_NAME_RULES: dict[Kind, names.Rule] = {
+    SERVICE: names.label_1035, NAMESPACE: names.label, ROLE: names.path_segment, ROLE_BINDING: names.path_segment,
+    CLUSTER_ROLE: names.path_segment, CLUSTER_ROLE_BINDING: names.path_segment,
+}  # fmt: skip
+_BEGINNINGS = ("orphan", "foregroundDeletion")  # finalizers without a domain that the server itself knows
 
 
 def validate_metadata(kind: Kind, obj: Object, old: Object | None) -> list[FieldError]:
     """All that is wrong in `metadata`; with `old`, what may not have changed as well."""
-    meta = obj.get("metadata") or {}
-    found: list[FieldError] = []
-    name = meta.get("name") or ""
-    check, text = _rule(kind)
-    if not name:
-        found.append(required("metadata.name", "name or generateName is required"))
-    elif len(name) > 253 or not check(name):
-        found.append(invalid("metadata.name", name, text))
-    found += _labels(meta)
-    found += _annotations(meta)
-    found += _owners(meta)
-    for at, finalizer in enumerate(meta.get("finalizers") or ()):
-        if not names.is_qualified(finalizer):
-            found.append(invalid(f"metadata.finalizers[{at}]", finalizer, names.QUALIFIED_TEXT))
-    return found + (_unchanged(meta, old["metadata"]) if old else [])
-
-
-def label_errors(labels: Object, field: str) -> Iterator[FieldError]:
-    for key, value in labels.items():
-        if not names.is_qualified(key):
-            yield invalid(field, key, names.QUALIFIED_TEXT)
-        if not names.is_label_value(value):
-            yield invalid(field, value, names.LABEL_VALUE_TEXT)
-
-
-def _labels(meta: Object) -> list[FieldError]:
-    return list(label_errors(meta.get("labels") or {}, "metadata.labels"))
-
-
-def _annotations(meta: Object) -> list[FieldError]:
-    annotations = meta.get("annotations") or {}
+    meta: Object = obj.get("metadata") or {}
     found = [
-        invalid("metadata.annotations", key, names.QUALIFIED_TEXT)
-        for key in annotations
-        if not names.is_qualified(key.lower())
+        *_name(kind, meta),
+        *label_errors(meta.get("labels") or {}, "metadata.labels"),
+        *annotation_errors(meta.get("annotations") or {}, "metadata.annotations"),
+        *_owners(meta),
+        *_finalizers(meta),
     ]
-    if sum(len(key) + len(value or "") for key, value in annotations.items()) > _MOST_ANNOTATIONS:
-        found.append(
-            FieldError(
-                "metadata.annotations", "FieldValueTooLong", None, f"may not be more than {_MOST_ANNOTATIONS} bytes"
-            )
-        )
-    return found
+    return found + (list(_unchanged(meta, old.get("metadata") or {})) if old else [])
 
 
-def _owners(meta: Object) -> list[FieldError]:
-    found: list[FieldError] = []
+def _name(kind: Kind, meta: Object) -> Iterator[FieldError]:
+    rule = _NAME_RULES.get(kind, names.subdomain)
+    prefix = meta.get("generateName") or ""
+    if prefix and not meta.get("name"):
+        masked = f"{prefix.removesuffix('-')}a" if prefix.endswith("-") else prefix
+        yield from each_invalid("metadata.generateName", prefix, rule(masked))
+    if not meta.get("name"):
+        yield required("metadata.name", "name or generateName is required")
+    else:
+        yield from each_invalid("metadata.name", meta["name"], rule(meta["name"]))
+
+
+def label_errors(labels: Mapping[str, Any], field: str) -> Iterator[FieldError]:
+    """Also for selectors, which are made of labels."""
+    for key, value in labels.items():
+        yield from each_invalid(field, key, names.qualified(key))
+        yield from each_invalid(field, value, names.label_value(str(value or "")))
+
+
+def annotation_errors(annotations: Mapping[str, Any], field: str) -> Iterator[FieldError]:
+    for key in annotations:
+        yield from each_invalid(field, key, names.qualified(key.lower()))
+    if sum(len(key.encode()) + len((value or "").encode()) for key, value in annotations.items()) > _MOST_ANNOTATIONS:
+        yield too_long(field, _MOST_ANNOTATIONS)
+
+
+def _owners(meta: Object) -> Iterator[FieldError]:
     references = meta.get("ownerReferences") or []
-    for at, reference in enumerate(references):
-        missing = [field for field in ("apiVersion", "kind", "name", "uid") if not reference.get(field)]
-        found += [required(f"metadata.ownerReferences[{at}].{field}", "must not be empty") for field in missing]
-    controllers = [reference.get("name") for reference in references if reference.get("controller")]
+    controllers: list[str] = []
+    for index, reference in enumerate(references):
+        at = f"metadata.ownerReferences[{index}]"
+        if "/" not in (reference.get("apiVersion") or "/") and reference["apiVersion"] != "v1":
+            yield invalid(f"{at}.apiVersion", reference["apiVersion"], "version must not be empty")
+        for field in ("apiVersion", "kind", "name", "uid"):
+            if not reference.get(field):
+                yield required(f"{at}.{field}", "must not be empty")
+        if reference.get("apiVersion") == "v1" and reference.get("kind") == "Event":
+            yield invalid(at, reference, "Event is disallowed from being an owner")
+        if reference.get("controller"):
+            controllers.append(reference.get("name") or "")
     if len(controllers) > 1:
-        both = " and ".join(controllers[:2])
-        text = f'Only one reference can have Controller set to true. Found "true" in references for {both}'
-        found.append(invalid("metadata.ownerReferences", references, text))
-    return found
+        text = 'Only one reference can have Controller set to true. Found "true" in references for'
+        yield invalid("metadata.ownerReferences", references, f"{text} {controllers[0]} and {controllers[1]}")
 
 
-def _unchanged(meta: Object, before: Object) -> list[FieldError]:
-    found: list[FieldError] = []
+def _finalizers(meta: Object) -> Iterator[FieldError]:
+    finalizers = meta.get("finalizers") or []
+    for index, finalizer in enumerate(finalizers):
+        yield from each_invalid(f"metadata.finalizers[{index}]", finalizer, names.qualified(finalizer))
+        if not {"/", "."} & set(finalizer) and finalizer not in (*_BEGINNINGS, "kubernetes"):
+            text = "name is neither a standard finalizer name nor is it fully qualified"
+            yield invalid(f"metadata.finalizers[{index}]", finalizer, text)
+    if all(name in finalizers for name in _BEGINNINGS):
+        yield invalid(
+            "metadata.finalizers", finalizers, "finalizer orphan and foregroundDeletion cannot be both set"
+        )  # fmt: skip
+
+
+def _unchanged(meta: Object, before: Object) -> Iterator[FieldError]:
+    for field in ("name", "namespace", "uid", "creationTimestamp"):
+        if before.get(field) and meta.get(field) and meta[field] != before[field]:
+            yield invalid(f"metadata.{field}", meta[field], "field is immutable")
     if before.get("deletionTimestamp"):
-        new = set(meta.get("finalizers") or ()) - set(before.get("finalizers") or ())
-        if new:
-            text = f"no new finalizers can be added if the object is being deleted, found new finalizers {sorted(new)}"
-            found.append(FieldError("metadata.finalizers", "FieldValueForbidden", None, text))
-    return found
+        added = sorted(set(meta.get("finalizers") or ()) - set(before.get("finalizers") or ()))
+        if added:
+            text = "no new finalizers can be added if the object is being deleted, found new finalizers"
+            shown = ", ".join(f'"{each}"' for each in added)
+            yield forbidden("metadata.finalizers", f"{text} []string{{{shown}}}")

@@ -1,225 +1,224 @@
-"""The rules of Services, Endpoints and EndpointSlices."""
+"""The rules of Services. Which addresses and node ports are free is the allocators' matter.
+
+Source of rules and texts: k8s.io/kubernetes pkg/apis/core/validation, ValidateService.
+"""
 
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
 from typing import Any
 
 from clew.api.objects import Object
 from clew.cluster.admission import names
-from clew.cluster.admission.field_errors import FieldError, duplicate, forbidden, invalid, required, unsupported
+from clew.cluster.admission.field_errors import (
+    FieldError,
+    duplicate,
+    each_invalid,
+    forbidden,
+    invalid,
+    one_of,
+    required,
+    unsupported,
+)
 from clew.cluster.admission.metadata import label_errors
 
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _POLICIES = ("Cluster", "Local")
-_IP_TEXT = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-_MOST_ENDPOINTS, _MOST_AFFINITY = 1000, 86_400
+_AFFINITIES = ("ClientIP", "None")
+_FAMILIES = ("IPv4", "IPv6")
+_FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
+_DISTRIBUTIONS = ("PreferClose", "PreferSameNode", "PreferSameZone")
+_MOST_AFFINITY = 86_400  # seconds: one day
 
 
 def service_errors(service: Object) -> Iterator[FieldError]:
     spec = service.get("spec") or {}
     kind = spec.get("type")
-    if kind not in _TYPES:
-        yield unsupported("spec.type", kind, _TYPES)
-    headless = spec.get("clusterIP") == "None"
+    yield from one_of("spec.type", kind, _TYPES)
     if kind == "ExternalName":
         yield from _external_name(spec)
-    elif not spec.get("ports") and not headless:
+    elif not spec.get("ports") and not _is_headless(spec):
         yield required("spec.ports")
-    if headless and kind in {"LoadBalancer", "NodePort"}:
+    if _is_headless(spec) and kind in ("LoadBalancer", "NodePort"):
         yield invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services")
-    yield from _service_ports(spec)
+    yield from _ports(spec)
     yield from label_errors(spec.get("selector") or {}, "spec.selector")
-    for index, ip in enumerate(spec.get("clusterIPs") or [spec.get("clusterIP") or ""]):
-        if ip and ip != "None" and not names.is_ip(ip):
-            yield invalid(f"spec.clusterIPs[{index}]", ip, _IP_TEXT)
-    yield from _addresses(spec)
+    yield from _affinity(spec)
+    if kind != "ExternalName":
+        yield from _cluster_ips(spec)
+        yield from _families(spec)
+    yield from _outside(spec)
     yield from _policies(spec)
 
 
+def _is_headless(spec: Object) -> bool:
+    return spec.get("clusterIP") == "None" or (spec.get("clusterIPs") or [""])[0] == "None"
+
+
 def _external_name(spec: Object) -> Iterator[FieldError]:
+    for field in ("clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+        if spec.get(field) or (field == "clusterIPs" and spec.get("clusterIP")):
+            yield forbidden(f"spec.{field}", "may not be set for ExternalName services")
     name = (spec.get("externalName") or "").removesuffix(".")
     if not name:
         yield required("spec.externalName")
-    elif not names.is_subdomain(name):
-        yield invalid("spec.externalName", name, names.SUBDOMAIN_TEXT)
-    if spec.get("clusterIP"):
-        yield forbidden("spec.clusterIPs[0]", "may not be set when `type` is 'ExternalName'")
+    else:
+        yield from each_invalid("spec.externalName", name, names.subdomain(name))
 
 
-def _service_ports(spec: Object) -> Iterator[FieldError]:
+def _ports(spec: Object) -> Iterator[FieldError]:
     ports = spec.get("ports") or []
     seen: set[str] = set()
-    taken: set[tuple[Any, Any]] = set()
     for index, port in enumerate(ports):
-        at = f"spec.ports[{index}]"
-        name = port.get("name") or ""
+        at, name = f"spec.ports[{index}]", port.get("name") or ""
         if not name and len(ports) > 1:
             yield required(f"{at}.name")
-        elif name and not names.is_label(name):
-            yield invalid(f"{at}.name", name, names.LABEL_TEXT)
-        elif name and name in seen:
-            yield duplicate(f"{at}.name", name)
+        elif name:
+            yield from each_invalid(f"{at}.name", name, names.label(name))
+            if name in seen:
+                yield duplicate(f"{at}.name", name)
         seen.add(name)
-        if not names.is_port(port.get("port")):
-            yield invalid(f"{at}.port", port.get("port", 0), names.PORT_TEXT)
-        if port.get("protocol") not in _PROTOCOLS:
-            yield unsupported(f"{at}.protocol", port.get("protocol"), _PROTOCOLS)
-        yield from _target(port.get("targetPort"), f"{at}.targetPort")
-        if port.get("nodePort") and spec.get("type") == "ClusterIP":
-            yield forbidden(f"{at}.nodePort", "may not be used when `type` is 'ClusterIP'")
+        yield from each_invalid(f"{at}.port", port.get("port", 0), names.port_number(port.get("port")))
+        yield from one_of(f"{at}.protocol", port.get("protocol"), _PROTOCOLS)
+        target = port.get("targetPort")
+        if target is not None:
+            yield from each_invalid(f"{at}.targetPort", target, names.port(target))
+        protocol = port.get("appProtocol")
+        if protocol is not None:
+            yield from each_invalid(f"{at}.appProtocol", protocol, names.qualified(protocol))
+        if port.get("nodePort") and spec.get("type") in ("ClusterIP", "ExternalName"):
+            yield forbidden(f"{at}.nodePort", f"may not be used when `type` is '{spec['type']}'")
+    yield from _same_ports(ports)
+
+
+def _same_ports(ports: list[Object]) -> Iterator[FieldError]:
+    taken: set[tuple[Any, Any]] = set()
+    nodes: set[tuple[Any, Any]] = set()
+    for index, port in enumerate(ports):
+        node = (port.get("protocol"), port.get("nodePort"))
+        if node[1] and node in nodes:
+            yield duplicate(f"spec.ports[{index}].nodePort", node[1])
+        nodes.add(node)
         key = (port.get("protocol"), port.get("port"))
         if key in taken:
-            yield duplicate(at, {"protocol": key[0], "port": key[1]})
+            yield duplicate(f"spec.ports[{index}]", {"port": key[1], "protocol": key[0]})
         taken.add(key)
 
 
-def _target(target: Any, at: str) -> Iterator[FieldError]:
-    if isinstance(target, str):
-        if not names.is_port_name(target):
-            yield invalid(at, target, "must be a port name: up to 15 of a-z, 0-9 and '-', with at least one letter")
-    elif target is not None and not names.is_port(target):
-        yield invalid(at, target, names.PORT_TEXT)
+def _affinity(spec: Object) -> Iterator[FieldError]:
+    affinity, config = spec.get("sessionAffinity"), spec.get("sessionAffinityConfig")
+    yield from one_of("spec.sessionAffinity", affinity, _AFFINITIES)
+    if affinity == "None" and config is not None:
+        yield forbidden("spec.sessionAffinityConfig", "must not be set when session affinity is None")
+    if affinity == "ClientIP":
+        seconds = ((config or {}).get("clientIP") or {}).get("timeoutSeconds")
+        at = "spec.sessionAffinityConfig.clientIP.timeoutSeconds"
+        if seconds is None:
+            yield required("spec.sessionAffinityConfig", "when session affinity type is ClientIP")
+        elif not 0 < seconds <= _MOST_AFFINITY:
+            yield invalid(at, seconds, f"must be greater than 0 and less than {_MOST_AFFINITY}")
 
 
-def _addresses(spec: Object) -> Iterator[FieldError]:
-    for index, ip in enumerate(spec.get("externalIPs") or []):
-        if not names.is_ip(ip):
-            yield invalid(f"spec.externalIPs[{index}]", ip, _IP_TEXT)
-        else:
-            yield from special_address(ip, f"spec.externalIPs[{index}]")
-    for index, text in enumerate(spec.get("loadBalancerSourceRanges") or []):
-        if spec.get("type") != "LoadBalancer":
-            yield forbidden("spec.loadBalancerSourceRanges", "may only be used when `type` is 'LoadBalancer'")
-        try:
-            ip_network(str(text).strip(), strict=False)
-        except ValueError:
-            yield invalid(
-                f"spec.loadBalancerSourceRanges[{index}]", text,
-                "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
-            )  # fmt: skip
+def _cluster_ips(spec: Object) -> Iterator[FieldError]:
+    single, several = spec.get("clusterIP") or "", spec.get("clusterIPs") or []
+    if several and single != several[0]:
+        yield invalid("spec.clusterIPs", several, "first value must match `clusterIP`")
+    addresses = several or ([single] if single else [])
+    if len(addresses) > 2:
+        yield invalid("spec.clusterIPs", addresses, "may only hold up to 2 values")
+    if len(addresses) > 1 and "None" in addresses:
+        yield invalid("spec.clusterIPs", addresses, "'None' must be the first and only value")
+        return
+    families: list[int] = []
+    for index, text in enumerate(addresses):
+        if text in ("", "None"):
+            continue
+        yield from each_invalid(f"spec.clusterIPs[{index}]", text, names.ip(text))
+        address = names.parse_ip(text)
+        if address is not None:
+            families.append(address.version)
+    if len(families) == 2 and len(set(families)) == 1:
+        yield invalid("spec.clusterIPs", addresses, "may specify no more than one IP for each IP family")
+
+
+def _families(spec: Object) -> Iterator[FieldError]:
+    policy, families = spec.get("ipFamilyPolicy"), spec.get("ipFamilies") or []
+    if policy is not None and policy not in _FAMILY_POLICIES:
+        yield unsupported("spec.ipFamilyPolicy", policy, _FAMILY_POLICIES)
+    for index, family in enumerate(families):
+        if family not in _FAMILIES:
+            yield unsupported(f"spec.ipFamilies[{index}]", family, _FAMILIES)
+        elif family in families[:index]:
+            yield duplicate(f"spec.ipFamilies[{index}]", family)
+    addresses = [names.parse_ip(text) for text in spec.get("clusterIPs") or [spec.get("clusterIP") or ""]]
+    for index, (family, address) in enumerate(zip(families, addresses, strict=False)):
+        if address is not None and f"IPv{address.version}" != family:
+            text = f"expected an {family} value as indicated by `ipFamilies[{index}]`"
+            yield invalid(f"spec.clusterIPs[{index}]", str(address), text)
+
+
+def _outside(spec: Object) -> Iterator[FieldError]:
+    """What makes a service reachable from outside the cluster."""
+    for index, text in enumerate(spec.get("externalIPs") or []):
+        at = f"spec.externalIPs[{index}]"
+        yield from each_invalid(at, text, names.ip(text) or names.special_ip(text))
+    balanced = spec.get("type") == "LoadBalancer"
+    ranges = spec.get("loadBalancerSourceRanges") or []
+    if ranges and not balanced:
+        yield forbidden("spec.loadBalancerSourceRanges", "may only be used when `type` is 'LoadBalancer'")
+    for index, text in enumerate(ranges):
+        yield from each_invalid(f"spec.loadBalancerSourceRanges[{index}]", text, names.cidr(text.strip()))
+    if spec.get("allocateLoadBalancerNodePorts") is not None and not balanced:
+        yield forbidden("spec.allocateLoadBalancerNodePorts", "may only be used when `type` is 'LoadBalancer'")
+    name = spec.get("loadBalancerClass")
+    if name is not None:
+        yield from each_invalid("spec.loadBalancerClass", name, names.qualified(name))
+        if not balanced:
+            yield forbidden("spec.loadBalancerClass", "may only be used when `type` is 'LoadBalancer'")
+    if spec.get("loadBalancerIP") and balanced:
+        yield from each_invalid("spec.loadBalancerIP", spec["loadBalancerIP"], names.ip(spec["loadBalancerIP"]))
 
 
 def _policies(spec: Object) -> Iterator[FieldError]:
-    affinity = spec.get("sessionAffinity")
-    if affinity not in {"ClientIP", "None"}:
-        yield unsupported("spec.sessionAffinity", affinity, ("ClientIP", "None"))
-    seconds = ((spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}).get("timeoutSeconds")
-    if seconds is not None and not 0 < seconds <= _MOST_AFFINITY:
-        yield invalid(
-            "spec.sessionAffinityConfig.clientIP.timeoutSeconds", seconds,
-            f"must be greater than 0 and less than {_MOST_AFFINITY}",
-        )  # fmt: skip
-    for field in ("internalTrafficPolicy", "externalTrafficPolicy"):
-        if spec.get(field) and spec[field] not in _POLICIES:
-            yield unsupported(f"spec.{field}", spec[field], _POLICIES)
-    outward = spec.get("type") in {"NodePort", "LoadBalancer"} or spec.get("externalIPs")
-    if spec.get("externalTrafficPolicy") and not outward:
-        yield invalid(
-            "spec.externalTrafficPolicy",
-            spec["externalTrafficPolicy"],
-            "may only be set for externally-accessible services",
-        )
-    if spec.get("loadBalancerClass") and spec.get("type") != "LoadBalancer":
-        yield forbidden("spec.loadBalancerClass", "may only be used when `type` is 'LoadBalancer'")
+    outward = spec.get("type") in ("NodePort", "LoadBalancer") or bool(spec.get("externalIPs"))
+    policy = spec.get("externalTrafficPolicy")
+    if policy and policy not in _POLICIES:
+        yield unsupported("spec.externalTrafficPolicy", policy, _POLICIES)
+    elif policy and not outward:
+        yield invalid("spec.externalTrafficPolicy", policy, "may only be set for externally-accessible services")
+    checked = spec.get("healthCheckNodePort") or 0
+    if checked and not (spec.get("type") == "LoadBalancer" and policy == "Local"):
+        text = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
+        yield invalid("spec.healthCheckNodePort", checked, text)
+    inward = spec.get("internalTrafficPolicy")
+    if inward is not None and inward not in _POLICIES:
+        yield unsupported("spec.internalTrafficPolicy", inward, _POLICIES)
+    distribution = spec.get("trafficDistribution")
+    if distribution is not None and distribution not in _DISTRIBUTIONS:
+        yield unsupported("spec.trafficDistribution", distribution, _DISTRIBUTIONS)
 
 
 def service_update_errors(new: Object, old: Object) -> Iterator[FieldError]:
+    """Addresses last as long as a service has them; only a turn to or from ExternalName changes them."""
     after, before = new.get("spec") or {}, old.get("spec") or {}
-    same = after.get("type") != "ExternalName" and before.get("type") != "ExternalName"
-    if same and before.get("clusterIP") and after.get("clusterIP") != before["clusterIP"]:
-        yield invalid("spec.clusterIPs[0]", [after.get("clusterIP")], "field is immutable")
-    if (
-        same
-        and before.get("ipFamilies")
-        and (after.get("ipFamilies") or before["ipFamilies"])[:1] != before["ipFamilies"][:1]
-    ):
-        yield invalid("spec.ipFamilies[0]", after["ipFamilies"][0], "may not change once set")
-    if (
-        before.get("loadBalancerClass")
-        and after.get("loadBalancerClass") != before["loadBalancerClass"]
-        and after.get("type") == "LoadBalancer"
-    ):
+    if after.get("type") == "ExternalName" or before.get("type") == "ExternalName":
+        return
+    yield from _kept_addresses(after, before)
+    was, now = (spec.get("ipFamilies") or [] for spec in (before, after))
+    if was and not now:
+        yield invalid("spec.ipFamilies[0]", now, "primary ipFamily can not be unset")
+    elif was and now[0] != was[0]:
+        yield invalid("spec.ipFamilies[0]", now[0], "may not change once set")
+    given = before.get("loadBalancerClass")
+    if before.get("type") == after.get("type") == "LoadBalancer" and after.get("loadBalancerClass") != given:
         yield invalid("spec.loadBalancerClass", after.get("loadBalancerClass"), "may not change once set")
 
 
-def special_address(text: str, at: str) -> Iterator[FieldError]:
-    """No endpoint may be a loopback, link-local, multicast or unspecified address: nodes would be reached by them."""
-    ip = ip_address(text)
-    if ip.is_unspecified:
-        yield invalid(at, text, "may not be unspecified (0.0.0.0 or ::)")
-    if ip.is_loopback:
-        yield invalid(at, text, "may not be in the loopback range (127.0.0.0/8, ::1/128)")
-    if ip.is_link_local:
-        yield invalid(at, text, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
-    if ip.is_multicast:
-        yield invalid(at, text, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
-
-
-def endpoints_errors(endpoints: Object) -> Iterator[FieldError]:
-    for number, subset in enumerate(endpoints.get("subsets") or []):
-        at = f"subsets[{number}]"
-        if not subset.get("addresses") and not subset.get("notReadyAddresses"):
-            yield required(at, "must specify `addresses` or `notReadyAddresses`")
-        for group in ("addresses", "notReadyAddresses"):
-            for index, entry in enumerate(subset.get(group) or []):
-                yield from _address(entry.get("ip") or "", f"{at}.{group}[{index}].ip")
-        ports = subset.get("ports") or []
-        for index, port in enumerate(ports):
-            if not names.is_port(port.get("port")):
-                yield invalid(f"{at}.ports[{index}].port", port.get("port", 0), names.PORT_TEXT)
-            if len(ports) > 1 and not port.get("name"):
-                yield required(f"{at}.ports[{index}].name")
-
-
-def _address(ip: str, at: str) -> Iterator[FieldError]:
-    if not names.is_ip(ip):
-        yield invalid(at, ip, _IP_TEXT)
-    else:
-        yield from special_address(ip, at)
-
-
-def endpoint_slice_errors(part: Object) -> Iterator[FieldError]:
-    kind = part.get("addressType")
-    if not kind:
-        yield required("addressType")
-    elif kind not in {"FQDN", "IPv4", "IPv6"}:
-        yield unsupported("addressType", kind, ("FQDN", "IPv4", "IPv6"))
-    endpoints = part.get("endpoints") or []
-    if len(endpoints) > _MOST_ENDPOINTS:
-        yield FieldError("endpoints", "FieldValueTooLong", None, f"must have at most {_MOST_ENDPOINTS} items")
-    for number, endpoint in enumerate(endpoints):
-        at = f"endpoints[{number}]"
-        addresses = endpoint.get("addresses") or []
-        if not addresses:
-            yield required(f"{at}.addresses", "must contain at least 1 address")
-        for index, text in enumerate(addresses):
-            yield from _slice_address(str(kind), text, f"{at}.addresses[{index}]")
-        if endpoint.get("hostname") and not names.is_label(endpoint["hostname"]):
-            yield invalid(f"{at}.hostname", endpoint["hostname"], names.LABEL_TEXT)
-    seen: set[str] = set()
-    for number, port in enumerate(part.get("ports") or []):
-        name = port.get("name") or ""
-        if name in seen:
-            yield duplicate(f"ports[{number}].name", name)
-        seen.add(name)
-        if port.get("port") is not None and not names.is_port(port["port"]):
-            yield invalid(f"ports[{number}].port", port["port"], names.PORT_TEXT)
-        if port.get("protocol") not in _PROTOCOLS:
-            yield unsupported(f"ports[{number}].protocol", port.get("protocol"), _PROTOCOLS)
-
-
-def _slice_address(kind: str, text: str, at: str) -> Iterator[FieldError]:
-    if kind == "FQDN":
-        if not names.is_subdomain(text):
-            yield invalid(at, text, names.SUBDOMAIN_TEXT)
+def _kept_addresses(after: Object, before: Object) -> Iterator[FieldError]:
+    was = before.get("clusterIPs") or ([before["clusterIP"]] if before.get("clusterIP") else [])
+    now = after.get("clusterIPs") or ([after["clusterIP"]] if after.get("clusterIP") else [])
+    if was and not now:
+        yield invalid("spec.clusterIPs[0]", now, "primary clusterIP can not be unset")
         return
-    if not names.is_ip(text) or (":" in text) != (kind == "IPv6"):
-        yield invalid(at, text, f"must be an {kind} address")
-        return
-    yield from special_address(text, at)
-
-
-def endpoint_slice_update_errors(new: Object, old: Object) -> Iterator[FieldError]:
-    if new.get("addressType") != old.get("addressType"):
-        yield invalid("addressType", new.get("addressType"), "field is immutable")
+    for index, (one, other) in enumerate(zip(was, now, strict=False)):
+        if one != other:
+            yield invalid(f"spec.clusterIPs[{index}]", now, "may not change once set")

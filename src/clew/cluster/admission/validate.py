@@ -2,91 +2,78 @@
 
 from collections.abc import Callable, Iterator
 
-from clew.api.kinds import (
-    CLUSTER_ROLE_BINDING,
-    CONFIG_MAP,
-    CRD,
-    DAEMON_SET,
-    DEPLOYMENT,
-    ENDPOINT_SLICE,
-    ENDPOINTS,
-    NODE,
-    POD,
-    REPLICA_SET,
-    ROLE_BINDING,
-    SECRET,
-    SERVICE,
-    Kind,
-)
+from clew.api import kinds as k
+from clew.api.kinds import Kind
 from clew.api.objects import Object
-from clew.cluster.admission.field_errors import FieldError
+from clew.api.schema import decode_problems
+from clew.cluster.admission import cluster_kinds, data, definitions, endpoints, pods, roles, services, workloads
+from clew.cluster.admission.field_errors import FieldError, invalid
 from clew.cluster.admission.metadata import validate_metadata
-from clew.cluster.admission.pods import pod_errors, pod_update_errors
-from clew.cluster.admission.services import (
-    endpoint_slice_errors,
-    endpoint_slice_update_errors,
-    endpoints_errors,
-    service_errors,
-    service_update_errors,
-)
-from clew.cluster.admission.small import (
-    binding_errors,
-    binding_update_errors,
-    crd_errors,
-    crd_update_errors,
-    data_errors,
-    data_update_errors,
-    node_update_errors,
-)
-from clew.cluster.admission.workloads import workload_errors, workload_update_errors
 
 Check = Callable[[Object], Iterator[FieldError]]
 UpdateCheck = Callable[[Object, Object], Iterator[FieldError]]
 
 _CHECKS: dict[Kind, Check] = {
-    POD: pod_errors,
-    SERVICE: service_errors,
-    ENDPOINTS: endpoints_errors,
-    ENDPOINT_SLICE: endpoint_slice_errors,
-    DEPLOYMENT: workload_errors,
-    REPLICA_SET: workload_errors,
-    DAEMON_SET: workload_errors,
-    CONFIG_MAP: data_errors,
-    SECRET: data_errors,
-    ROLE_BINDING: binding_errors,
-    CLUSTER_ROLE_BINDING: binding_errors,
-    CRD: crd_errors,
+    k.POD: pods.pod_errors,
+    k.SERVICE: services.service_errors,
+    k.ENDPOINTS: endpoints.endpoints_errors,
+    k.ENDPOINT_SLICE: endpoints.endpoint_slice_errors,
+    k.DEPLOYMENT: workloads.deployment_errors,
+    k.REPLICA_SET: workloads.replica_set_errors,
+    k.DAEMON_SET: workloads.daemon_set_errors,
+    k.CONTROLLER_REVISION: workloads.revision_errors,
+    k.CONFIG_MAP: data.config_map_errors,
+    k.SECRET: data.secret_errors,
+    k.ROLE: roles.role_errors,
+    k.CLUSTER_ROLE: roles.cluster_role_errors,
+    k.ROLE_BINDING: roles.binding_errors,
+    k.CLUSTER_ROLE_BINDING: roles.cluster_binding_errors,
+    k.NAMESPACE: cluster_kinds.namespace_errors,
+    k.NODE: cluster_kinds.node_errors,
+    k.SERVICE_ACCOUNT: cluster_kinds.service_account_errors,
+    k.LEASE: cluster_kinds.lease_errors,
+    k.EVENT: cluster_kinds.event_errors,
+    k.EVENTS_EVENT: cluster_kinds.event_errors,
+    k.CRD: definitions.crd_errors,
 }
 _UPDATES: dict[Kind, UpdateCheck] = {
-    POD: pod_update_errors,
-    SERVICE: service_update_errors,
-    ENDPOINT_SLICE: endpoint_slice_update_errors,
-    DEPLOYMENT: workload_update_errors,
-    REPLICA_SET: workload_update_errors,
-    DAEMON_SET: workload_update_errors,
-    CONFIG_MAP: data_update_errors,
-    SECRET: data_update_errors,
-    NODE: node_update_errors,
-    ROLE_BINDING: binding_update_errors,
-    CLUSTER_ROLE_BINDING: binding_update_errors,
-    CRD: crd_update_errors,
+    k.POD: pods.pod_update_errors,
+    k.SERVICE: services.service_update_errors,
+    k.ENDPOINT_SLICE: endpoints.endpoint_slice_update_errors,
+    k.DEPLOYMENT: workloads.workload_update_errors,
+    k.REPLICA_SET: workloads.workload_update_errors,
+    k.DAEMON_SET: workloads.workload_update_errors,
+    k.CONTROLLER_REVISION: workloads.revision_update_errors,
+    k.CONFIG_MAP: data.config_map_update_errors,
+    k.SECRET: data.secret_update_errors,
+    k.NODE: cluster_kinds.node_update_errors,
+    k.ROLE_BINDING: roles.binding_update_errors,
+    k.CLUSTER_ROLE_BINDING: roles.binding_update_errors,
+    k.CRD: definitions.crd_update_errors,
 }
+_ONLY_THE_CHANGE = frozenset({k.POD})  # a pod that lives is judged by what changes, so that new rules do not trap it
+
+
+def _types(kind: Kind, obj: Object) -> list[FieldError]:
+    """Values that cannot be decoded. A body is refused for them before; a patch can still make one."""
+    return [invalid("patch", problem.path, problem.message) for problem in decode_problems(kind, obj) if problem.fatal]
 
 
 def validate_create(kind: Kind, obj: Object) -> list[FieldError]:
-    """Everything that is wrong with a new object, metadata first; empty for a good one."""
+    """Everything that is wrong with a new object, metadata first. Wrong types stand for all else."""
     check = _CHECKS.get(kind)
-    return [*validate_metadata(kind, obj, None), *(check(obj) if check else ())]
+    return _types(kind, obj) or [*validate_metadata(kind, obj, None), *(check(obj) if check else ())]
 
 
 def validate_update(kind: Kind, new: Object, old: Object) -> list[FieldError]:
     """Everything that is wrong with a changed object, or with the change."""
-    check = _UPDATES.get(kind)
-    if kind == POD:  # its own rules refuse what its change may not touch
-        return [*validate_metadata(kind, new, old), *pod_update_errors(new, old)]
-    whole = _CHECKS.get(kind)
-    return [
-        *validate_metadata(kind, new, old),
-        *(whole(new) if whole else ()),
-        *(check(new, old) if check else ()),
-    ]
+    wrong = _types(kind, new)
+    if wrong:
+        return wrong
+    found = validate_metadata(kind, new, old)
+    whole, change = _CHECKS.get(kind), _UPDATES.get(kind)
+    if change:
+        found += change(new, old)
+    if whole and kind not in _ONLY_THE_CHANGE:
+        found += whole(new)
+    return found

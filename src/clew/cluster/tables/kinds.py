@@ -58,14 +58,14 @@ def _few(texts: list[str], most: int = 3) -> str:
 def _endpoints(obj: Object, now: datetime) -> list[Any]:
     found: list[str] = []
     for subset in obj.get("subsets") or []:
-        for address in subset.get("addresses") or []:
-            ports = subset.get("ports") or []
-            found += [with_port(address["ip"], port["port"]) for port in ports] or [address["ip"]]
+        addresses = [address["ip"] for address in subset.get("addresses") or []]
+        ports = subset.get("ports") or []
+        found += [with_port(ip, port["port"]) for port in ports for ip in addresses] if ports else addresses
     return [name(obj), _few(found), age(obj, now)]
 
 
 def _endpoint_slice(obj: Object, now: datetime) -> list[Any]:
-    ports = [str(port.get("port") or "*") for port in obj.get("ports") or []]
+    ports = [str(port.get("port") or port.get("name") or "*") for port in obj.get("ports") or []]
     addresses = [address for endpoint in obj.get("endpoints") or [] for address in endpoint.get("addresses") or []]
     shown = "<unset>" if not ports else _few(ports)
     return [name(obj), obj.get("addressType"), shown, "<unset>" if not addresses else _few(addresses), age(obj, now)]
@@ -73,12 +73,12 @@ def _endpoint_slice(obj: Object, now: datetime) -> list[Any]:
 
 def _node(obj: Object, now: datetime) -> list[Any]:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    ready = next((each["status"] for each in status.get("conditions") or [] if each["type"] == "Ready"), "Unknown")
-    state = {"True": "Ready", "False": "NotReady"}.get(ready, "NotReady" if ready == "Unknown" else "Unknown")
+    ready = next((each["status"] for each in status.get("conditions") or [] if each["type"] == "Ready"), None)
+    state = "Unknown" if ready is None else "Ready" if ready == "True" else "NotReady"
     if spec.get("unschedulable"):
         state += ",SchedulingDisabled"
     labels = obj["metadata"].get("labels") or {}
-    roles = sorted(label.removeprefix(_ROLE) for label in labels if label.startswith(_ROLE))
+    roles = sorted(label.removeprefix(_ROLE) for label in labels if label.startswith(_ROLE) and label != _ROLE)
     info = status.get("nodeInfo") or {}
 
     def address(kind: str) -> str:
@@ -125,21 +125,25 @@ def _daemon_set(obj: Object, now: datetime) -> list[Any]:
 
 def _event(obj: Object, now: datetime) -> list[Any]:
     about = obj.get("involvedObject") or obj.get("regarding") or {}
-    source = obj.get("source") or obj.get("deprecatedSource") or {}
+    series = obj.get("series") or {}
     first = obj.get("firstTimestamp") or obj.get("deprecatedFirstTimestamp") or obj.get("eventTime")
-    last = obj.get("lastTimestamp") or obj.get("deprecatedLastTimestamp") or first
-    count = obj.get("count") or obj.get("deprecatedCount") or 1
-    seen = since(last, now)
-    if count > 1:
-        seen = f"{seen} (x{count} over {since(first, now)})"
-    subject = f"{about.get('kind', '').lower()}/{about.get('name', '')}"
-    component = source.get("component") or obj.get("reportingComponent") or obj.get("reportingController") or ""
-    origin = f"{component}, {source['host']}" if source.get("host") else component
+    last = series.get("lastObservedTime") or obj.get("lastTimestamp") or obj.get("deprecatedLastTimestamp") or first
+    count = series.get("count") or obj.get("count") or obj.get("deprecatedCount") or 1
+    kind = about.get("kind", "").lower()
+    subject = f"{kind}/{about['name']}" if about.get("name") else kind
     text = (obj.get("message") or obj.get("note") or "").strip()
     return [
-        seen, obj.get("type"), obj.get("reason"), subject, about.get("fieldPath", ""), origin, text,
-        since(first, now), count, name(obj),
+        since(last, now), obj.get("type") or "", obj.get("reason") or "", subject, about.get("fieldPath", ""),
+        _source(obj), text, since(first, now), count, name(obj),
     ]  # fmt: skip
+
+
+def _source(event: Object) -> str:
+    """Who reported an event: a component, and the host where it runs."""
+    source = event.get("source") or event.get("deprecatedSource") or {}
+    component = source.get("component") or event.get("reportingComponent") or event.get("reportingController") or ""
+    host = source.get("host") or event.get("reportingInstance") or ""
+    return f"{component}, {host}" if host else component
 
 
 def _config_map(obj: Object, now: datetime) -> list[Any]:

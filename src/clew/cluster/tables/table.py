@@ -8,7 +8,7 @@ import msgspec
 
 from clew.api.kinds import Kind
 from clew.api.objects import Object
-from clew.cluster.tables.columns import AGE, NAME, Cells, Column, age, name, since
+from clew.cluster.tables.columns import NAME, Cells, Column, name, since
 from clew.cluster.tables.jsonpath import first
 from clew.cluster.tables.kinds import DEFAULT, PRINTERS
 
@@ -52,19 +52,34 @@ def _custom(given: Sequence[Object]) -> tuple[tuple[Column, ...], Cells]:
         )
         for each in given
     ]
-    has_age = any(each["name"].lower() == "age" for each in given)
 
     def cells(obj: Object, now: datetime) -> list[Any]:
-        found = [_cell(obj, each, now) for each in given]
-        return [name(obj), *found, *([] if has_age else [age(obj, now)])]
+        return [name(obj), *(_cell(obj, each, now) for each in given)]
 
-    return (NAME, *made, *(() if has_age else (AGE,))), cells
+    return (NAME, *made), cells
 
 
 def _cell(obj: Object, column: Object, now: datetime) -> Any:
+    """A value that is not of the column's type leaves the cell empty, as on the real server."""
     value = first(obj, column.get("jsonPath", ""))
+    match column.get("type"):
+        case "date":
+            return _since(value, now)
+        case "integer":
+            return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+        case "number":
+            return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+        case "boolean":
+            return value if isinstance(value, bool) else None
+    if value is None or isinstance(value, str):
+        return value
+    return msgspec.json.encode(value).decode()
+
+
+def _since(value: Any, now: datetime) -> str | None:
     if value is None:
         return None
-    if column.get("type") == "date":
+    try:
         return since(str(value), now)
-    return value if column.get("type") in {"integer", "number", "boolean"} else str(value)
+    except ValueError:
+        return "<invalid>"

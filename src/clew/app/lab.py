@@ -29,8 +29,8 @@ from clew.cluster.fabric import Fabric, build, plan
 from clew.cluster.fabric.plan import FABRIC, OUTSIDE
 from clew.cluster.images import ImageService, OwnProgram
 from clew.cluster.kubelet import Kubelet, KubeletConfig, KubeletStreams
-from clew.cluster.oci.handle import NodeHandle
 from clew.cluster.paths import LabPaths
+from clew.cluster.runtime import NodeHandle, NodeSettings
 from clew.cluster.scheduler import run_scheduler
 from clew.cluster.storage import Storage
 from clew.kernel import files, netns
@@ -177,32 +177,21 @@ class Daemon:
             await client.patch(kind, name, obj, namespace, content_type=APPLY, field_manager="clew", force=True)
 
     async def _node(self, name: str, ips: tuple[str, ...]) -> None:
-        """The node's power and its kubelet; a dead supervisor is a node to switch on again."""
+        """The node, running already or switched on, and its kubelet."""
         client = self.client(f"system:node:{name}", "system:nodes")
-        outside = "".join(f"nameserver {ip}\n" for ip in self.fabric.outside.ips)
-        hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost\n" + "".join(f"{ip}\t{name}\n" for ip in ips)
-        texts = {"resolv.conf": outside, "hostname": f"{name}\n", "hosts": hosts}
         config = KubeletConfig(
             name, ips, tuple(dns_address(cidr) for cidr in self.spec.service_cidrs),
             nameservers=self.fabric.outside.ips,
             service_host=str(ip_network(self.spec.service_cidrs[0]).network_address + 1),
         )  # fmt: skip
-        while True:
-            handle = await NodeHandle.start(self.paths, name, texts)
-            kubelet = self.kubelets[name] = Kubelet(
-                client, config, handle, self.images, EventRecorder(client, "kubelet", name)
-            )
-            running = asyncio.ensure_future(kubelet.run())
-            try:
-                while await handle.alive() and not running.done():
-                    await asyncio.wait({running}, timeout=1.0)
-                if running.done() and not running.cancelled() and running.exception() is not None:
-                    logger.error("kubelet of %s ended", name, exc_info=running.exception())
-                else:
-                    logger.warning("node %s lost power; it is switched on again", name)
-            finally:
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
+        settings = NodeSettings(nameservers=self.fabric.outside.ips, hosts=tuple((ip, name) for ip in ips))
+        handle = await NodeHandle.start(self.paths, name, settings)
+        recorder = EventRecorder(client, "kubelet", name)
+        self.kubelets[name] = Kubelet(client, config, handle, self.images, recorder)
+        try:
+            await keep(f"kubelet of {name}", self.kubelets[name].run)
+        finally:
+            await handle.close()
 
 
 async def keep(name: str, part: Callable[[], Awaitable[None]]) -> None:

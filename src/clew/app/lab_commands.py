@@ -22,10 +22,10 @@ from clew.app.lab_config import LabSpec
 from clew.base.errors import UserError
 from clew.cluster.fabric import remove
 from clew.cluster.images import ImageService, OwnProgram
-from clew.cluster.oci import cgroups, syscalls
-from clew.cluster.oci.handle import power_off, supervisor_pid
 from clew.cluster.paths import LabPaths
-from clew.kernel import files, netns
+from clew.cluster.runtime.entering import run_in_host
+from clew.cluster.runtime.power import PowerError, cut_off
+from clew.kernel import files
 from clew.watch.client import Client
 from clew.watch.errors import ApiError
 
@@ -181,21 +181,16 @@ def down(name: str) -> bool:
     paths = LabPaths(name)
     there = paths.state.exists() or paths.run.exists()
     _end_daemon(paths)
-    nodes = paths.run / "nodes"
-    for node in sorted(path.name for path in nodes.iterdir()) if nodes.is_dir() else ():
-        power_off(paths, node)
-    prefix = f"clew/{name}"
-    cgroups.kill_all(prefix)
-    cgroups.remove_all(prefix)
+    try:
+        cut_off(paths)
+    except PowerError as error:
+        raise UserError(f"lab {name} does not end: {error}", "try again: clew down") from None
     remove(paths)
     for path in (paths.run, paths.state, paths.log):
         shutil.rmtree(path, ignore_errors=True)
     for root in (paths.run.parent, paths.state.parent, paths.log.parent):
         with suppress(OSError):
             root.rmdir()
-    for group in cgroups.hierarchies():
-        with suppress(OSError):
-            (group / "clew").rmdir()
     kubeconfig.remove_from(kubeconfig.user_file(), name)
     return there
 
@@ -241,28 +236,4 @@ def image_service(name: str) -> ImageService:
 
 def node_exec(name: str, host: str, command: Sequence[str]) -> None:
     """Become the host and then the command; returns only by UserError."""
-    paths = LabPaths(name)
-    enter(paths, host, supervisor_pid(paths, host))
-    program = shutil.which(command[0], path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    if program is None:
-        raise UserError(f"{command[0]} is not installed on this machine")
-    os.execv(program, list(command))  # noqa: S606 - without a shell, as asked for
-
-
-def enter(paths: LabPaths, host: str, supervisor: int) -> None:
-    """Move this process into a host of the lab: its network, and a node's files too."""
-    path = paths.netns(host)
-    if not netns.pinned(path):
-        known = sorted(each.name for each in paths.netns_dir.iterdir()) if paths.netns_dir.is_dir() else []
-        raise UserError(f"lab {paths.name} has no host {host!r}", f"hosts: {', '.join(known) or 'none; try clew up'}")
-    for root in cgroups.hierarchies():
-        group = root / "clew" / paths.name / "exec"
-        with suppress(OSError):
-            group.mkdir(parents=True, exist_ok=True)
-            (group / "cgroup.procs").write_text(str(os.getpid()))
-    fds = [os.open(path, os.O_RDONLY)]
-    if supervisor:
-        fds += [os.open(f"/proc/{supervisor}/ns/{kind}", os.O_RDONLY) for kind in ("uts", "mnt")]
-    for fd in fds:
-        syscalls.setns(f"/proc/self/fd/{fd}", 0)
-        os.close(fd)
+    run_in_host(LabPaths(name), host, command)

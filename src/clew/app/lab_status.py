@@ -6,8 +6,8 @@ from clew.api.kinds import NODE, POD
 from clew.app.lab import read_stored_spec
 from clew.app.lab_commands import daemon_pid, lab_client
 from clew.base.errors import UserError
-from clew.cluster.oci.handle import supervisor_pid
 from clew.cluster.paths import LabPaths
+from clew.cluster.runtime.power import supervisor_pid
 from clew.watch.errors import ApiError
 
 Row = dict[str, Any]

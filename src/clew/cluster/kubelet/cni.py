@@ -1,107 +1,238 @@
-"""The runtime's side of CNI (spec 1.1, section 3): find the configuration, execute the plugins, chain their results."""
+"""The container runtime's side of CNI (specification 1.1): find the configuration, run the plugins, chain results.
 
+The plugins are the node's: executed by its supervisor from /opt/cni/bin by the lexically first configuration in
+/etc/cni/net.d. What ADD was called with and answered is kept with the sandbox, so that DEL is right even if the
+configuration has changed or gone since.
+"""
+
+import base64
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from clew.api.objects import Object
 from clew.base.errors import WorldError
-from clew.cluster.oci.handle import NodeHandle
+from clew.base.value import Value
+from clew.cluster.kubelet.instances import Sandbox
+from clew.cluster.runtime.errors import NodeError, NodeLostError
+from clew.cluster.runtime.handle import NodeHandle
 
-_IFNAME = "eth0"
-_BIN = "/opt/cni/bin"
+FOLDER = "etc/cni/net.d"  # in the node's tree
+BIN = "/opt/cni/bin"
+IFNAME = "eth0"
+TIMEOUT = 120.0  # seconds; a plugin may have to wait for the network's control plane
+_SPEAKS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+_STATUS_SINCE = ("1.1.0",)
+_SUFFIXES = (".conf", ".conflist", ".json")
 
-NetworkList = dict[str, Any]
+NOT_INITIALIZED = "cni plugin not initialized"
 
 
 class CniError(WorldError):
-    """A plugin refused; the text is its message."""
+    """A plugin refused or there is none; the text is as containerd words it."""
 
 
-def load_network(folder: Path) -> NetworkList | None:
-    """The lexically first configuration of the node, as a list; None where there is none that can be read."""
+class Network(Value):
+    """A configuration list; `plugins` as they stand in the file."""
+
+    name: str
+    version: str
+    plugins: tuple[Mapping[str, Any], ...]
+
+    def wire(self) -> Object:
+        return {"name": self.name, "version": self.version, "plugins": list(self.plugins)}
+
+
+class Attachment(Value):
+    addresses: tuple[str, ...]
+    network: Object  # for Sandbox.network
+    result: Object
+
+
+def load(folder: Path) -> Network | None:
+    """The first configuration that can be read, None where there is none."""
     try:
-        names = sorted(path for path in folder.iterdir() if path.suffix in {".conflist", ".conf", ".json"})
+        names = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
     except OSError:
         return None
     for path in names:
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            found = parse(json.loads(path.read_text(encoding="utf-8")), is_list=path.suffix == ".conflist")
+        except (OSError, ValueError, KeyError, TypeError):
             continue
-        if path.suffix != ".conflist":
-            found = {"cniVersion": found.get("cniVersion", "0.4.0"), "name": found.get("name"), "plugins": [found]}
-        if found.get("plugins"):
-            made: NetworkList = found
-            return made
+        if found is not None:
+            return found
     return None
 
 
+def parse(document: Mapping[str, Any], *, is_list: bool) -> Network | None:
+    plugins = tuple(document.get("plugins") or ()) if is_list else (document,)
+    if not plugins or not all(plugin.get("type") for plugin in plugins):
+        return None
+    offered = [version for version in document.get("cniVersions") or () if version in _SPEAKS]
+    version = max(offered, key=_SPEAKS.index) if offered else document.get("cniVersion") or "0.3.1"
+    return Network(str(document["name"]), str(version), plugins)
+
+
+def arguments(pod: Mapping[str, str], sandbox: str) -> str:
+    """CNI_ARGS; `pod` has namespace, pod and uid, as in a sandbox's labels."""
+    pairs = {
+        "IgnoreUnknown": "1",
+        "K8S_POD_NAMESPACE": pod["namespace"],
+        "K8S_POD_NAME": pod["pod"],
+        "K8S_POD_INFRA_CONTAINER_ID": sandbox,
+        "K8S_POD_UID": pod["uid"],
+    }
+    return ";".join(f"{name}={value}" for name, value in pairs.items())
+
+
+def configuration(
+    network: Network, plugin: Mapping[str, Any], previous: Object | None, capabilities: Mapping[str, Any]
+) -> Object:
+    """What one plugin is given: its part of the list, the list's name, the result before it, its capabilities."""
+    made = {name: value for name, value in plugin.items() if name not in {"capabilities", "cniVersions"}}
+    made |= {"name": network.name, "cniVersion": network.version}
+    wanted = {
+        name: capabilities[name]
+        for name, on in (plugin.get("capabilities") or {}).items()
+        if on and name in capabilities
+    }
+    if wanted:
+        made["runtimeConfig"] = wanted
+    if previous is not None:
+        made["prevResult"] = previous
+    return made
+
+
+def port_mappings(pod: Object) -> list[Object]:
+    """Every hostPort of the pod, for the capability `portMappings`."""
+    listed = [*pod["spec"]["containers"], *(pod["spec"].get("initContainers") or ())]
+    ports = [port for container in listed for port in container.get("ports") or () if port.get("hostPort")]
+    return [
+        {
+            "hostPort": port["hostPort"], "containerPort": port["containerPort"],
+            "protocol": str(port.get("protocol") or "TCP").lower(), "hostIP": port.get("hostIP") or "",
+        }
+        for port in ports
+    ]  # fmt: skip
+
+
 class Cni:
-    """ADD and DEL of one node's pods."""
+    """ADD, DEL and STATUS of one node."""
 
-    def __init__(self, handle: NodeHandle, folder: Path) -> None:
-        self.handle = handle
-        self.folder = folder
+    def __init__(self, handle: NodeHandle, tree: Path) -> None:
+        self._handle = handle
+        self._folder = tree / FOLDER
 
-    def network(self) -> NetworkList | None:
-        return load_network(self.folder)
+    def network(self) -> Network | None:
+        """The configuration as it is now."""
+        return load(self._folder)
 
-    async def add(self, sandbox: str, netns: str, pod: tuple[str, str, str]) -> tuple[str, ...]:
-        """The pod's addresses; CniError where a plugin refuses, after what was done has been undone."""
-        network = self._need()
-        result: dict[str, Any] | None = None
-        try:
-            for plugin in network["plugins"]:
-                result = await self._execute("ADD", network, plugin, sandbox, netns, pod, result)
-        except CniError:
-            await self.delete(sandbox, netns, pod)
-            raise
-        ips = (result or {}).get("ips") or []
-        return tuple(each["address"].partition("/")[0] for each in ips)
-
-    async def delete(self, sandbox: str, netns: str, pod: tuple[str, str, str]) -> None:
-        """In reverse order, each whatever the others say (DEL is idempotent)."""
-        network = self.network()
-        for plugin in reversed((network or {}).get("plugins", [])):
-            try:
-                await self._execute("DEL", network or {}, plugin, sandbox, netns, pod, None)
-            except CniError:
-                continue
-
-    def _need(self) -> NetworkList:
+    async def problem(self) -> str:
+        """Why pods cannot be attached now, or nothing."""
         network = self.network()
         if network is None:
-            raise CniError("cni plugin not initialized")
-        return network
+            return NOT_INITIALIZED
+        if network.version not in _STATUS_SINCE:
+            return ""
+        for plugin in network.plugins:
+            try:
+                await self._run("STATUS", network, plugin, {}, None)
+            except CniError as problem:
+                return f"status of plugin {plugin['type']}: {problem}"
+        return ""
 
-    async def _execute(  # noqa: PLR0913, PLR0917 - the parameters of the CNI protocol
-        self, command: str, network: NetworkList, plugin: dict[str, Any], sandbox: str, netns: str,
-        pod: tuple[str, str, str], previous: dict[str, Any] | None,
-    ) -> dict[str, Any]:  # fmt: skip
-        namespace, name, uid = pod
-        config = {**plugin, "name": network.get("name"), "cniVersion": network.get("cniVersion", "1.0.0")}
-        config.pop("capabilities", None)
-        if previous is not None:
-            config["prevResult"] = previous
-        arguments = {
-            "IgnoreUnknown": "1", "K8S_POD_NAMESPACE": namespace, "K8S_POD_NAME": name,
-            "K8S_POD_INFRA_CONTAINER_ID": sandbox, "K8S_POD_UID": uid,
-        }  # fmt: skip
-        env = {
-            "CNI_COMMAND": command, "CNI_CONTAINERID": sandbox, "CNI_NETNS": netns, "CNI_IFNAME": _IFNAME,
-            "CNI_PATH": _BIN, "CNI_ARGS": ";".join(f"{key}={value}" for key, value in arguments.items()),
-        }  # fmt: skip
-        code, out, err = await self.handle.program([f"{_BIN}/{plugin['type']}"], json.dumps(config), env)
-        if code:
-            raise CniError(_message(out) or err.strip() or f"plugin {plugin['type']} ended with {code}")
-        found: dict[str, Any] = json.loads(out) if out.strip() else {}
+    async def add(self, sandbox: str, netns: str, pod: Object) -> Attachment:
+        """Attach; CniError after whatever was done has been undone."""
+        network = self.network()
+        if network is None:
+            raise CniError(NOT_INITIALIZED)
+        meta = pod["metadata"]
+        labels = {"namespace": meta["namespace"], "pod": meta["name"], "uid": meta["uid"]}
+        ports = port_mappings(pod)
+        capabilities = {"portMappings": ports} if ports else {}
+        env = _environment(sandbox, netns, labels)
+        result: Object | None = None
+        try:
+            for plugin in network.plugins:
+                result = await self._run("ADD", network, plugin, env, result, capabilities)
+        except CniError:
+            await self._delete(network, env, result, capabilities)
+            raise
+        found = tuple(str(each["address"]).partition("/")[0] for each in (result or {}).get("ips") or ())
+        if not found:
+            await self._delete(network, env, result, capabilities)
+            raise CniError("the network's plugins gave the pod no address")
+        return Attachment(found, network.wire() | {"capabilities": capabilities}, result or {})
+
+    async def delete(self, sandbox: Sandbox, labels: Mapping[str, str]) -> None:
+        """Detach, in reverse order. CniError when a plugin cannot; it must be tried again."""
+        held = sandbox.network
+        if held:
+            network = Network(held["name"], held["version"], tuple(held["plugins"]))
+        elif (current := self.network()) is not None:
+            network = current
+        else:
+            return
+        netns = sandbox.netns if sandbox.ready or sandbox.pid else ""
+        capabilities = (held or {}).get("capabilities") or {}
+        await self._delete(
+            network, _environment(sandbox.id, netns, labels), sandbox.result, capabilities, must=bool(held)
+        )
+
+    async def _delete(
+        self, network: Network, env: Mapping[str, str], result: Object | None, capabilities: Mapping[str, Any], *,
+        must: bool = False,
+    ) -> None:  # fmt: skip
+        for plugin in reversed(network.plugins):
+            try:
+                await self._run("DEL", network, plugin, env, result, capabilities)
+            except CniError:
+                if must:
+                    raise
+
+    async def _run(
+        self, command: str, network: Network, plugin: Mapping[str, Any], env: Mapping[str, str],
+        previous: Object | None, capabilities: Mapping[str, Any] | None = None,
+    ) -> Object:  # fmt: skip
+        config = configuration(network, plugin, previous, capabilities or {})
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "CNI_PATH": BIN, "CNI_COMMAND": command, **env}
+        try:
+            done = await self._handle.ask(
+                "program", argv=[f"{BIN}/{plugin['type']}"], env=environment, stdin=_encoded(config), timeout=TIMEOUT
+            )
+        except NodeLostError:
+            raise
+        except NodeError as problem:
+            raise CniError(f'failed to find plugin "{plugin["type"]}" in path [{BIN}]: {problem.message}') from problem
+        if done["timed_out"]:
+            raise CniError(f'plugin type="{plugin["type"]}" did not end in {TIMEOUT:.0f} s')
+        if done["code"]:
+            what = _refusal(done["stdout"]) or done["stderr"].strip() or f"exit status {done['code']}"
+            raise CniError(f'plugin type="{plugin["type"]}" failed ({command.lower()}): {what}')
+        try:
+            found: Object = json.loads(done["stdout"]) if done["stdout"].strip() else {}
+        except ValueError as problem:
+            raise CniError(f'plugin type="{plugin["type"]}" answered no JSON: {problem}') from problem
         return found
 
 
-def _message(out: str) -> str:
+def _environment(sandbox: str, netns: str, labels: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "CNI_CONTAINERID": sandbox, "CNI_NETNS": netns, "CNI_IFNAME": IFNAME, "CNI_ARGS": arguments(labels, sandbox),
+    }  # fmt: skip
+
+
+def _encoded(config: Object) -> str:
+
+    return base64.b64encode(json.dumps(config).encode()).decode()
+
+
+def _refusal(out: str) -> str:
     try:
         error = json.loads(out)
     except ValueError:
         return out.strip()
-    details = f": {error['details']}" if error.get("details") else ""
-    return f"{error.get('msg', '')}{details}"
+    details = error.get("details")
+    return f"{error.get('msg', '')}; {details}" if details else str(error.get("msg", ""))

@@ -4,13 +4,16 @@ from clew.base.value import Value
 
 
 class KubeletConfig(Value):
+    """Addresses are the node's own, the primary family first; `nameservers` is its own resolver."""
+
     node: str
-    addresses: tuple[str, ...]  # the node's own, the primary family first
+    addresses: tuple[str, ...]
     cluster_dns: tuple[str, ...]
     cluster_domain: str = "cluster.local"
-    nameservers: tuple[str, ...] = ()  # the node's own resolver
+    nameservers: tuple[str, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
-    service_host: str = ""  # KUBERNETES_SERVICE_HOST: the cluster address of Service `kubernetes`
+    service_host: str = ""  # KUBERNETES_SERVICE_HOST while the Service `kubernetes` is not known yet
     service_port: int = 443
     max_pods: int = 110
     version: str = "v1.37.0"
+    at_once: int = 4  # sandboxes and containers made at the same time

@@ -1,197 +1,366 @@
-"""A pod's containers: each unit's instances over time, their starts, probes and ends."""
+"""A pod's containers over time: starting them when due, probing, stopping, and what they wait for meanwhile."""
 
 import asyncio
-import signal
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Protocol, TypeVar
 
-from clew.api.objects import Object
-from clew.cluster.kubelet.probes import Prober, ask
-from clew.cluster.kubelet.status import ContainerState
-from clew.cluster.oci.spec import ContainerSpec, process
+from clew.api.conditions import parse_time
+from clew.api.objects import Object, dig
+from clew.cluster.images import Image
+from clew.cluster.kubelet.backoff import Backoff
+from clew.cluster.kubelet.env import ConfigError
+from clew.cluster.kubelet.hooks import Execute, HookError, run_hook
+from clew.cluster.kubelet.image_pull import PullError
+from clew.cluster.kubelet.instances import Instance, PodRecords, pod_labels
+from clew.cluster.kubelet.plan import Container, changes
+from clew.cluster.kubelet.probes import Kind, Prober, ask
+from clew.cluster.kubelet.sandboxes import Sandboxes
+from clew.cluster.kubelet.starting import Starter, StartRequest, log_folder
+from clew.cluster.kubelet.status import Waiting
+from clew.cluster.kubelet.stopping import Stop
+from clew.cluster.kubelet.surroundings import Surroundings, Tasks
+from clew.cluster.runtime.errors import NodeError, NodeLostError
 
-if TYPE_CHECKING:
-    from clew.cluster.images.image import Image
-    from clew.cluster.kubelet.maker import ContainerMaker
-    from clew.cluster.kubelet.worker import PodWorker
+T = TypeVar("T")
+Left = Callable[[], float]
 
-_MESSAGE_MOST = 4096  # bytes of a termination message
-_TOKEN_SHARE = 0.8  # of a token's life after which it is renewed
+_CONFIG_RETRY = 2.0  # seconds until an object that was missing is looked for again
+_START_ERROR = 128
 
 
-class ContainerUnit:
-    """One container of a pod's spec."""
+class Pod(Protocol):
+    """What containers need of their pod's worker."""
 
-    def __init__(self, worker: "PodWorker", container: Object, *, is_init: bool = False) -> None:
-        self.worker = worker
-        self.container = container
-        self.name: str = container["name"]
-        self.is_init = is_init
-        self.is_sidecar = is_init and container.get("restartPolicy") == "Always"
-        self.current: dict[str, Any] | None = None
-        self.last: dict[str, Any] | None = None
-        self.attempts = 0
-        self.waiting, self.message = "", ""
-        self.not_before: float | None = None
-        self.delay = 0.0
-        self.image_failures = 0
-        self.image: Image | None = None
-        self.spec: ContainerSpec | None = None
-        self.prober: Prober | None = None
-        self.exit = asyncio.Event()
-
-    def adopt(self, records: list[dict[str, Any]]) -> None:
-        """Take over what a former kubelet started."""
-        ordered = sorted(records, key=lambda record: int(record["labels"]["attempt"]))
-        if ordered:
-            self.current = ordered[-1]
-            self.last = ordered[-2] if len(ordered) > 1 else None
-            self.attempts = int(self.current["labels"]["attempt"]) + 1
+    pod: Object
+    records: PodRecords
+    around: Surroundings
+    starter: Starter
+    sandboxes: Sandboxes
+    waiting: dict[str, Waiting]
+    tasks: Tasks
 
     @property
-    def restarts(self) -> int:
-        return max(self.attempts - 1, 0)
+    def uid(self) -> str: ...
 
     @property
-    def is_running(self) -> bool:
-        return self.current is not None and self.current["state"] == "running"
+    def addresses(self) -> tuple[str, ...]: ...
 
-    @property
-    def succeeded(self) -> bool:
-        return self.current is not None and self.current["state"] == "exited" and not self.current.get("code")
+    def with_addresses(self) -> Object: ...
 
-    @property
-    def started(self) -> bool:
-        return self.is_running and (self.prober is None or self.prober.started)
+    def container(self, name: str) -> Container | None: ...
 
-    def should_run(self, policy: str) -> bool:
-        """Whether it is to be started, now that it does not run."""
-        if self.current is None or self.is_sidecar:
+    def left(self) -> float: ...
+
+    def take(self, instance: Instance) -> None: ...
+
+    def wake(self) -> None: ...
+
+    async def unless_ending(self, what: Awaitable[T]) -> T: ...
+
+
+class ContainerWork:
+    """The containers of one pod's worker."""
+
+    def __init__(self, worker: Pod) -> None:
+        self._worker = worker
+        self._around = worker.around
+        self._backoffs: dict[str, Backoff] = {}
+        self._due: dict[str, float] = {}
+        self._probers: dict[str, Prober] = {}
+        self._exits: dict[str, asyncio.Event] = {}
+        self._stopping: dict[str, asyncio.Task[None]] = {}
+
+    # What the plan and the status ask.
+
+    def started(self, name: str) -> bool:
+        prober = self._probers.get(name)
+        return prober is None or prober.started
+
+    def unready(self) -> frozenset[str]:
+        return frozenset(name for name, prober in self._probers.items() if not prober.ready)
+
+    def unstarted(self) -> frozenset[str]:
+        return frozenset(name for name, prober in self._probers.items() if not prober.started)
+
+    def dues(self, now: float) -> list[float]:
+        return [due for due in self._due.values() if due > now]
+
+    # Adopting.
+
+    def adopt(self) -> None:
+        """Probe what runs already, from what the API was told of it."""
+        told = {
+            each["name"]: each
+            for field in ("containerStatuses", "initContainerStatuses")
+            for each in dig(self._worker.pod, "status", field) or ()
+        }
+        for instance in self._worker.records.instances:
+            container = self._worker.container(instance.container)
+            if instance.running and container is not None:
+                known = told.get(instance.container, {})
+                self._probe(container, instance, ready=bool(known.get("ready")), started=bool(known.get("started")))
+
+    # Starting.
+
+    async def start(self, names: Iterable[str]) -> None:
+        """Start those that are due; the others' time comes."""
+        for name in names:
+            container = self._worker.container(name)
+            if container is not None and name not in self._stopping and self._is_due(container):
+                await self._start(container)
+
+    def _is_due(self, container: Container) -> bool:
+        """Whether its pause after the last end is over; says so in the pod's status and Events if not."""
+        now = self._around.clock.monotonic()
+        name = container.name
+        if self._due.get(name, 0.0) > now:
+            return False
+        latest = self._worker.records.latest(name)
+        if latest is None:
             return True
-        if self.is_init:
-            return not self.succeeded and policy != "Never"
-        return policy == "Always" or (policy == "OnFailure" and not self.succeeded)
+        backoff = self._backoffs.setdefault(name, Backoff())
+        ended = parse_time(latest.finished[:19] + "Z") if latest.finished else None
+        ago = (self._around.clock.now() - ended).total_seconds() if ended else 0.0
+        due = backoff.due(now - ago, now)
+        if due > now:
+            self._due[name] = due
+            meta = self._worker.pod["metadata"]
+            about = f"{meta['name']}_{meta['namespace']}({meta['uid']})"
+            self._worker.waiting[name] = Waiting(
+                "CrashLoopBackOff",
+                f"back-off {_duration(backoff.pause)} restarting failed container={name} pod={about}",
+            )
+            self._tell("Warning", "BackOff", f"Back-off restarting failed container {name} in pod {about}")
+            return False
+        return True
 
-    def wait_for(self, reason: str, message: str) -> None:
-        self.waiting, self.message = reason, message
-
-    def ended(self, record: dict[str, Any]) -> None:
-        if self.current is not None and record["id"] == self.current["id"]:
-            self.exit.set()
-            self.current = {**record, "message": self.worker.maker.termination_message(self)}
-            self.not_before = None
-            prober, self.prober = self.prober, None
-            if prober is not None:
-                asyncio.ensure_future(prober.stop())  # noqa: RUF006 - it only ends itself
-
-    def state(self) -> ContainerState:
-        waiting, message = self.waiting, self.message
-        if self.current is None and not waiting:
-            waiting = "PodInitializing" if self.worker.init and not self.is_init else "ContainerCreating"
-        ready = self.is_running and (self.prober is None or (self.prober.started and self.prober.ready))
-        if self.is_init and not self.is_sidecar:
-            ready = self.succeeded
-        return ContainerState(
-            self.name, self.container["image"], self.current, self.last, self.restarts, waiting, message, ready,
-            self.started, self.image.id if self.image else (self.current or {}).get("labels", {}).get("image", ""),
-        )  # fmt: skip
-
-    async def start(self, maker: "ContainerMaker") -> None:
-        """A fresh instance; ImageError, ConfigError or NodeError where it cannot be."""
-        policy = self.container.get("imagePullPolicy", "IfNotPresent")
-        if self.image is None:
-            self.worker.event("Normal", "Pulling", f'Pulling image "{self.container["image"]}"')
-        image = await maker.kubelet.images.ensure(self.container["image"], policy)
-        if self.image is None:
-            self.worker.event("Normal", "Pulled", f'Successfully pulled image "{self.container["image"]}"')
-            if image.stand_in:
-                self.worker.event("Normal", "StandIn", image.stand_in)
-        self.image = image
-        request = await maker.request(self, image)
-        old = self.last
-        record = await maker.kubelet.handle.ask("run", **request)
-        self.worker.event("Normal", "Created", f"Created container: {self.name}")
-        self.worker.event("Normal", "Started", f"Started container {self.name}")
-        self.last, self.current = self.current, record
-        self.exit.clear()
-        self.attempts += 1
-        self.waiting, self.message, self.not_before, self.image_failures = "", "", None, 0
-        self._probe()
-        if old is not None:
-            await maker.kubelet.handle.ask("remove", id=old["id"])
-
-    def _probe(self) -> None:
-        kinds = ("startupProbe", "readinessProbe", "livenessProbe")
-        if not any(self.container.get(kind) for kind in kinds):
+    async def _start(self, container: Container) -> None:
+        name, around, worker = container.name, self._around, self._worker
+        self._due.pop(name, None)
+        try:
+            image = await worker.unless_ending(around.puller.get(worker.pod, container.spec))
+            async with around.gate:
+                instance = await self._run(container, image)
+        except PullError as problem:
+            self._wait(name, problem.reason, str(problem), problem.due)
             return
+        except ConfigError as problem:
+            reason = "CreateContainerError" if str(problem) == "no command specified" else "CreateContainerConfigError"
+            self._tell("Warning", "Failed", f"Error: {problem}")
+            self._wait(name, reason, str(problem), around.clock.monotonic() + _CONFIG_RETRY)
+            return
+        except NodeLostError:
+            raise
+        except NodeError as problem:
+            self._could_not_run(container, problem)
+            return
+        worker.waiting.pop(name, None)
+        worker.take(instance)
+        self._tell("Normal", "Created", f"Created container: {name}")
+        self._tell("Normal", "Started", f"Started container {name}")
+        await self._forget_old(name)
+        await self._post_start(container, instance)
+        self._probe(container, instance)
+
+    async def _run(self, container: Container, image: Image) -> Instance:
+        worker = self._worker
+        sandbox = worker.records.sandbox
+        if sandbox is None or not sandbox.ready:
+            raise NodeError("the pod's sandbox is gone")
+        target = container.spec.get("targetContainerName")
+        aimed = worker.records.latest(target) if target else None
+        request = StartRequest(
+            worker.with_addresses(), container, sandbox, self._attempt(container),
+            aimed.pid if aimed is not None and aimed.running else 0,
+        )  # fmt: skip
+        latest = worker.records.latest(container.name)
+        if latest is not None:
+            self._backoffs.setdefault(container.name, Backoff()).started(self._around.clock.monotonic())
+        return await worker.starter.start(request, image, worker.sandboxes.group(worker.uid))
+
+    def _attempt(self, container: Container) -> int:
+        """How often it has been restarted, this time included; records, or else what the API was told."""
+        latest = self._worker.records.latest(container.name)
+        if latest is not None:
+            return latest.attempt + 1
+        for field in ("containerStatuses", "initContainerStatuses"):
+            for told in dig(self._worker.pod, "status", field) or ():
+                if told["name"] == container.name and told.get("containerID"):
+                    return int(told.get("restartCount") or 0) + 1
+        return 0
+
+    def _could_not_run(self, container: Container, problem: NodeError) -> None:
+        """Recorded as a run that ended at once, as container runtimes do."""
+        text = (
+            "failed to create containerd task: failed to create shim task: OCI runtime create failed: "
+            f"{problem.message}: unknown"
+        )
+        self._tell("Warning", "Failed", f"Error: {text}")
+        sandbox = self._worker.records.sandbox
+        moment = self._around.clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        self._worker.waiting.pop(container.name, None)
+        self._worker.take(
+            Instance(
+                id=secrets.token_hex(32), sandbox=sandbox.id if sandbox else "", container=container.name,
+                attempt=self._attempt(container), running=False, started=moment, finished=moment, code=_START_ERROR,
+                reason="StartError", message=text, image=container.spec.get("image", ""), spec=changes(container.spec),
+            )
+        )  # fmt: skip
+        self._backoffs.setdefault(container.name, Backoff()).started(self._around.clock.monotonic())
+
+    def _wait(self, name: str, reason: str, message: str, due: float) -> None:
+        self._worker.waiting[name] = Waiting(reason, message)
+        self._due[name] = due
+
+    async def _forget_old(self, name: str) -> None:
+        """The last run before this one is kept, for `kubectl logs --previous`; those before it go."""
+        worker = self._worker
+        runs = [instance for instance in worker.records.instances if instance.container == name]
+        for old in runs[:-2]:
+            if old.log:
+                await self._around.handle.ask("remove", container=old.id)
+                folder = f"{log_folder(pod_labels(worker.pod))}/{name}"
+                await self._around.handle.ask("remove_files", folder=folder, prefix=f"{old.attempt}.log")
+            worker.records = worker.records.without(old.id)
+
+    # Hooks and probes.
+
+    async def _post_start(self, container: Container, instance: Instance) -> None:
+        action = dig(container.spec, "lifecycle", "postStart")
+        if not action:
+            return
+        worker = self._worker
+        try:
+            await worker.unless_ending(
+                run_hook(self._around, container.spec, action, worker.addresses[0], self._executor(instance))
+            )
+        except HookError as problem:
+            self._tell("Warning", "FailedPostStartHook", f"PostStartHook failed: {problem}")
+            self.kill(container.name, f"FailedPostStartHook: container {container.name} will be killed")
+
+    def _executor(self, instance: Instance) -> Execute:
+        async def execute(argv: list[str], seconds: float) -> tuple[int, str]:
+            done = await self._around.handle.ask("exec_wait", container=instance.id, argv=argv, timeout=seconds)
+            if done["timed_out"]:
+                return 1, f'command timed out: "{" ".join(argv)}" timed out after {_duration(seconds)}'
+            return done["code"], done["problem"] or done["output"]
+
+        return execute
+
+    def _probe(self, container: Container, instance: Instance, *, ready: bool = False, started: bool = False) -> None:
+        if container.role == "init" or not Prober.wanted(container.spec):
+            return
+        execute = self._executor(instance)
 
         async def once(probe: Object) -> str:
-            ip = self.worker.sandbox.ips[0]
-            return await ask(self.worker.kubelet.handle, self.container, probe, ip, self.execute)
+            return await ask(self._around.handle, container.spec, probe, self._worker.addresses[0], execute)
 
-        self.prober = Prober(self.container, once, self._probed)
-        self.prober.start()
+        prober = self._probers[container.name] = Prober(container.spec, self, once, self._around.clock)
+        prober.adopt(ready=ready, started=started)
+        prober.start()
 
-    def _probed(self, kind: str, outcome: str, why: str) -> None:
-        word = kind.removesuffix("Probe").capitalize()
-        if outcome == "unhealthy":
-            self.worker.event("Warning", "Unhealthy", f"{word} probe failed: {why}")
+    def probe_failed(self, container: str, kind: Kind, why: str) -> None:
+        del container
+        self._tell("Warning", "Unhealthy", f"{kind.capitalize()} probe failed: {why}")
+
+    def probe_changed(self, container: str) -> None:
+        del container
+        self._worker.wake()
+
+    def probe_condemned(self, container: str, kind: Kind, probe: Object) -> None:
+        grace = probe.get("terminationGracePeriodSeconds")
+        self.kill(container, f"Container {container} failed {kind} probe, will be restarted", grace)
+
+    # Ending.
+
+    def exited(self, identity: str) -> None:
+        """A run has ended; the records know already."""
+        for instance in self._worker.records.instances:
+            if instance.id == identity and (prober := self._probers.pop(instance.container, None)) is not None:
+                self._worker.tasks.start(prober.stop(), "stop probes")
+        if (exit_ := self._exits.get(identity)) is not None:
+            exit_.set()
+
+    def kill(self, name: str, message: str, grace: float | None = None) -> None:
+        """Begin to end a running container, once; it is restarted if the pod's policy says so."""
+        latest, container = self._worker.records.latest(name), self._worker.container(name)
+        if latest is None or container is None or not latest.running or name in self._stopping:
             return
-        if outcome == "failure" and kind != "readinessProbe":
-            self.worker.event(
-                "Normal", "Killing", f"Container {self.name} failed {word.lower()} probe, will be restarted"
-            )
-            asyncio.ensure_future(self.stop(30.0))  # noqa: RUF006 - the exit is told by the supervisor
-        self.worker.wake()
-
-    async def execute(self, argv: list[str], seconds: float) -> tuple[int, str]:
-        """A command inside, to its end: code and what it said."""
-        if self.current is None or self.spec is None:
-            return 1, "the container does not run"
-        found = process(self.spec, argv, tty=False)
-        reader, writer = await self.worker.kubelet.handle.stream(
-            "exec", id=self.current["id"], process=found, tty=False, stdin=False
+        self._tell("Normal", "Killing", message)
+        seconds = float(self._worker.pod["spec"].get("terminationGracePeriodSeconds", 30) if grace is None else grace)
+        until = self._around.clock.monotonic() + seconds
+        task = self._worker.tasks.start(
+            self._stop(container, latest, lambda: until - self._around.clock.monotonic()), f"stop {name}"
         )
-        output, code = b"", 1
-        try:
-            async with asyncio.timeout(seconds):
-                while True:
-                    head = await reader.readexactly(5)
-                    data = await reader.readexactly(int.from_bytes(head[1:], "big"))
-                    if head[0] == 3:
-                        code = int(data)
-                        break
-                    output += data
-        except (TimeoutError, asyncio.IncompleteReadError):
-            return 1, "the command did not end in time"
-        finally:
-            writer.close()
-        return code, output.decode(errors="replace")
+        self._stopping[name] = task
+        task.add_done_callback(lambda _: self._stopped(name))
 
-    async def stop(self, grace: float) -> None:
-        """preStop, the stop signal, then SIGKILL after `grace` seconds."""
-        if not self.is_running or self.current is None:
+    def _stopped(self, name: str) -> None:
+        self._stopping.pop(name, None)
+        self._worker.wake()
+
+    def kill_all(self, message: str) -> Awaitable[None]:
+        """End every running container; awaited until all are gone."""
+        for instance in self._worker.records.instances:
+            if instance.running:
+                self.kill(instance.container, message)
+        return self._all_stopped()
+
+    async def _all_stopped(self) -> None:
+        if self._stopping:
+            await asyncio.gather(*self._stopping.values(), return_exceptions=True)
+
+    async def end(self) -> None:
+        """The pod ends: all containers at once, then sidecars in reverse order, within the pod's grace period."""
+        worker = self._worker
+        running = {instance.container: instance for instance in worker.records.instances if instance.running}
+        sidecars: list[tuple[Container, Instance]] = []
+        rest: list[Awaitable[None]] = []
+        for name, instance in running.items():
+            container = worker.container(name) or Container(name, "regular", {"name": name}, "Never")
+            if name not in self._stopping:
+                self._tell("Normal", "Killing", f"Stopping container {name}")
+            if container.role == "sidecar":
+                sidecars.append((container, instance))
+            else:
+                rest.append(self._stop(container, instance, worker.left))
+        await asyncio.gather(*rest)
+        for container, instance in reversed(sidecars):
+            await self._stop(container, instance, worker.left)
+        for prober in self._probers.values():
+            await prober.stop()
+        self._probers.clear()
+
+    async def _stop(self, container: Container, instance: Instance, left: Left) -> None:
+        ended = self._exits.setdefault(instance.id, asyncio.Event())
+
+        async def wait(seconds: float) -> bool:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await ended.wait()
+            return not self._is_running(instance.id)
+
+        address = self._worker.addresses[0] if self._worker.addresses else ""
+        if not self._is_running(instance.id):
             return
-        name, handle = self.current["id"], self.worker.kubelet.handle
-        if grace > 0:
-            hook = (self.container.get("lifecycle") or {}).get("preStop") or {}
-            if hook.get("exec"):
-                await self.execute(list(hook["exec"].get("command") or ()), grace)
-            elif hook.get("sleep"):
-                await asyncio.sleep(min(float(hook["sleep"].get("seconds", 0)), grace))
-            number = getattr(signal, (self.image.stop_signal if self.image else "") or "SIGTERM", signal.SIGTERM)
-            await handle.ask("signal", id=name, signal=int(number))
-            deadline = asyncio.get_running_loop().time() + grace
-            while self.is_running and (left := deadline - asyncio.get_running_loop().time()) > 0:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(left):
-                        await self.exit.wait()
-        if self.is_running:
-            await handle.ask("signal", id=name, signal=9)
+        stop = Stop(self._around, self._worker.pod, container.spec, instance, left)
+        await stop.run(wait, self._executor(instance), address)
+        self._exits.pop(instance.id, None)
 
-    async def remove(self) -> None:
-        if self.prober is not None:
-            await self.prober.stop()
-        for record in (self.current, self.last):
-            if record is not None:
-                await self.worker.kubelet.handle.ask("remove", id=record["id"])
+    def _is_running(self, identity: str) -> bool:
+        return any(each.id == identity and each.running for each in self._worker.records.instances)
+
+    async def close(self) -> None:
+        for prober in self._probers.values():
+            await prober.stop()
+
+    def _tell(self, type_: str, reason: str, message: str) -> None:
+        self._around.tell(self._worker.pod, type_, reason, message)
+
+
+def _duration(seconds: float) -> str:
+    """As Go prints a duration: 10s, 2m40s, 5m0s."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"

@@ -1,22 +1,31 @@
-"""The kubelet's loop: the node's object and lease, the pods bound to it, one worker a pod."""
+"""A node's kubelet: its Node object and Lease, the pods bound to it with a worker each, and the node's power.
+
+It lives in the lab's daemon and may be started again at any time: what runs on the node is adopted, not touched. When
+the node's supervisor dies, the node has lost power; it is switched on again and its pods are made anew.
+"""
 
 import asyncio
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from clew.api.kinds import NODE, POD
+from clew.api.kinds import NODE, POD, SERVICE
 from clew.api.objects import Key, Object, key_of, uid_of
 from clew.base.clock import Clock, SystemClock, rfc3339
-from clew.cluster.images.service import ImageService
-from clew.cluster.kubelet.cni import Cni
+from clew.base.errors import WorldError
+from clew.cluster.images import ImageService
+from clew.cluster.kubelet import node_status, service_links
 from clew.cluster.kubelet.config import KubeletConfig
-from clew.cluster.kubelet.node_status import node_object, node_status
-from clew.cluster.kubelet.worker import PodWorker
-from clew.cluster.oci.handle import NodeError, NodeHandle
+from clew.cluster.kubelet.instances import PodRecords, by_pod, sandbox_of
+from clew.cluster.kubelet.pod import PodWorker
+from clew.cluster.kubelet.pod_admission import ACCEPTED, refusal
+from clew.cluster.kubelet.sandboxes import Sandboxes
+from clew.cluster.kubelet.starting import Starter
+from clew.cluster.kubelet.surroundings import Surroundings, Tasks
+from clew.cluster.runtime.errors import NodeLostError
+from clew.cluster.runtime.handle import NodeHandle
 from clew.watch.client import STRATEGIC, Client
 from clew.watch.errors import ApiError
 from clew.watch.events import EventRecorder
@@ -25,152 +34,232 @@ from clew.watch.reflector import Reflector
 
 logger = logging.getLogger(__name__)
 
-_AT_ONCE = 4  # sandboxes and containers that are made at the same time
-
-
-def _pod(data: bytes) -> tuple[Key, Object | None]:
-    obj: Object = msgspec.json.decode(data)
-    obj["apiVersion"], obj["kind"] = "v1", "Pod"
-    return key_of(obj), obj
+_STATUS_EVERY = 60.0  # seconds; the Lease is the heartbeat
+_NETWORK_SOON, _NETWORK_EVERY = 0.1, 5.0  # between two looks at the network's configuration
+_REVIVE_PAUSE = 2.0
+_WORKER_PAUSE = 1.0  # seconds before a pod whose worker failed is looked at again
 
 
 class Kubelet:
-    """One node's. `run` for ever; a supervisor that died is started again by whoever holds the handle."""
+    """One node's; `run` for ever."""
 
     def __init__(
-        self,
-        client: Client,
-        config: KubeletConfig,
-        handle: NodeHandle,
-        images: ImageService,
-        recorder: EventRecorder,
-        clock: Clock | None = None,
-    ) -> None:
-        self.client = client
+        self, client: Client, config: KubeletConfig, handle: NodeHandle, images: ImageService,
+        recorder: EventRecorder, clock: Clock | None = None,
+    ) -> None:  # fmt: skip
         self.config = config
         self.handle = handle
-        self.images = images
-        self.recorder = recorder
-        self.clock = clock or SystemClock()
-        self.cni = Cni(handle, handle.paths.node_tree(config.node) / "etc/upper/cni/net.d")
-        self.gate = asyncio.Semaphore(_AT_ONCE)
-        self.pods: dict[Key, Object] = {}
-        self.workers: dict[str, PodWorker] = {}
-        self.records: dict[str, list[dict[str, Any]]] = {}  # of containers found at the start, by pod uid
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._status: Object = {}
+        self.around = Surroundings(
+            client, config, handle, images, recorder, clock or SystemClock(), node_status.allocatable()
+        )
+        self._client = client
+        self._starter = Starter(self.around)
+        self._sandboxes = Sandboxes(self.around)
+        self._pods: dict[Key, Object] = {}
+        self._listed = False  # the API has said which pods are bound to the node
+        self._workers: dict[str, PodWorker] = {}
+        self._tasks = Tasks()
+        self._records: dict[str, PodRecords] | None = None  # of pods no worker has taken yet; None: power is off
+        self._node: Object = {}
+        handle.listen(self._event)
 
-    @property
-    def pods_folder(self) -> Path:
-        """Where we see the node's /var/lib/kubelet/pods."""
-        return self.handle.paths.node_tree(self.config.node) / "var/lib/kubelet/pods"
-
-    # Sink of the reflector.
-
-    def replace(self, items: Mapping[Key, Object]) -> None:
-        for key in [key for key in self.pods if key not in items]:
-            self.put(key, None)
-        for key, pod in items.items():
-            self.put(key, pod)
-        alive = {uid_of(pod) for pod in items.values()}
-        for uid, records in list(self.records.items()):
-            if uid not in alive:
-                self._orphan(uid, records)
-
-    def put(self, key: Key, fact: Object | None) -> None:
-        before = self.pods.get(key)
-        if before is not None and (fact is None or uid_of(fact) != uid_of(before)):
-            self.pods.pop(key, None)
-            worker = self.workers.get(uid_of(before))
-            if worker is not None:
-                worker.gone()
-        if fact is None:
-            return
-        self.pods[key] = fact
-        uid = uid_of(fact)
-        if uid not in self.workers:
-            worker = self.workers[uid] = PodWorker(self, fact, self.records.pop(uid, []))
-            task = self._tasks[uid] = asyncio.ensure_future(worker.run())
-            task.add_done_callback(lambda _: self._ended(uid))
-        else:
-            self.workers[uid].update(fact)
-
-    def _ended(self, uid: str) -> None:
-        self.workers.pop(uid, None)
-        task = self._tasks.pop(uid, None)
-        if task is not None and not task.cancelled() and task.exception() is not None:
-            logger.error("worker of pod %s ended", uid, exc_info=task.exception())
-
-    def _orphan(self, uid: str, records: list[dict[str, Any]]) -> None:
-        """Containers of a pod that no longer exists: end them as if it had been deleted."""
-        labels = records[0]["labels"]
-        pod: Object = {
-            "apiVersion": "v1", "kind": "Pod", "spec": {"containers": [], "terminationGracePeriodSeconds": 0},
-            "metadata": {"name": labels["pod"], "namespace": labels["namespace"], "uid": uid},
-        }  # fmt: skip
-        worker = self.workers[uid] = PodWorker(self, pod, self.records.pop(uid))
-        worker.gone()
-        task = self._tasks[uid] = asyncio.ensure_future(worker.run())
-        task.add_done_callback(lambda _: self._ended(uid))
-
-    # The node.
+    def worker(self, uid: str) -> PodWorker | None:
+        """The pod's worker, for streams."""
+        return self._workers.get(uid)
 
     async def run(self) -> None:
         """Register, adopt what runs, then keep everything true."""
-        for record in await self.handle.ask("list"):
-            self.records.setdefault(record["labels"].get("uid", ""), []).append(record)
-        node = await self._register()
-        owner = {"apiVersion": "v1", "kind": "Node", "name": self.config.node, "uid": uid_of(node)}
+        self._node = await self._register()
+        owner = {"apiVersion": "v1", "kind": "Node", "name": self.config.node, "uid": uid_of(self._node)}
+        clock, fields = self.around.clock, f"spec.nodeName={self.config.node}"
+        services = Reflector(self._client, SERVICE, service_links.decode, self.around.services, clock=clock)
+        pods = Reflector(self._client, POD, _pod, self, fields=fields, clock=clock)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(LeaseKeeper(self.client, self.config.node, owner=owner, clock=self.clock).run())
-                group.create_task(self._report())
-                group.create_task(self._exits())
-                fields = f"spec.nodeName={self.config.node}"
-                group.create_task(Reflector(self.client, POD, _pod, self, fields=fields, clock=self.clock).run())
+                group.create_task(LeaseKeeper(self._client, self.config.node, owner=owner, clock=clock).run())
+                group.create_task(self._report_node())
+                group.create_task(services.run())
+                group.create_task(pods.run())
+                group.create_task(self._keep_power())
         finally:
-            for task in list(self._tasks.values()):
-                task.cancel()
+            await self._tasks.end()
+            await self.around.tasks.end()
+
+    # The node's power.
+
+    async def _keep_power(self) -> None:
+        while True:
+            try:
+                await self._adopt()
+                await self.handle.wait_lost()
+            except NodeLostError:
+                pass
+            logger.warning("node %s has lost power; it is switched on again", self.config.node)
+            self._records = None
+            await self._tasks.end()
+            self._workers.clear()
+            await self._switch_on()
+
+    async def _switch_on(self) -> None:
+        while True:
+            try:
+                await self.handle.revive()
+                return
+            except WorldError as problem:
+                logger.warning("node %s does not start: %s", self.config.node, problem)
+            await self.around.clock.sleep(_REVIVE_PAUSE)
+
+    async def _adopt(self) -> None:
+        """Hand what the node knows to the pods' workers; pods that are gone from the API are ended."""
+        listed = await self.handle.ask("list")
+        self._records = by_pod(listed["sandboxes"], listed["containers"])
+        for pod in list(self._pods.values()):
+            self._begin(pod)
+        self._end_orphans()
+
+    def _end_orphans(self) -> None:
+        if not self._listed or self._records is None:
+            return
+        alive = {uid_of(pod) for pod in self._pods.values()}
+        for uid in [uid for uid in self._records if uid not in alive]:
+            records = self._records.pop(uid)
+            meta = {"namespace": records.namespace, "name": records.name, "uid": uid}
+            pod: Object = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": []}}
+            self._employ(pod, records).vanish()
+
+    # The pods; a reflector's sink.
+
+    def replace(self, items: Mapping[Key, Object]) -> None:
+        self._listed = True
+        for key in [key for key in self._pods if key not in items]:
+            self.put(key, None)
+        for key, pod in items.items():
+            self.put(key, pod)
+        self._end_orphans()
+
+    def put(self, key: Key, fact: Object | None) -> None:
+        before = self._pods.get(key)
+        if before is not None and (fact is None or uid_of(fact) != uid_of(before)):
+            del self._pods[key]
+            if (worker := self._workers.get(uid_of(before))) is not None:
+                worker.vanish()
+        if fact is None:
+            return
+        self._pods[key] = fact
+        if (worker := self._workers.get(uid_of(fact))) is not None:
+            worker.update(fact)
+        else:
+            self._begin(fact)
+
+    def _begin(self, pod: Object) -> None:
+        if self._records is None:
+            return
+        uid = uid_of(pod)
+        records = self._records.pop(uid, None)
+        refused = ACCEPTED
+        if records is None:
+            others = [each for each in self._pods.values() if uid_of(each) != uid and uid_of(each) in self._workers]
+            refused = refusal(pod, self._node, others, self.config)
+            records = PodRecords(pod["metadata"]["namespace"], pod["metadata"]["name"], uid)
+        if refused[0]:
+            self.around.tell(pod, "Warning", *refused)
+        self._employ(pod, records, refused)
+
+    def _employ(self, pod: Object, records: PodRecords, refused: tuple[str, str] = ACCEPTED) -> PodWorker:
+        worker = PodWorker(self.around, self._starter, self._sandboxes, pod, records, refused)
+        self._workers[records.uid] = worker
+        task = self._tasks.start(self._work(worker), f"pod {records.namespace}/{records.name}")
+        task.add_done_callback(lambda _: self._dismiss(records.uid, worker))
+        return worker
+
+    async def _work(self, worker: PodWorker) -> None:
+        """A worker's life. One that fails is a defect of ours: it is logged and another looks at the pod afresh."""
+        records = worker.records
+        try:
+            await worker.run()
+            return
+        except NodeLostError:
+            return  # the kubelet makes another when there is power again
+        except Exception:
+            logger.exception("the worker of pod %s/%s failed", records.namespace, records.name)
+        await self.around.clock.sleep(_WORKER_PAUSE)
+        listed = await self.handle.ask("list")
+        found = by_pod(listed["sandboxes"], listed["containers"]).get(records.uid)
+        pod = self._pods.get((records.namespace, records.name))
+        if pod is not None and uid_of(pod) == records.uid and self._workers.get(records.uid) is worker:
+            self._employ(pod, found or PodRecords(records.namespace, records.name, records.uid))
+
+    def _dismiss(self, uid: str, worker: PodWorker) -> None:
+        if self._workers.get(uid) is worker:
+            del self._workers[uid]
+
+    def _event(self, event: Mapping[str, Any]) -> None:
+        """What the node's supervisor tells of its own accord."""
+        record = event["record"]
+        worker = self._workers.get(record["labels"]["uid"])
+        if worker is None:
+            return
+        if event["event"] == "container":
+            worker.exited(record)
+        else:
+            worker.sandbox_lost(sandbox_of(record))
+
+    # The Node object.
 
     async def _register(self) -> Object:
         while True:
             try:
-                return await self.client.get(NODE, self.config.node)
+                return await self._client.get(NODE, self.config.node)
             except ApiError as error:
-                if error.not_found:
-                    return await self.client.create(NODE, node_object(self.config))
-                logger.warning("node %s is not registered yet: %s", self.config.node, error)
-                await self.clock.sleep(0.5)
-
-    async def _report(self) -> None:
-        """Status at each change of the network's readiness, and now and then."""
-        told: bool | None = None
-        since = 0.0
-        while True:
-            network = self.cni.network() is not None
-            if network != told or self.clock.monotonic() - since > 60:
-                now = rfc3339(self.clock.now())
-                self._status = node_status(self.config, self._status, now, network=network)
-                try:
-                    await self.client.patch(
-                        NODE, self.config.node, {"status": self._status}, subresource="status", content_type=STRATEGIC
-                    )
-                    if network and told is not True:
-                        for worker in tuple(self.workers.values()):
-                            worker.wake()
-                    told, since = network, self.clock.monotonic()
-                except ApiError as error:
-                    logger.warning("status of node %s not written: %s", self.config.node, error)
-            await self.clock.sleep(0.1 if not network else 5.0)
-
-    async def _exits(self) -> None:
-        """Ends of containers, as the supervisor tells them."""
-        while True:
+                if not error.not_found:
+                    logger.warning("node %s is not registered yet: %s", self.config.node, error)
+                    await self.around.clock.sleep(0.5)
+                    continue
             try:
-                async for record in self.handle.exits():
-                    worker = self.workers.get(record["labels"].get("uid", ""))
-                    if worker is not None:
-                        worker.exited(record)
-            except NodeError as error:
-                logger.warning("%s", error)
-            await self.clock.sleep(0.5)
+                return await self._client.create(NODE, node_status.node_object(self.config))
+            except ApiError as error:
+                logger.warning("node %s is not registered yet: %s", self.config.node, error)
+                await self.around.clock.sleep(0.5)
+
+    async def _report_node(self) -> None:
+        """The status when the network's readiness changes, and now and then."""
+        told: str | None = None
+        since = 0.0
+        clock = self.around.clock
+        while True:
+            problem = await self._network_problem()
+            if problem != self.around.network_problem:
+                self.around.network_problem = problem
+                for worker in self._workers.values():
+                    worker.network_changed()
+            if (problem != told or clock.monotonic() - since > _STATUS_EVERY) and await self._write_status(problem):
+                told, since = problem, clock.monotonic()
+            await clock.sleep(_NETWORK_SOON if problem else _NETWORK_EVERY)
+
+    async def _network_problem(self) -> str:
+        try:
+            return await self.around.cni.problem()
+        except NodeLostError:
+            return "the node is off"
+
+    async def _write_status(self, problem: str) -> bool:
+        before = self._node.get("status") or {}
+        status = node_status.node_status(self.config, before, rfc3339(self.around.clock.now()), problem)
+        try:
+            self._node = await self._client.patch(
+                NODE, self.config.node, {"status": status}, subresource="status", content_type=STRATEGIC
+            )
+        except ApiError as error:
+            if error.not_found:
+                self._node = await self._register()  # somebody deleted it; a kubelet registers again
+            else:
+                logger.warning("status of node %s not written: %s", self.config.node, error)
+            return False
+        return True
+
+
+def _pod(data: bytes) -> tuple[Key, Object]:
+    obj: Object = msgspec.json.decode(data)
+    obj["apiVersion"], obj["kind"] = "v1", "Pod"
+    obj["metadata"].pop("managedFields", None)
+    return key_of(obj), obj

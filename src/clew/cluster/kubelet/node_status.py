@@ -1,70 +1,100 @@
-"""What a kubelet says of its node: addresses, capacity, conditions, versions."""
+"""What a kubelet says of its node: addresses, capacity, conditions, versions. Pure but for what the machine tells."""
 
 import os
 import platform
+from collections.abc import Mapping
+from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 from clew import __version__
+from clew.api.conditions import with_condition
 from clew.api.objects import Object
 from clew.cluster.kubelet.config import KubeletConfig
+from clew.cluster.kubelet.container_spec import machine_memory
+from clew.cluster.kubelet.sandboxes import NETWORK_NOT_READY
 
-NOT_READY = (
-    "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady"
-    " message:Network plugin returns error: cni plugin not initialized"
+KUBELET_PORT = 10250
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+_CALM = (
+    ("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    ("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    ("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
 )
 
 
-def _os_image() -> str:
-    try:
-        lines = Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return "Linux"
-    return next((line.partition("=")[2].strip('"') for line in lines if line.startswith("PRETTY_NAME=")), "Linux")
-
-
 def capacity(config: KubeletConfig) -> Object:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1024
-    return {"cpu": str(os.cpu_count() or 1), "memory": f"{memory}Ki", "pods": str(config.max_pods)}
+    return {
+        "cpu": str(os.cpu_count() or 1), "memory": f"{machine_memory() // 1024}Ki", "pods": str(config.max_pods),
+        "ephemeral-storage": f"{_disk() // 1024}Ki",
+    }  # fmt: skip
+
+
+def allocatable() -> Mapping[str, Fraction | int]:
+    """As numbers, for what falls back on it."""
+    return {"cpu": os.cpu_count() or 1, "memory": machine_memory(), "ephemeral-storage": _disk()}
 
 
 def node_object(config: KubeletConfig) -> Object:
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    """A node as it registers: not ready until its network is."""
     labels = {
-        "kubernetes.io/hostname": config.node, "kubernetes.io/os": "linux", "kubernetes.io/arch": machine,
-        **dict(config.labels),
+        "kubernetes.io/hostname": config.node, "kubernetes.io/os": "linux", "kubernetes.io/arch": _architecture(),
+        "beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": _architecture(), **dict(config.labels),
     }  # fmt: skip
     taint = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
-    return {"metadata": {"name": config.node, "labels": labels}, "spec": {"taints": [taint]}}
-
-
-def node_status(config: KubeletConfig, before: Object, now: str, *, network: bool) -> Object:
-    """The whole status; `network` tells whether pods can be given addresses."""
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    room = capacity(config)
-    wanted = [
-        ("MemoryPressure", False, "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        ("DiskPressure", False, "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        ("PIDPressure", False, "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-        ("Ready", True, "KubeletReady", "kubelet is posting ready status")
-        if network
-        else ("Ready", False, "KubeletNotReady", NOT_READY),
-    ]
-    old = {each["type"]: each for each in before.get("conditions") or ()}
-    conditions: list[Object] = []
-    for kind, true, reason, message in wanted:
-        value = "True" if true else "False"
-        same = old.get(kind, {}).get("status") == value
-        conditions.append({
-            "type": kind, "status": value, "reason": reason, "message": message, "lastHeartbeatTime": now,
-            "lastTransitionTime": old[kind]["lastTransitionTime"] if same else now,
-        })  # fmt: skip
-    info = {
-        "machineID": "", "systemUUID": "", "bootID": "", "kernelVersion": platform.release(), "osImage": _os_image(),
-        "containerRuntimeVersion": f"clew://{__version__}", "kubeletVersion": config.version,
-        "kubeProxyVersion": config.version, "operatingSystem": "linux", "architecture": machine,
-    }  # fmt: skip
-    addresses = [{"type": "InternalIP", "address": ip} for ip in config.addresses]
     return {
-        "addresses": [*addresses, {"type": "Hostname", "address": config.node}], "capacity": room, "allocatable": room,
-        "conditions": conditions, "nodeInfo": info, "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
+        "apiVersion": "v1", "kind": "Node", "metadata": {"name": config.node, "labels": labels},
+        "spec": {"taints": [taint]},
     }  # fmt: skip
+
+
+def node_status(config: KubeletConfig, before: Object, now: str, network_problem: str) -> Object:
+    """The whole status; `network_problem` is why pods cannot be given addresses, or nothing."""
+    conditions = before.get("conditions")
+    ready = ("Ready", "True", "KubeletReady", "kubelet is posting ready status")
+    if network_problem:
+        ready = ("Ready", "False", "KubeletNotReady", NETWORK_NOT_READY.format(network_problem))
+    for name, value, reason, message in (*((each[0], "False", *each[1:]) for each in _CALM), ready):
+        condition = {"type": name, "status": value, "reason": reason, "message": message}
+        conditions = with_condition(conditions, condition, now)
+    room = capacity(config)
+    return {
+        "addresses": [
+            *({"type": "InternalIP", "address": address} for address in config.addresses),
+            {"type": "Hostname", "address": config.node},
+        ],
+        "capacity": room, "allocatable": room,
+        "conditions": [{**each, "lastHeartbeatTime": now} for each in conditions or ()],
+        "nodeInfo": _info(config), "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
+    }  # fmt: skip
+
+
+@cache
+def _info(config: KubeletConfig) -> Object:
+    return {
+        "machineID": _text("/etc/machine-id"), "systemUUID": "", "bootID": _text("/proc/sys/kernel/random/boot_id"),
+        "kernelVersion": platform.release(), "osImage": _os_image(), "containerRuntimeVersion": f"clew://{__version__}",
+        "kubeletVersion": config.version, "kubeProxyVersion": config.version, "operatingSystem": "linux",
+        "architecture": _architecture(),
+    }  # fmt: skip
+
+
+def _architecture() -> str:
+    return _MACHINES.get(platform.machine(), platform.machine())
+
+
+def _disk() -> int:
+    found = os.statvfs("/var")
+    return found.f_frsize * found.f_blocks
+
+
+def _os_image() -> str:
+    lines = _text("/etc/os-release").splitlines()
+    return next((line.partition("=")[2].strip('"') for line in lines if line.startswith("PRETTY_NAME=")), "Linux")
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""

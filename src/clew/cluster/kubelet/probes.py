@@ -1,121 +1,134 @@
-"""Startup, readiness and liveness probes: asked from the node's network, counted as their thresholds say."""
+"""Startup, readiness and liveness probes of running containers, counted as their thresholds say.
+
+One prober a run of a container. It tells its owner of changes and of liveness failures; what follows from them is the
+owner's matter. Until a startup probe has passed, the others are not asked.
+"""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
+from typing import Literal, Protocol
 
 from clew.api.objects import Object
+from clew.base.clock import Clock
 from clew.base.errors import WorldError
-from clew.cluster.oci.handle import NodeHandle
+from clew.cluster.kubelet.requests import http_get, port_of, tcp_open
+from clew.cluster.runtime.handle import NodeHandle
 
+Kind = Literal["startup", "readiness", "liveness"]
+KINDS: tuple[Kind, ...] = ("startup", "readiness", "liveness")
 Execute = Callable[[list[str], float], Awaitable[tuple[int, str]]]
 
 
-def port_of(container: Object, port: int | str) -> int:
-    """A number, or the container's port of that name; 0 where it has none."""
-    if isinstance(port, int):
-        return port
-    named = (each["containerPort"] for each in container.get("ports") or () if each.get("name") == port)
-    return next(named, int(port) if str(port).isdecimal() else 0)
+class Result(Protocol):
+    """Where a prober's news go."""
+
+    def probe_failed(self, container: str, kind: Kind, why: str) -> None:
+        """One try failed (an Event)."""
+
+    def probe_changed(self, container: str) -> None:
+        """`ready` or `started` has changed."""
+
+    def probe_condemned(self, container: str, kind: Kind, probe: Object) -> None:
+        """Failed as often as its threshold allows: the container is to be restarted."""
 
 
-async def ask(handle: NodeHandle, container: Object, probe: Object, ip: str, execute: Execute) -> str:
-    """One try: empty for success, else why it failed."""
+async def ask(handle: NodeHandle, container: Object, probe: Object, address: str, execute: Execute) -> str:
+    """One try; nothing for success, else why it failed."""
     seconds = float(probe.get("timeoutSeconds") or 1)
     try:
-        async with asyncio.timeout(seconds):
-            if probe.get("exec"):
-                code, output = await execute(list(probe["exec"].get("command") or ()), seconds)
-                return "" if code == 0 else output.strip() or f"command exited with {code}"
-            if probe.get("httpGet"):
-                return await _http(handle, container, probe["httpGet"], ip)
-            if probe.get("tcpSocket"):
-                target = probe["tcpSocket"]
-                host = target.get("host") or ip
-                _, writer = await handle.stream(
-                    "connect", host=host, port=port_of(container, target["port"]), timeout=seconds
-                )
-                writer.close()
-                return ""
-    except TimeoutError:
-        return f"context deadline exceeded ({seconds:g} s)"
-    except WorldError as error:
-        return str(error)
-    return "probes of kind grpc are not supported: use httpGet, tcpSocket or exec"
-
-
-async def _http(handle: NodeHandle, container: Object, get: Object, ip: str) -> str:
-    host, port = get.get("host") or ip, port_of(container, get["port"])
-    if get.get("scheme") == "HTTPS":
-        return "HTTPS probes are not supported: use tcpSocket or exec"
-    reader, writer = await handle.stream("connect", host=host, port=port)
-    try:
-        shown = f"[{host}]" if ":" in host else host
-        headers = {each["name"]: each["value"] for each in get.get("httpHeaders") or ()}
-        headers = {"Host": f"{shown}:{port}", "User-Agent": "kube-probe/1.37", "Connection": "close"} | headers
-        head = "".join(f"{key}: {value}\r\n" for key, value in headers.items())
-        writer.write(f"GET {get.get('path') or '/'} HTTP/1.1\r\n{head}\r\n".encode())
-        line = (await reader.readline()).split()
-        status = int(line[1]) if len(line) > 1 and line[1].isdigit() else 0
-    finally:
-        writer.close()
-    return "" if 200 <= status < 400 else f"HTTP probe failed with statuscode: {status}"
+        if probe.get("httpGet"):
+            status, _ = await http_get(handle, container, probe["httpGet"], address, seconds)
+            return "" if 200 <= status < 400 else f"HTTP probe failed with statuscode: {status}"
+        if probe.get("tcpSocket"):
+            target = probe["tcpSocket"]
+            await tcp_open(handle, target.get("host") or address, port_of(container, target["port"]), seconds)
+            return ""
+        if probe.get("exec"):
+            code, output = await execute(list(probe["exec"].get("command") or ()), seconds)
+            return "" if code == 0 else output
+    except WorldError as problem:
+        return str(problem)
+    return "probes by grpc are not supported: use httpGet, tcpSocket or exec"
 
 
 class Prober:
-    """The probes of one running container; tells of each change."""
+    """The probes of one run of a container."""
 
-    def __init__(
-        self, container: Object, try_once: Callable[[Object], Awaitable[str]], tell: Callable[[str, str, str], None]
-    ) -> None:
-        self.container = container
-        self.try_once = try_once
-        self.tell = tell  # (kind of probe, "success" or "failure", why)
-        self.started = "startupProbe" not in container
-        self.ready = "readinessProbe" not in container
+    def __init__(self, container: Object, tell: Result, once: Callable[[Object], Awaitable[str]], clock: Clock) -> None:
+        self._container = container
+        self._tell = tell
+        self._once = once
+        self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
+        self.started = not container.get("startupProbe")
+        self.ready = not container.get("readinessProbe")
+        self._begun = asyncio.Event()
+        if self.started:
+            self._begun.set()
+
+    @staticmethod
+    def wanted(container: Object) -> bool:
+        return any(container.get(f"{kind}Probe") for kind in KINDS)
 
     def start(self) -> None:
-        self._tasks = [asyncio.ensure_future(self._run())]
+        for kind in KINDS:
+            if self._container.get(f"{kind}Probe"):
+                self._tasks.append(asyncio.create_task(self._run(kind), name=f"{kind} probe {self._container['name']}"))
+
+    def adopt(self, *, ready: bool, started: bool) -> None:
+        """Begin from what was known before the daemon's restart, so that a healthy pod stays ready."""
+        self.ready = self.ready or ready
+        if started and not self.started:
+            self.started = True
+            self._begun.set()
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
 
-    async def _run(self) -> None:
-        if not self.started:
-            await self._probe("startupProbe")
-        kinds = [kind for kind in ("readinessProbe", "livenessProbe") if kind in self.container]
-        await asyncio.gather(*(self._probe(kind) for kind in kinds))
-
-    async def _probe(self, kind: str) -> None:
-        probe = self.container[kind]
+    async def _run(self, kind: Kind) -> None:
+        probe = self._container[f"{kind}Probe"]
+        if kind == "startup":
+            if self.started:
+                return
+        else:
+            await self._begun.wait()
+        await self._clock.sleep(float(probe.get("initialDelaySeconds") or 0))
         period = float(probe.get("periodSeconds") or 10)
-        await asyncio.sleep(float(probe.get("initialDelaySeconds") or 0))
-        good = bad = 0
+        run, last = 0, ""
         while True:
-            why = await self.try_once(probe)
-            good, bad = (0, bad + 1) if why else (good + 1, 0)
+            why = await self._once(probe)
+            outcome = "failure" if why else "success"
+            run, last = (run + 1 if outcome == last else 1), outcome
             if why:
-                self.tell(kind, "unhealthy", why)
-            if good == (probe.get("successThreshold") or 1):
-                self._passed(kind)
-                if kind == "startupProbe":
-                    return
-            elif bad == (probe.get("failureThreshold") or 3):
-                self._failed(kind, why)
-            await asyncio.sleep(period if self.ready or kind != "readinessProbe" else min(period, 1.0))
+                self._tell.probe_failed(self._container["name"], kind, why)
+            if self._count(kind, probe, outcome, run):
+                return
+            await self._clock.sleep(period)
 
-    def _passed(self, kind: str) -> None:
-        if kind == "startupProbe":
-            self.started = True
-        elif kind == "readinessProbe":
-            self.ready = True
-        self.tell(kind, "success", "")
-
-    def _failed(self, kind: str, why: str) -> None:
-        if kind == "readinessProbe":
-            self.ready = False
-        self.tell(kind, "failure", why)
+    def _count(self, kind: Kind, probe: Object, outcome: str, run: int) -> bool:
+        """Draw the conclusion of `run` equal outcomes; True when this probe is done."""
+        name = self._container["name"]
+        if outcome == "success":
+            if run < int(probe.get("successThreshold") or 1):
+                return False
+            if kind == "startup":
+                self.started = True
+                self._begun.set()
+                self._tell.probe_changed(name)
+                return True
+            if kind == "readiness" and not self.ready:
+                self.ready = True
+                self._tell.probe_changed(name)
+            return False
+        if run < int(probe.get("failureThreshold") or 3):
+            return False
+        if kind == "readiness":
+            if self.ready:
+                self.ready = False
+                self._tell.probe_changed(name)
+            return False
+        self._tell.probe_condemned(name, kind, probe)
+        return True

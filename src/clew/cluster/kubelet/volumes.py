@@ -1,109 +1,121 @@
-"""A pod's volumes as folders on the node, and their mounts into containers.
+"""What a pod's volumes hold and where they stand on the node. Pure: objects in, files and places out.
 
-Contents of ConfigMaps, Secrets and projections are swapped as a whole by a symbolic link (`..data`), as the kubelet
-does, so that a reader sees one state or the other.
+Kinds: emptyDir, hostPath, configMap, secret, downwardAPI, projected. Paths and messages are the kubelet's.
 """
 
 import base64
-import os
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
+from fractions import Fraction
+from typing import Any
 
 from clew.api.objects import Object
-from clew.cluster.kubelet.env import ConfigError, field_value
-from clew.cluster.oci.spec import Mount
+from clew.base.errors import WorldError
+from clew.base.value import Value
+from clew.cluster.kubelet.env import field_value, resource_value
 
-Files = dict[str, bytes]
-
-
-def config_map_files(obj: Object) -> Files:
-    binary = {key: base64.b64decode(value) for key, value in (obj.get("binaryData") or {}).items()}
-    return {key: value.encode() for key, value in (obj.get("data") or {}).items()} | binary
-
-
-def secret_files(obj: Object) -> Files:
-    return {key: base64.b64decode(value) for key, value in (obj.get("data") or {}).items()}
+PODS = "/var/lib/kubelet/pods"
+_PLUGINS = {
+    "emptyDir": "empty-dir", "configMap": "configmap", "secret": "secret", "projected": "projected",
+    "downwardAPI": "downward-api",
+}  # fmt: skip
+FILES = ("configMap", "secret", "projected", "downwardAPI")
+_MODE = 0o644
 
 
-def chosen(files: Files, items: list[Object] | None, what: str, *, optional: bool) -> Files:
-    """The keys that `items` names, under their paths; all where it names none."""
-    if not items:
-        return files
-    made: Files = {}
-    for item in items:
-        if item["key"] in files:
-            made[item["path"]] = files[item["key"]]
-        elif not optional:
-            raise ConfigError(f"{what} references non-existent config key: {item['key']}")
-    return made
+class MountError(WorldError):
+    """A volume cannot be had yet; `volume` is its name, the text what the Event says after the colon."""
+
+    def __init__(self, volume: str, message: str) -> None:
+        super().__init__(message)
+        self.volume = volume
 
 
-def downward_files(pod: Object, items: list[Object]) -> Files:
-    return {
-        item["path"]: field_value(pod, item["fieldRef"]["fieldPath"]).encode() for item in items if item.get("fieldRef")
-    }
+class FileEntry(Value):
+    """A file of a volume; `uid` -1 is root's."""
+
+    data: bytes
+    mode: int
+    uid: int = -1
+
+    def wire(self) -> dict[str, Any]:
+        return {"data": base64.b64encode(self.data).decode(), "mode": self.mode, "uid": self.uid}
 
 
-def write_files(folder: Path, files: Files, mode: int = 0o644) -> None:
-    """Make the folder show exactly these files, at once."""
-    folder.mkdir(parents=True, exist_ok=True)
-    data = folder / "..data"
-    current = data.resolve() if data.is_symlink() else None
-    if current is not None and _same(current, files):
-        return
-    number = int(current.name.rpartition("_")[2]) + 1 if current is not None else 1
-    fresh = folder / f"..state_{number}"
-    shutil.rmtree(fresh, ignore_errors=True)
-    for name, content in files.items():
-        target = _inside(fresh, name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-        target.chmod(mode)
-    fresh.mkdir(parents=True, exist_ok=True)
-    link = folder / "..data_new"
-    link.unlink(missing_ok=True)
-    link.symlink_to(fresh.name)
-    link.replace(data)
-    wanted = {name.split("/")[0] for name in files}
-    for entry in folder.iterdir():
-        if not entry.name.startswith("..") and entry.name not in wanted:
-            entry.unlink()
-    for name in wanted:
-        if not (folder / name).is_symlink():
-            (folder / name).symlink_to(f"..data/{name}")
-    if current is not None:
-        shutil.rmtree(current, ignore_errors=True)
+Files = dict[str, FileEntry]
 
 
-def _inside(root: Path, name: str) -> Path:
-    if name.startswith("/") or ".." in name.split("/"):
-        raise ConfigError(f"a volume's path must stay inside it: {name}")
-    return root / name
+def kind_of(volume: Object) -> str:
+    """The volume's kind: its only field beside the name."""
+    return next((name for name in volume if name != "name"), "emptyDir")
 
 
-def _same(folder: Path, files: Files) -> bool:
-    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    return found == files
-
-
-def mounts(container: Object, places: Mapping[str, tuple[str, bool]], seen_by_us: Mapping[str, Path]) -> list[Mount]:
-    """The container's volumeMounts. `places`: volume to its path on the node and whether it is a file."""
-    made: list[Mount] = []
-    for mount in container.get("volumeMounts") or ():
-        source, is_file = places[mount["name"]]
-        sub = mount.get("subPath")
-        if sub:
-            ours = seen_by_us.get(mount["name"])
-            if ours is not None:
-                inside = _inside(ours, sub)
-                if not inside.exists():
-                    inside.mkdir(parents=True)
-                is_file = inside.is_file()
-            source = os.path.join(source, sub)  # noqa: PTH118 - a path of the node, not of this machine
-        propagation = {"HostToContainer": "rslave", "Bidirectional": "rshared"}.get(
-            mount.get("mountPropagation", ""), "rprivate"
+def place(uid: str, volume: Object) -> str:
+    """Where the volume stands in the node's tree."""
+    kind = kind_of(volume)
+    if kind == "hostPath":
+        return str(volume["hostPath"]["path"])
+    if kind not in _PLUGINS:
+        raise MountError(
+            volume["name"],
+            f'failed to get Plugin from volumeSpec for volume "{volume["name"]}" err=no volume plugin matched',
         )
-        options = ("rbind", propagation, "ro" if mount.get("readOnly") else "rw")
-        made.append(Mount(source, mount["mountPath"], "bind", options, is_file))
-    return made
+    return f"{PODS}/{uid}/volumes/kubernetes.io~{_PLUGINS[kind]}/{volume['name']}"
+
+
+def sources(volume: Object) -> tuple[list[Object], int]:
+    """The parts that a volume of files is made of, as `projected` has them, and the mode of its files."""
+    kind = kind_of(volume)
+    body = volume[kind] or {}
+    mode = body.get("defaultMode")
+    mode = _MODE if mode is None else int(mode)
+    if kind == "projected":
+        return list(body.get("sources") or ()), mode
+    if kind == "secret":
+        body = {**body, "name": body.get("secretName", "")}
+    return [{kind: body}], mode
+
+
+def chosen(volume: str, about: str, data: Mapping[str, bytes], reference: Object, mode: int) -> Files:
+    """The keys of an object as files: all of them, or those that `items` names."""
+    items = reference.get("items")
+    if not items:
+        return {name: FileEntry(content, mode) for name, content in data.items()}
+    found: Files = {}
+    for item in items:
+        if item["key"] not in data:
+            if reference.get("optional"):
+                continue
+            raise MountError(volume, f"{about} references non-existent config key: {item['key']}")
+        own = item.get("mode")
+        found[item["path"]] = FileEntry(data[item["key"]], mode if own is None else int(own))
+    return found
+
+
+def downward(pod: Object, items: list[Object], mode: int, allocatable: Mapping[str, Fraction | int]) -> Files:
+    """The downward API as files."""
+    found: Files = {}
+    for item in items:
+        own = item.get("mode")
+        if item.get("fieldRef"):
+            text = field_value(pod, item["fieldRef"]["fieldPath"])
+        else:
+            selector = item["resourceFieldRef"]
+            text = resource_value(pod, pod["spec"]["containers"][0], selector, allocatable)
+        found[item["path"]] = FileEntry(text.encode(), mode if own is None else int(own))
+    return found
+
+
+def token_owner(pod: Object) -> int:
+    """The user who alone may read a token: the one all containers run as, if the pod says so; -1 otherwise."""
+    shared = (pod["spec"].get("securityContext") or {}).get("runAsUser")
+    users = {
+        (each.get("securityContext") or {}).get("runAsUser", shared)
+        for each in (*pod["spec"]["containers"], *(pod["spec"].get("initContainers") or ()))
+    }
+    only = users.pop() if len(users) == 1 else None
+    return -1 if only is None else int(only)
+
+
+def file_group(pod: Object) -> int | None:
+    found = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+    return None if found is None else int(found)

@@ -9,8 +9,11 @@ import contextlib
 import json
 import os
 import platform
+import select
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import clew
@@ -18,6 +21,8 @@ from clew.base.errors import WorldError
 from clew.cluster.images import OwnProgram
 from clew.cluster.images.stand_ins.pause import program as pause_program
 from clew.cluster.paths import LabPaths
+from clew.cluster.runtime.channel import connect
+from clew.cluster.runtime.errors import NodeLostError
 from clew.cluster.runtime.settings import NodeSettings
 from clew.cluster.runtime.supervisor import boot, cgroups
 
@@ -56,28 +61,58 @@ async def switch_on(paths: LabPaths, node: str, settings: NodeSettings) -> None:
 
 
 async def switch_off(paths: LabPaths, node: str) -> None:
-    """End every process of the node, its control groups and its socket. Nothing there is fine."""
-    group = group_of(paths, node)
-    loop = asyncio.get_running_loop()
-    end = loop.time() + PATIENCE
-    first = True
-    while pids := await asyncio.to_thread(cgroups.members_below, group):
-        # Process 1 takes the rest with it; whoever is left after that was not in its namespace.
-        supervisors = await asyncio.to_thread(cgroups.members, f"{group}/supervisor") if first else []
-        _kill(supervisors or pids)
-        first = False
-        if loop.time() > end:
-            raise PowerError(f"processes of node {node} do not end: {' '.join(map(str, pids))}")
-        await asyncio.sleep(0.01)
-    while left := await asyncio.to_thread(cgroups.remove, group):
-        if loop.time() > end:
-            raise PowerError(f"control groups of node {node} cannot be removed: {left[0]} and {len(left) - 1} more")
-        await asyncio.sleep(0.02)
+    """End every process of the node, its control groups and its socket. Nothing there is fine. PowerError."""
+    await asyncio.to_thread(cut_off, paths, node)
+
+
+def cut_off(paths: LabPaths, node: str = "") -> None:
+    """The same, blocking; without a node, for all that the lab has in control groups (nodes, programs run in them)."""
+    group = group_of(paths, node) if node else f"/clew/{paths.name}"
+    end = time.monotonic() + PATIENCE
+    while pids := cgroups.members_below(group):
+        _end_all(group, pids, end)
+        if time.monotonic() > end:
+            raise PowerError(f"processes in {group} do not end: {' '.join(map(str, pids))}")
+    moment = threading.Event()  # the kernel lets go of a group a moment after its last process has ended
+    while left := cgroups.remove(group):
+        if time.monotonic() > end:
+            raise PowerError(f"control groups cannot be removed: {left[0]} and {len(left) - 1} more")
+        moment.wait(0.01)
     for parent in (f"/clew/{paths.name}", "/clew"):
         cgroups.remove_empty(parent)
-    paths.node_socket(node).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        paths.node_run(node).rmdir()
+    if node:
+        paths.node_socket(node).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            paths.node_run(node).rmdir()
+
+
+def supervisor_pid(paths: LabPaths, node: str) -> int:
+    """The living supervisor's process, 0 where the node is off."""
+    try:
+        made, pid = connect(paths.node_socket(node))
+    except NodeLostError:
+        return 0
+    made.close()
+    return pid
+
+
+def _end_all(group: str, pids: list[int], end: float) -> None:
+    """Kill, and wait for it. A node's process 1 takes the rest of it along, so those go first and alone."""
+    first = [pid for folder in cgroups.below(group, "supervisor") for pid in cgroups.members(folder)]
+    waiting = select.poll()
+    held: list[int] = []
+    for pid in first or pids:
+        with contextlib.suppress(ProcessLookupError):
+            held.append(os.pidfd_open(pid))
+            waiting.register(held[-1], select.POLLIN)
+            signal.pidfd_send_signal(held[-1], signal.SIGKILL)
+    left = len(held)
+    while left and (ready := waiting.poll(max(0.0, end - time.monotonic()) * 1000)):
+        for fd, _ in ready:
+            waiting.unregister(fd)
+            left -= 1
+    for fd in held:
+        os.close(fd)
 
 
 async def _start(config: boot.BootConfig, log: Path) -> dict[str, object]:

@@ -83,6 +83,13 @@ def members_below(group: str) -> list[int]:
     return sorted(found - {0})  # 0: a process of a namespace that we do not see
 
 
+def below(group: str, name: str) -> list[str]:
+    """The groups of that name in the group, or one folder deeper."""
+    top = hierarchies()[0] / group.strip("/")
+    found = [*top.glob(name), *top.glob(f"*/{name}")]
+    return [str(path.relative_to(hierarchies()[0])) for path in found]
+
+
 def usage(group: str) -> dict[str, int]:
     """Bytes of memory and nanoseconds of processor time the group has used."""
     below = group.strip("/")

@@ -110,14 +110,15 @@ class Sandboxes:
                 mounts.unmount(record["netns"])
             Path(record["netns"]).unlink(missing_ok=True)
         if record["group"]:
-            self._remove_group(record["group"])
+            self.remove_group(record["group"])
         self._records.drop(identity)
         with suppress(OSError):
             self._records.folder(identity).rmdir()
 
-    def _remove_group(self, group: str, tries: int = 20) -> None:
+    def remove_group(self, group: str, tries: int = 20) -> None:
+        """Now, or as soon as the kernel lets go of what ended in it."""
         if cgroups.remove(group) and tries:
-            self._loop.later(0.05, lambda: self._remove_group(group, tries - 1))
+            self._loop.later(0.05, lambda: self.remove_group(group, tries - 1))
 
     def _ended(self, identity: str, status: int) -> None:
         record = self.all.get(identity)

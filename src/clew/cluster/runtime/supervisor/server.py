@@ -190,6 +190,17 @@ class Server:
     def do_remove_tree(self, request: Message, reply: Reply) -> None:
         self._loop.on_exit(volumes.remove_tree(request["path"]), lambda status: reply({"status": status}))
 
+    def do_remove_files(self, request: Message, reply: Reply) -> None:
+        """Files of one folder whose names begin so: a container's log and its rotated parts."""
+        for found in Path(request["folder"]).glob(request["prefix"] + "*"):
+            found.unlink(missing_ok=True)
+        reply({})
+
+    def do_remove_group(self, request: Message, reply: Reply) -> None:
+        """A control group that is empty, or will be in a moment."""
+        self.sandboxes.remove_group(request["group"])
+        reply({})
+
     # Sessions.
 
     def open_exec(self, request: Message, connection: Connection) -> None:

@@ -1,0 +1,58 @@
+"""Whether a pod that was bound to this node may run on it; checked again here, since anyone may bind. Pure."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+
+from clew.api.objects import Object, dig, labels
+from clew.api.quantity import parse
+from clew.cluster.kubelet.config import KubeletConfig
+
+ACCEPTED = ("", "")
+_MESSAGE = "Pod was rejected: "
+
+
+def refusal(pod: Object, node: Object, others: Iterable[Object], config: KubeletConfig) -> tuple[str, str]:
+    """(reason, message) of the status Failed, or two empty texts. `others` run on the node already."""
+    running = [each for each in others if dig(each, "status", "phase") not in {"Succeeded", "Failed"}]
+    if len(running) + 1 > config.max_pods:
+        return "OutOfpods", (
+            f"{_MESSAGE}Node didn't have enough resource: pods, requested: 1, used: {len(running)}, "
+            f"capacity: {config.max_pods}"
+        )
+    selector = pod["spec"].get("nodeSelector") or {}
+    if any(labels(node).get(name) != value for name, value in selector.items()):
+        return (
+            "NodeAffinity",
+            f"{_MESSAGE}Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
+        )
+    for name, factor in (("cpu", 1000), ("memory", 1)):
+        room = Fraction(parse(dig(node, "status", "allocatable", name) or 0)) * factor
+        used = sum((request(each, name) * factor for each in running), Fraction(0))
+        wanted = request(pod, name) * factor
+        if wanted and room and used + wanted > room:
+            return f"OutOf{name}", (
+                f"{_MESSAGE}Node didn't have enough resource: {name}, requested: {int(wanted)}, used: {int(used)}, "
+                f"capacity: {int(room)}"
+            )
+    return ACCEPTED
+
+
+def request(pod: Object, name: str) -> Fraction:
+    """What the pod asks for: its containers and sidecars together, or its largest init container, if that is more."""
+
+    def own(container: Object) -> Fraction:
+        resources = container.get("resources") or {}
+        written = (resources.get("requests") or {}).get(name, (resources.get("limits") or {}).get(name))
+        return Fraction(parse(written)) if written is not None else Fraction(0)
+
+    spec = pod["spec"]
+    together = sum((own(each) for each in spec["containers"]), Fraction(0))
+    largest, sidecars = Fraction(0), Fraction(0)
+    for each in spec.get("initContainers") or ():
+        if each.get("restartPolicy") == "Always":
+            sidecars += own(each)
+            largest = max(largest, sidecars)
+        else:
+            largest = max(largest, sidecars + own(each))
+    overhead = Fraction(parse((spec.get("overhead") or {}).get(name, 0)))
+    return max(together + sidecars, largest) + overhead

@@ -1,0 +1,71 @@
+"""Running a program of this machine inside a host of the lab, for `clew node exec`: the caller's process becomes it.
+
+A node is entered whole: network, files, names, processes. A host without a supervisor (the one outside the cluster) is
+a network only. The program may be one that the node does not show: it is then executed by descriptor.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from clew.base.errors import UserError
+from clew.cluster.paths import LabPaths
+from clew.cluster.runtime import power
+from clew.cluster.runtime.supervisor import cgroups
+from clew.kernel import netns, process
+
+_NODE = {"uts": process.NEWUTS, "ipc": process.NEWIPC, "pid": process.NEWPID, "mnt": process.NEWNS}
+
+
+def run_in_host(paths: LabPaths, host: str, command: Sequence[str]) -> None:
+    """Become the command, inside the host. Returns only by UserError."""
+    path = paths.netns(host)
+    if not netns.pinned(path):
+        known = sorted(each.name for each in paths.netns_dir.iterdir()) if paths.netns_dir.is_dir() else []
+        raise UserError(f"lab {paths.name} has no host {host!r}", f"hosts: {', '.join(known) or 'none; try clew up'}")
+    program = shutil.which(command[0], path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
+    if program is None:
+        raise UserError(f"{command[0]} is not installed on this machine")
+    file = os.open(program, os.O_RDONLY)
+    os.set_inheritable(file, True)
+    _enter(paths, host)
+    same = Path(program).exists() and os.path.samestat(os.stat(program), os.fstat(file))  # noqa: PTH116 - beside fstat
+    os.execve(program if same else file, list(command), dict(os.environ))  # noqa: S606 - without a shell, as asked for
+
+
+def _enter(paths: LabPaths, host: str) -> None:
+    """Move this process, through a fork where there is a process namespace to enter; the parent waits and passes on."""
+    supervisor = power.supervisor_pid(paths, host)
+    group = f"{power.group_of(paths, host)}/exec"
+    cgroups.make(group)
+    cgroups.join(group)
+    spaces = [(os.open(paths.netns(host), os.O_RDONLY | os.O_CLOEXEC), process.NEWNET)]
+    if supervisor:
+        spaces += [
+            (os.open(f"/proc/{supervisor}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), kind) for name, kind in _NODE.items()
+        ]
+    for fd, kind in spaces:
+        process.setns(fd, kind)
+    if supervisor and (child := os.fork()):
+        _follow(child)
+
+
+def _follow(child: int) -> None:
+    """Wait for the program and end as it did."""
+    for number in (signal.SIGINT, signal.SIGQUIT):  # the terminal sends them to both
+        signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda got, _: _pass_on(child, got))
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    sys.stdout.flush()
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def _pass_on(child: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, number)

@@ -9,28 +9,28 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from clew.api.conditions import parse_time
-from clew.api.kinds import POD
 from clew.api.objects import Object, dig
-from clew.base.clock import rfc3339
 from clew.base.errors import WorldError
 from clew.cluster.kubelet import messages
 from clew.cluster.kubelet.backoff import Backoff
 from clew.cluster.kubelet.containers import ContainerWork
+from clew.cluster.kubelet.ending import end_pod
 from clew.cluster.kubelet.instances import Instance, PodRecords, Sandbox, instance_of, pod_labels
 from clew.cluster.kubelet.plan import Container, Plan, containers, plan
+from clew.cluster.kubelet.reporting import Reporter
 from clew.cluster.kubelet.sandboxes import SandboxError, Sandboxes
-from clew.cluster.kubelet.starting import Starter, log_folder
-from clew.cluster.kubelet.status import Observed, Waiting, pod_status
+from clew.cluster.kubelet.starting import Starter
 from clew.cluster.kubelet.surroundings import Surroundings, Tasks
 from clew.cluster.kubelet.volume_setup import VolumeSetup
-from clew.cluster.kubelet.volumes import PODS, MountError
+from clew.cluster.kubelet.volumes import MountError
 from clew.cluster.runtime.errors import NodeLostError
 from clew.watch.backoff import between
-from clew.watch.client import STRATEGIC
-from clew.watch.errors import ApiError
+
+if TYPE_CHECKING:
+    from clew.cluster.kubelet.status import Waiting
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class PodWorker:
         self._changed.set()
         self._ending = asyncio.Event()
         self._deadline = 0.0
-        self._written: Object | None = None
+        self._reporter = Reporter(self)
         self._mount_pause = Backoff(0.5, 10.0)
         self._sandbox_pause = Backoff(0.5, 10.0)
         self._pause_until = 0.0
@@ -167,7 +167,7 @@ class PodWorker:
                 with suppress(Ending):
                     await self._attempt()
                 await self.report()
-            await self._end()
+            await end_pod(self)
         finally:
             await self.tasks.end()
             await self.work.close()
@@ -221,6 +221,10 @@ class PodWorker:
         except WorldError as problem:
             logger.warning("pod %s/%s: %s", self.records.namespace, self.records.name, problem)
             self._pause("", "", self._sandbox_pause)
+
+    def pause(self, seconds: float) -> None:
+        """Try nothing before this long has passed."""
+        self._pause_until = max(self._pause_until, self.around.clock.monotonic() + seconds)
 
     def _pause(self, reason: str, message: str, backoff: Backoff) -> None:
         if reason:
@@ -320,101 +324,12 @@ class PodWorker:
                 await self.remove_sandboxes()
                 break
 
-    # Telling.
+    # What it shows, and what it holds.
 
     async def report(self) -> None:
-        """Write the status where it changed."""
-        if self.gone:
-            return
-        status = self.status()
-        if status == self._written:
-            return
-        meta = self.pod["metadata"]
-        body = {"metadata": {"uid": meta["uid"]}, "status": _patch(self.pod.get("status") or {}, status)}
-        try:
-            await self.around.client.patch(
-                POD, meta["name"], body, meta["namespace"], subresource="status", content_type=STRATEGIC
-            )
-        except ApiError as error:
-            if not (error.not_found or error.conflict):
-                logger.warning("status of pod %s/%s not written: %s", meta["namespace"], meta["name"], error)
-                self._pause_until = max(self._pause_until, self.around.clock.monotonic() + 1.0)
-            return
-        self._written = status
-
-    def status(self) -> Object:
-        seen = Observed(
-            addresses=self.addresses,
-            host_addresses=self.around.config.addresses,
-            waiting=self.waiting,
-            unready=self.work.unready(),
-            unstarted=self.work.unstarted(),
-            finished=self.finished,
-            failure=self.failure,
-        )
-        base = self.pod if self._written is None else {**self.pod, "status": self._merged()}
-        return pod_status(base, self.records, seen, rfc3339(self.around.clock.now()))
-
-    def _merged(self) -> Object:
-        """What the API has, or has not told us yet that it has."""
-        return {**(self.pod.get("status") or {}), **(self._written or {})}
-
-    # The end.
+        await self._reporter.report()
 
     async def remove_sandboxes(self) -> None:
         for sandbox in self.records.sandboxes:
             await self.sandboxes.remove(sandbox, pod_labels(self.pod))
             self.records = self.records.without_sandbox(sandbox.id)
-
-    async def _end(self) -> None:
-        """Every container, the sandbox, volumes and logs; then the API's object, if it is still there."""
-        await self.work.end()
-        await self.report()
-        pause = Backoff(0.5, 10.0)
-        while True:
-            try:
-                await self._clean()
-                break
-            except NodeLostError:
-                raise
-            except WorldError as problem:
-                self.around.tell(self.pod, "Warning", "FailedKillPod", f"error killing pod: {problem}")
-                pause.started(self.around.clock.monotonic())
-                await self.around.clock.sleep(pause.pause)
-        await self._delete()
-
-    async def _clean(self) -> None:
-        handle = self.around.handle
-        await self.remove_sandboxes()
-        for instance in self.records.instances:
-            await handle.ask("remove", container=instance.id)
-            self.records = self.records.without(instance.id)
-        await handle.ask("remove_tree", path=f"{PODS}/{self.uid}")
-        await handle.ask("remove_tree", path=log_folder(pod_labels(self.pod)))
-        await handle.ask("remove_group", group=self.sandboxes.group(self.uid))
-        self.around.tokens.forget(self.uid)
-        self.around.puller.forget(self.uid)
-
-    async def _delete(self) -> None:
-        meta = self.pod["metadata"]
-        while not self.gone:
-            try:
-                await self.around.client.delete(POD, meta["name"], meta["namespace"], uid=meta["uid"], grace_period=0)
-                return
-            except ApiError as error:
-                if error.not_found or error.conflict:
-                    return
-                logger.warning("pod %s/%s not deleted yet: %s", meta["namespace"], meta["name"], error)
-            await self.around.clock.sleep(1.0)
-
-
-def _patch(before: Object, status: Object) -> Object:
-    """A strategic merge patch: lists that merge by key are replaced where they change, fields that went are null."""
-    made = dict(status)
-    for field in ("podIPs", "hostIPs"):
-        if before.get(field) and before[field] != status.get(field):
-            made[field] = [{"$patch": "replace"}, *(status.get(field) or [])]
-    for field in ("podIP", "podIPs", "reason", "message"):
-        if before.get(field) and field not in status:
-            made[field] = None
-    return made

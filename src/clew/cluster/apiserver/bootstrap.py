@@ -2,99 +2,96 @@
 
 import asyncio
 
-from clew.api.kinds import (
-    CLUSTER_ROLE,
-    CLUSTER_ROLE_BINDING,
-    ENDPOINT_SLICE,
-    ENDPOINTS,
-    NAMESPACE,
-    SERVICE,
-    Kind,
-)
+from clew.api.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, SERVICE, Kind
 from clew.api.objects import Object
 from clew.cluster.apiserver.bootstrap_roles import BINDINGS, ROLES
-from clew.cluster.apiserver.identity import Identity
-from clew.cluster.apiserver.rbac import MASTERS
+from clew.cluster.apiserver.chores import SELF
+from clew.cluster.apiserver.escalation import missing
 from clew.cluster.apiserver.registry import Registry
-from clew.cluster.apiserver.state import Writer
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
-_SELF = Writer(Identity("system:apiserver", (MASTERS,)), "kube-apiserver")
 _LABEL = {"kubernetes.io/bootstrapping": "rbac-defaults"}
+_UPDATE = "rbac.authorization.kubernetes.io/autoupdate"
+_GROUP = "rbac.authorization.k8s.io"
 
 
 async def bootstrap(registry: Registry) -> None:
-    """Idempotent; what is there and differs only where the server owns it is brought up to date."""
-    for name in NAMESPACES:
-        await _ensure(registry, NAMESPACE, "", {"metadata": {"name": name}})
-    await asyncio.gather(*(_ensure(registry, CLUSTER_ROLE, "", _role(role)) for role in ROLES))
-    await asyncio.gather(*(_ensure(registry, CLUSTER_ROLE_BINDING, "", _binding(binding)) for binding in BINDINGS))
+    """Idempotent; what is there and lacks something that the server gives is completed."""
+    await asyncio.gather(*(_ensure(registry, NAMESPACE, "", {"metadata": {"name": name}}) for name in NAMESPACES))
+    await asyncio.gather(*(_role(registry, role) for role in ROLES))
+    await asyncio.gather(*(_ensure(registry, CLUSTER_ROLE_BINDING, "", _binding(each)) for each in BINDINGS))
     await _kubernetes_service(registry)
 
 
 async def _ensure(registry: Registry, kind: Kind, namespace: str, obj: Object) -> None:
     if registry.state.latest(kind, namespace, obj["metadata"]["name"]) is None:
-        await registry.create(kind, namespace, obj, _SELF)
+        await registry.create(kind, namespace, obj, SELF)
 
 
-def _role(role: Object) -> Object:
-    labels = _LABEL | role.get("labels", {})
-    made: Object = {"metadata": {"name": role["name"], "labels": labels}, "rules": role.get("rules", [])}
-    if "aggregate" in role:
-        selector = {"matchLabels": {f"rbac.authorization.k8s.io/aggregate-to-{role['aggregate']}": "true"}}
-        made["aggregationRule"] = {"clusterRoleSelectors": [selector]}
-    return made
+async def _role(registry: Registry, role: Object) -> None:
+    """Rules that a newer version brings are added, unless somebody has switched that off on the role."""
+    name, rules = role["name"], role.get("rules", [])
+    record = registry.state.latest(CLUSTER_ROLE, "", name)
+    if record is None:
+        meta = {"name": name, "labels": _LABEL | role.get("labels", {}), "annotations": {_UPDATE: "true"}}
+        made: Object = {"metadata": meta, "rules": rules}
+        if "aggregate" in role:
+            selector = {"matchLabels": {f"{_GROUP}/aggregate-to-{role['aggregate']}": "true"}}
+            made["aggregationRule"] = {"clusterRoleSelectors": [selector]}
+        await registry.create(CLUSTER_ROLE, "", made, SELF)
+        return
+    current = record.decode()
+    if (current["metadata"].get("annotations") or {}).get(_UPDATE) != "true" or "aggregate" in role:
+        return
+    held = current.get("rules") or []
+    added = [rule for rule in rules if missing(held, [rule])]
+    if added:
+        await registry.update(CLUSTER_ROLE, "", name, {**current, "rules": [*held, *added]}, SELF)
 
 
 def _binding(binding: tuple[str, str, str]) -> Object:
     role, kind, subject = binding
-    group = "rbac.authorization.k8s.io"
     return {
-        "metadata": {"name": role, "labels": dict(_LABEL)},
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
-        "subjects": [{"apiGroup": group, "kind": kind, "name": subject}],
+        "metadata": {"name": role, "labels": dict(_LABEL), "annotations": {_UPDATE: "true"}},
+        "roleRef": {"apiGroup": _GROUP, "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": _GROUP, "kind": kind, "name": subject}],
     }
 
 
 async def _kubernetes_service(registry: Registry) -> None:
     """The API server's own Service, with hand-kept endpoints; its first address of the range is its by custom."""
     options = registry.state.options
-    advertised = options.advertise
-    if not advertised:
+    if not options.advertise:
         return
-    port = advertised[0][1]
-    pool = registry.strategies.allocators.pools[options.ip_families[0]]
-    first = str(pool.network.network_address + 1)
-    labels = {"component": "apiserver", "provider": "kubernetes"}
+    port, family = options.advertise[0][1], options.ip_families[0]
+    first = str(registry.strategies.pools.networks[family].network_address + 1)
     spec = {
         "type": "ClusterIP", "clusterIP": first, "sessionAffinity": "None",
         "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}],
     }  # fmt: skip
-    service = {"metadata": {"name": "kubernetes", "labels": labels}, "spec": spec}
-    await _ensure(registry, SERVICE, "default", service)
-    primary = [ip for ip, _ in advertised if (":" in ip) == (":" in first)]
-    slice_labels = {"kubernetes.io/service-name": "kubernetes"}
+    labels = {"component": "apiserver", "provider": "kubernetes"}
+    await _ensure(registry, SERVICE, "default", {"metadata": {"name": "kubernetes", "labels": labels}, "spec": spec})
+    primary = [ip for ip, _ in options.advertise if (":" in ip) == (family == "IPv6")]
     ports = [{"name": "https", "protocol": "TCP", "port": port}]
     endpoints: Object = {
         "metadata": {"name": "kubernetes", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
         "subsets": [{"addresses": [{"ip": ip} for ip in primary], "ports": ports}],
     }
-    endpoint_slice: Object = {
-        "metadata": {"name": "kubernetes", "labels": slice_labels},
-        "addressType": options.ip_families[0],
+    part: Object = {
+        "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": family,
         "endpoints": [{"addresses": [ip], "conditions": {"ready": True}} for ip in primary],
         "ports": ports,
     }
     await _replace(registry, ENDPOINTS, endpoints)
-    await _replace(registry, ENDPOINT_SLICE, endpoint_slice)
+    await _replace(registry, ENDPOINT_SLICE, part)
 
 
 async def _replace(registry: Registry, kind: Kind, obj: Object) -> None:
     """Create, or update where the address has moved."""
     record = registry.state.latest(kind, "default", "kubernetes")
     if record is None:
-        await registry.create(kind, "default", obj, _SELF)
+        await registry.create(kind, "default", obj, SELF)
         return
-    current = record.decode()
-    current |= {key: value for key, value in obj.items() if key != "metadata"}
-    await registry.update(kind, "default", "kubernetes", current, _SELF)
+    current = record.decode() | {key: value for key, value in obj.items() if key != "metadata"}
+    await registry.update(kind, "default", "kubernetes", current, SELF)

@@ -1,10 +1,10 @@
 """Refusals as the Kubernetes API words them: metav1.Status with code, reason, message and details."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from clew.api.kinds import Kind
 from clew.api.objects import Object
+from clew.cluster.admission import FieldError
 
 
 class ApiRefusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault of ours
@@ -22,7 +22,9 @@ class ApiRefusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code,
         }  # fmt: skip
-        if self.details:
+        if not self.reason:
+            del status["reason"]
+        if self.details is not None:
             status["details"] = self.details
         return status
 
@@ -32,31 +34,43 @@ def qualified(kind: Kind) -> str:
     return f"{kind.plural}.{kind.group}" if kind.group else kind.plural
 
 
-def _details(kind: Kind, name: str) -> Object:
-    details: Object = {"kind": kind.plural}
-    if name:
-        details["name"] = name
+def details_of(kind: Kind, name: str) -> Object:
+    details: Object = {"name": name} if name else {}
     if kind.group:
         details["group"] = kind.group
+    details["kind"] = kind.plural
     return details
 
 
 def not_found(kind: Kind, name: str) -> ApiRefusal:
-    return ApiRefusal(404, "NotFound", f'{qualified(kind)} "{name}" not found', _details(kind, name))
+    return ApiRefusal(404, "NotFound", f'{qualified(kind)} "{name}" not found', details_of(kind, name))
 
 
 def already_exists(kind: Kind, name: str) -> ApiRefusal:
-    return ApiRefusal(409, "AlreadyExists", f'{qualified(kind)} "{name}" already exists', _details(kind, name))
+    return ApiRefusal(409, "AlreadyExists", f'{qualified(kind)} "{name}" already exists', details_of(kind, name))
 
 
 def conflict(kind: Kind, name: str, why: str = "") -> ApiRefusal:
-    why = why or ("the object has been modified; please apply your changes to the latest version and try again")
+    why = why or "the object has been modified; please apply your changes to the latest version and try again"
     message = f'Operation cannot be fulfilled on {qualified(kind)} "{name}": {why}'
-    return ApiRefusal(409, "Conflict", message, _details(kind, name))
+    return ApiRefusal(409, "Conflict", message, details_of(kind, name))
 
 
 def forbidden(kind: Kind, name: str, why: str) -> ApiRefusal:
-    return ApiRefusal(403, "Forbidden", f'{qualified(kind)} "{name}" is forbidden: {why}', _details(kind, name))
+    message = f'{qualified(kind)} "{name}" is forbidden: {why}'
+    return ApiRefusal(403, "Forbidden", message, details_of(kind, name))
+
+
+def terminating(kind: Kind, name: str, namespace: str) -> ApiRefusal:
+    """What a namespace on its way out says to newcomers."""
+    why = f"unable to create new content in namespace {namespace} because it is being terminated"
+    refusal = forbidden(kind, name, why)
+    cause = {
+        "reason": "NamespaceTerminating", "field": "metadata.namespace",
+        "message": f"namespace {namespace} is being terminated",
+    }  # fmt: skip
+    refusal.details = (refusal.details or {}) | {"causes": [cause]}
+    return refusal
 
 
 def bad_request(message: str) -> ApiRefusal:
@@ -67,8 +81,21 @@ def gone(message: str) -> ApiRefusal:
     return ApiRefusal(410, "Expired", message)
 
 
-def unprocessable(message: str) -> ApiRefusal:
-    return ApiRefusal(422, "Invalid", message)
+def internal(message: str) -> ApiRefusal:
+    causes = {"causes": [{"message": message}]}
+    return ApiRefusal(500, "InternalError", f"Internal error occurred: {message}", causes)
+
+
+def unsupported_media(accepted: Sequence[str]) -> ApiRefusal:
+    text = "the body of the request was in an unknown format - accepted media types include: "
+    return ApiRefusal(415, "UnsupportedMediaType", text + ", ".join(accepted))
+
+
+def too_new(asked: int, current: int) -> ApiRefusal:
+    """A resourceVersion that this server has not reached (nobody can have got it from here)."""
+    details = {"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]}
+    text = f"Too large resource version: {asked}, current: {current}"
+    return ApiRefusal(504, "Timeout", f"Timeout: {text}", details | {"retryAfterSeconds": 1})
 
 
 def no_such_path() -> ApiRefusal:
@@ -79,16 +106,25 @@ def method_not_allowed() -> ApiRefusal:
     return ApiRefusal(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
 
 
-def invalid(kind: Kind, name: str, errors: Sequence[Any]) -> ApiRefusal:
-    """422 from admission's FieldErrors: each has `field`, `reason` (FieldValueInvalid, ...) and prints itself."""
-    texts = [str(error) for error in errors]
-    joined = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+def invalid(kind: Kind, name: str, errors: Sequence[FieldError]) -> ApiRefusal:
+    """422 from admission's FieldErrors."""
     title = f"{kind.kind}.{kind.group}" if kind.group else kind.kind
-    details: Object = {"name": name, "kind": kind.kind}
+    details: Object = {"name": name} if name else {}
     if kind.group:
         details["group"] = kind.group
-    details["causes"] = [
+    return _invalid(title, name, details | {"kind": kind.kind}, errors)
+
+
+def invalid_options(kind: str, errors: Sequence[FieldError]) -> ApiRefusal:
+    """422 for the query or body that says how to do it: ListOptions, DeleteOptions, PatchOptions."""
+    return _invalid(f"{kind}.meta.k8s.io", "", {"group": "meta.k8s.io", "kind": kind}, errors)
+
+
+def _invalid(title: str, name: str, details: Object, errors: Sequence[FieldError]) -> ApiRefusal:
+    texts = list(dict.fromkeys(str(error) for error in errors))
+    joined = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    causes = [
         {"reason": error.reason, "message": str(error).removeprefix(f"{error.field}: "), "field": error.field}
         for error in errors
     ]
-    return ApiRefusal(422, "Invalid", f'{title} "{name}" is invalid: {joined}', details)
+    return ApiRefusal(422, "Invalid", f'{title} "{name}" is invalid: {joined}', details | {"causes": causes})

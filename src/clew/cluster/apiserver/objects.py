@@ -1,69 +1,77 @@
-"""Requests about resources: each verb to the room that does it."""
+"""Requests about objects: each verb read from HTTP, done by the room whose matter it is, answered in the asked form."""
 
-from collections.abc import Callable
 from contextlib import aclosing, suppress
-from typing import Any
 
 from aiohttp import web
 
-from clew.api.kinds import CREATE_ONLY, NAMESPACE, POD, SERVICE_ACCOUNT, Kind
+from clew.api.kinds import CREATE_ONLY, ENDPOINTS, NAMESPACE, Kind
 from clew.api.objects import Object
-from clew.api.patch import merge_patch
+from clew.cluster.admission import FieldError
 from clew.cluster.apiserver import patching, reading
-from clew.cluster.apiserver.access import Access
-from clew.cluster.apiserver.bodies import check_fields, read_object
-from clew.cluster.apiserver.errors import ApiRefusal, bad_request, method_not_allowed
-from clew.cluster.apiserver.identity import Identity, Tokens
+from clew.cluster.apiserver.bodies import read_object, read_options, settle, validation_of
+from clew.cluster.apiserver.catalog import stored_kind
+from clew.cluster.apiserver.errors import bad_request, invalid_options, method_not_allowed, not_found
+from clew.cluster.apiserver.identity import Identity
 from clew.cluster.apiserver.paths import RequestInfo
-from clew.cluster.apiserver.pod_streams import serve_stream
 from clew.cluster.apiserver.reading import list_page, selection, shaped
-from clew.cluster.apiserver.registry import Registry, write_event
-from clew.cluster.apiserver.replies import respond, respond_bytes
-from clew.cluster.apiserver.reviews import review
+from clew.cluster.apiserver.registry import Registry
+from clew.cluster.apiserver.replies import respond, respond_bytes, success
+from clew.cluster.apiserver.reviews import Reviews
 from clew.cluster.apiserver.state import Writer
-from clew.cluster.apiserver.subresources import objects as parts
-from clew.cluster.apiserver.watching import Watch
-from clew.cluster.streams import NodeStreams
+from clew.cluster.apiserver.strategies.custom import unknown_fields
+from clew.cluster.apiserver.strategies.pods import with_ephemeral_containers
+from clew.cluster.apiserver.subresources.table import Subresources
+from clew.cluster.apiserver.versions import as_stored, inward
+from clew.cluster.apiserver.watching import Wanted, Watch
 
-_STREAMS = {"log", "exec", "attach", "portforward"}
 _DEFAULT_WATCH = 1800.0  # seconds
+_OLD_ENDPOINTS = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
+# Kinds whose deletion answers with the object, whether or not it is gone already
+_ANSWER_WITH_OBJECT = frozenset({"pods", "services", "serviceaccounts"})
+_YES = frozenset({"true", "1"})
 
 
-def writer_of(request: web.Request, who: Identity) -> Writer:
+def writer_of(request: web.BaseRequest, who: Identity) -> Writer:
+    """Who writes and how, from the query; 422 for a dry run that is none."""
     query = request.query
-    dry_run = query.get("dryRun", "")
-    if dry_run not in {"", "All"}:
-        raise bad_request(f'dryRun: Unsupported value: "{dry_run}": supported values: "All"')
+    for value in query.getall("dryRun", ()):
+        if value not in {"", "All"}:
+            wrong = FieldError("dryRun", "FieldValueNotSupported", value, 'supported values: "All"')
+            options = {"POST": "CreateOptions", "PATCH": "PatchOptions", "PUT": "UpdateOptions"}
+            raise invalid_options(options.get(request.method, "DeleteOptions"), [wrong])
     manager = query.get("fieldManager") or request.headers.get("User-Agent", "unknown").split("/")[0]
-    return Writer(who, manager, dry_run == "All", query.get("force") in {"true", "1"})
+    return Writer(who, manager, query.get("dryRun") == "All", query.get("force") in _YES)
 
 
 class Objects:
-    def __init__(
-        self,
-        registry: Registry,
-        access: Access,
-        tokens: Tokens,
-        streams: NodeStreams,
-        read_token: Callable[[str], Identity | None],
-    ) -> None:
+    """Permitted requests about stored objects and the reviews."""
+
+    def __init__(self, registry: Registry, reviews: Reviews, subresources: Subresources) -> None:
         self.registry = registry
         self.state = registry.state
-        self.access = access
-        self.tokens = tokens
-        self.streams = streams
-        self.read_token = read_token
+        self.reviews = reviews
+        self.subresources = subresources
         self.patcher = patching.Patcher(registry)
 
-    async def answer(self, request: web.Request, info: RequestInfo, kind: Kind, who: Identity) -> web.StreamResponse:
+    async def answer(
+        self, request: web.BaseRequest, info: RequestInfo, kind: Kind, who: Identity
+    ) -> web.StreamResponse:
         """One permitted request."""
-        if info.subresource in _STREAMS:
-            return await serve_stream(request, self.state, self.streams, info.namespace, info.name, info.subresource)
         if kind.verbs == CREATE_ONLY:
             if info.verb != "create":
                 raise method_not_allowed()
-            obj, _ = await read_object(request, None)
-            return respond(review(kind, obj, who, self.access, self.read_token), 201)
+            return respond(self.reviews.answer(kind, info.namespace, await read_options(request), who), 201)
+        handled = await self.subresources.answer(request, info, kind, who)
+        if handled is not None:
+            return handled
+        response = await self._verb(request, info, kind, who)
+        if kind == ENDPOINTS and not response.prepared:
+            response.headers.add("Warning", f'299 - "{_OLD_ENDPOINTS}"')
+        return response
+
+    async def _verb(self, request: web.BaseRequest, info: RequestInfo, kind: Kind, who: Identity) -> web.StreamResponse:
+        if kind.namespaced and not info.namespace and info.verb not in {"list", "watch"}:
+            raise method_not_allowed()
         match info.verb:
             case "get":
                 return self._get(request, info, kind)
@@ -71,179 +79,174 @@ class Objects:
                 return self._list(request, info, kind)
             case "watch":
                 return await self._watch(request, info, kind)
-            case "create":
+            case "create" if not info.name:
                 return await self._create(request, info, kind, who)
-            case "update":
+            case "update" if info.name:
                 return await self._update(request, info, kind, who)
-            case "patch":
+            case "patch" if info.name:
                 return await self._patch(request, info, kind, who)
-            case "delete" | "deletecollection":
+            case "delete" if not info.subresource:
                 return await self._delete(request, info, kind, who)
+            case "deletecollection":
+                return await self._delete_collection(request, info, kind, who)
         raise method_not_allowed()
 
-    def _chosen(self, request: web.Request, info: RequestInfo, kind: Kind) -> reading.Selection:
+    def _chosen(self, request: web.BaseRequest, info: RequestInfo, kind: Kind) -> reading.Selection:
         namespace = info.namespace if kind.namespaced else ""
-        return selection(kind, namespace, request.query, request.headers.get("Accept", ""))
+        query = dict(request.query)
+        if info.name and info.verb == "watch":
+            query["fieldSelector"] = f"metadata.name={info.name}"
+        return selection(self.state, kind, namespace, query, request.headers.get("Accept", ""))
 
-    def _get(self, request: web.Request, info: RequestInfo, kind: Kind) -> web.StreamResponse:
+    def _get(self, request: web.BaseRequest, info: RequestInfo, kind: Kind) -> web.StreamResponse:
         chosen = self._chosen(request, info, kind)
-        if info.subresource == "scale":
-            return respond(parts.scale_of(kind, self.state.get(kind, info.namespace, info.name)))
-        if chosen.form == "object" and kind.group != "events.k8s.io":
-            return respond_bytes(self.state.stored(kind, info.namespace, info.name).raw)
-        return respond(shaped(self.state, chosen, self.state.get(kind, info.namespace, info.name)))
+        record = self.state.stored(kind, info.namespace, info.name)
+        if chosen.form == "object" and as_stored(self.state.catalog, kind):
+            return respond_bytes(record.raw)
+        return respond(shaped(self.state, chosen, record.decode()))
 
-    def _list(self, request: web.Request, info: RequestInfo, kind: Kind) -> web.StreamResponse:
+    def _list(self, request: web.BaseRequest, info: RequestInfo, kind: Kind) -> web.StreamResponse:
         chosen = self._chosen(request, info, kind)
-        limit = _number(request, "limit")
-        page = list_page(self.state, chosen, limit, request.query.get("continue", ""))
-        return respond_bytes(reading.encode_list(self.state, chosen, page))
+        return respond_bytes(reading.encode_list(self.state, chosen, list_page(self.state, chosen, request.query)))
 
-    async def _watch(self, request: web.Request, info: RequestInfo, kind: Kind) -> web.StreamResponse:
-        chosen = self._chosen(request, info, kind)
-        query = request.query
-        version = query.get("resourceVersion", "")
-        if version and not version.isdecimal():
-            raise bad_request(f'invalid resource version "{version}": it must be a number that this server gave')
-        if info.name:
-            only = {**query, "fieldSelector": f"metadata.name={info.name}"}
-            chosen = selection(kind, info.namespace, only, request.headers.get("Accept", ""))
-        initial = query.get("sendInitialEvents") == "true"
-        seconds = float(query.get("timeoutSeconds") or 0) or _DEFAULT_WATCH
-        bookmarks = query.get("allowWatchBookmarks") == "true"
-        watch = Watch(self.state, chosen, bookmarks=bookmarks or initial, seconds=seconds)
-        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    async def _watch(self, request: web.BaseRequest, info: RequestInfo, kind: Kind) -> web.StreamResponse:
+        watch = Watch(self.state, self._chosen(request, info, kind), _wanted(request))
+        response = web.StreamResponse(
+            headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
+        )
         response.enable_chunked_encoding()
         await response.prepare(request)
-        replay = version in {"", "0"} and query.get("sendInitialEvents") != "false"
-        with suppress(ConnectionResetError):  # clients end a watch by going away
-            async with aclosing(watch.lines(version or "0", initial=initial, replay=replay)) as lines:
+        with suppress(ConnectionError):  # clients end a watch by going away
+            async with aclosing(watch.lines()) as lines:
                 async for chunk in lines:
                     if chunk:
                         await response.write(chunk)
+                    elif request.transport is None or request.transport.is_closing():
+                        return response
             await response.write_eof()
         return response
 
-    async def _create(self, request: web.Request, info: RequestInfo, kind: Kind, who: Identity) -> web.StreamResponse:
-        writer = writer_of(request, who)
-        if info.subresource or info.name:
-            return await self._create_part(request, info, kind, writer)
-        obj, warnings = await read_object(request, kind)
-        namespace = info.namespace if kind.namespaced else ""
-        if kind.namespaced and not namespace:
-            raise method_not_allowed()
-        made = await self.registry.create(kind, namespace, write_event(kind, obj), writer)
-        return respond(shaped(self.state, self._chosen(request, info, kind), made), 201, warnings)
-
-    async def _create_part(
-        self, request: web.Request, info: RequestInfo, kind: Kind, writer: Writer
+    async def _create(
+        self, request: web.BaseRequest, info: RequestInfo, kind: Kind, who: Identity
     ) -> web.StreamResponse:
-        obj, _ = await read_object(request, None)
-        match (kind, info.subresource):
-            case (k, "binding") if k == POD:
-                return respond(await parts.bind(self.registry, info.namespace, info.name, obj, writer), 201)
-            case (k, "eviction") if k == POD:
-                return respond(await parts.evict(self.registry, info.namespace, info.name, obj, writer), 201)
-            case (k, "token") if k == SERVICE_ACCOUNT:
-                made = parts.request_token(self.registry, self.tokens, info.namespace, info.name, obj)
-                return respond(made, 201)
-        raise method_not_allowed()
-
-    async def _update(self, request: web.Request, info: RequestInfo, kind: Kind, who: Identity) -> web.StreamResponse:
         writer = writer_of(request, who)
-        if info.subresource == "scale":
-            scale, _ = await read_object(request, None)
-            made = await parts.set_scale(self.registry, kind, info.namespace, info.name, scale, writer)
-            return respond(made)
-        obj, warnings = await read_object(request, kind)
-        if kind == NAMESPACE and info.subresource == "finalize":
-            return respond(await self.registry.finalize_namespace(info.name, obj, writer))
-        self._check_name(info, obj)
-        obj = write_event(kind, obj)
-        made = await self.registry.update(kind, info.namespace, info.name, obj, writer, info.subresource)
-        return respond(shaped(self.state, self._chosen(request, info, kind), made), 200, warnings)
-
-    def _check_name(self, info: RequestInfo, obj: Object) -> None:
-        given = (obj.get("metadata") or {}).get("name")
-        if given and given != info.name:
-            raise bad_request(
-                f"the name of the object ({given}) does not match the name on the URL ({info.name})"
-            )  # fmt: skip
-
-    async def _patch(self, request: web.Request, info: RequestInfo, kind: Kind, who: Identity) -> web.StreamResponse:
-        writer = writer_of(request, who)
-        content_type = request.content_type
-        patch = patching.read_patch(content_type, await request.read())
-        if info.subresource == "scale":
-            return respond(await self._patch_scale(info, kind, patch, content_type, writer))
-        if content_type == patching.APPLY and not request.query.get("fieldManager"):
-            raise bad_request(
-                'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
-            )
-        warnings = self._patched_fields(request, kind, patch, content_type)
-        target = patching.Target(kind, info.namespace, info.name, info.subresource)
-        made, created = await self.patcher.patch(target, content_type, patch, writer)
+        obj, warnings = await self._read(request, kind)
         chosen = self._chosen(request, info, kind)
-        return respond(shaped(self.state, chosen, made), 201 if created else 200, warnings)
+        namespace = info.namespace if kind.namespaced else ""
+        made = await self.registry.create(stored_kind(kind), namespace, inward(kind, obj), writer)
+        return respond(shaped(self.state, chosen, made), 201, warnings)
 
-    def _patched_fields(self, request: web.Request, kind: Kind, patch: Any, content_type: str) -> list[str]:
-        """Unknown fields of an apply or merge patch; a strategic one has directives among its fields."""
-        if content_type not in {patching.APPLY, patching.MERGE} or not isinstance(patch, dict):
-            return []
-        return check_fields(kind, patch, request.query.get("fieldValidation", "Warn"))
+    async def _read(self, request: web.BaseRequest, kind: Kind) -> tuple[Object, list[str]]:
+        custom = self.state.catalog.custom(kind)
+        obj, warnings = await read_object(request, kind, custom=custom is not None)
+        if custom is not None:
+            warnings = [*settle(kind, unknown_fields(custom, obj), validation_of(request)), *warnings]
+        return obj, warnings
 
-    async def _patch_scale(
-        self, info: RequestInfo, kind: Kind, patch: Any, content_type: str, writer: Writer
-    ) -> Object:
-        if content_type not in {patching.MERGE, patching.STRATEGIC} or not isinstance(patch, dict):
-            raise ApiRefusal(415, "UnsupportedMediaType", "scale takes a merge patch")
-        current = parts.scale_of(kind, self.state.get(kind, info.namespace, info.name))
-        current["metadata"].pop("resourceVersion", None)
-        scale = merge_patch(current, patch)
-        return await parts.set_scale(self.registry, kind, info.namespace, info.name, scale, writer)
+    async def _update(
+        self, request: web.BaseRequest, info: RequestInfo, kind: Kind, who: Identity
+    ) -> web.StreamResponse:
+        writer = writer_of(request, who)
+        obj, warnings = await self._read(request, kind)
+        chosen = self._chosen(request, info, kind)
+        if kind == NAMESPACE and info.subresource == "finalize":
+            return respond(await self.registry.deleter.finalize_namespace(info.name, obj, writer))
+        _check_name(info, obj)
+        stored, obj = stored_kind(kind), inward(kind, obj)
+        record = self.state.latest(stored, info.namespace, info.name)
+        if record is None and not info.subresource and self.registry.strategies.of(stored).created_by_update:
+            obj["metadata"] = {**(obj.get("metadata") or {}), "name": info.name}
+            made = await self.registry.create(stored, info.namespace, obj, writer)
+            return respond(shaped(self.state, chosen, made), 201, warnings)
+        if info.subresource == "ephemeralcontainers":
+            if record is None:
+                raise not_found(kind, info.name)
+            obj = with_ephemeral_containers(record.decode(), obj)
+        made = await self.registry.update(stored, info.namespace, info.name, obj, writer, info.subresource)
+        return respond(shaped(self.state, chosen, made), 200, warnings)
 
-    async def _delete(self, request: web.Request, info: RequestInfo, kind: Kind, who: Identity) -> web.StreamResponse:
-        options, _ = await read_object(request, None)
-        for name in ("propagationPolicy", "gracePeriodSeconds"):
-            if name in request.query:
-                value = request.query[name]
-                options[name] = int(value) if name == "gracePeriodSeconds" else value
-        dry_run = writer_of(request, who).dry_run or "All" in (options.get("dryRun") or ())
-        if info.verb == "deletecollection":
-            return await self._delete_collection(request, info, kind, options, dry_run=dry_run)
-        obj, gone = await self.registry.delete(kind, info.namespace, info.name, options, dry_run=dry_run)
-        if not gone or kind == POD:
-            return respond(obj)
+    async def _patch(
+        self, request: web.BaseRequest, info: RequestInfo, kind: Kind, who: Identity
+    ) -> web.StreamResponse:
+        writer = writer_of(request, who)
+        language = request.content_type
+        patch = patching.read_patch(language, await request.read())
+        patching.check_options(language, manager=request.query.get("fieldManager", ""), forced=writer.force)
+        chosen = self._chosen(request, info, kind)
+        target = patching.Target(kind, info.namespace, info.name, info.subresource, validation_of(request))
+        done = await self.patcher.patch(target, language, patch, writer)
+        return respond(shaped(self.state, chosen, done.obj), 201 if done.created else 200, done.warnings)
+
+    async def _delete(
+        self, request: web.BaseRequest, info: RequestInfo, kind: Kind, who: Identity
+    ) -> web.StreamResponse:
+        options, dry_run = await self._delete_options(request, who)
+        stored = stored_kind(kind)
+        obj, gone = await self.registry.deleter.delete(stored, info.namespace, info.name, options, dry_run=dry_run)
+        if not gone or kind.plural in _ANSWER_WITH_OBJECT:
+            return respond(shaped(self.state, self._chosen(request, info, kind), obj))
         meta = obj["metadata"]
         details = {"name": meta["name"], "group": kind.group, "kind": kind.plural, "uid": meta["uid"]}
-        if not kind.group:
-            del details["group"]
-        return respond({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+        return respond(success({key: value for key, value in details.items() if value}))
+
+    async def _delete_options(self, request: web.BaseRequest, who: Identity) -> tuple[Object, bool]:
+        """From the body and, as older clients say it, the query."""
+        options = await read_options(request)
+        query = request.query
+        if query.get("propagationPolicy"):
+            options["propagationPolicy"] = query["propagationPolicy"]
+        if query.get("gracePeriodSeconds"):
+            try:
+                options["gracePeriodSeconds"] = int(query["gracePeriodSeconds"])
+            except ValueError:
+                raise bad_request(f"gracePeriodSeconds: not a number: {query['gracePeriodSeconds']!r}") from None
+        if query.get("orphanDependents"):
+            options["orphanDependents"] = query["orphanDependents"] in _YES
+        return options, writer_of(request, who).dry_run or "All" in (options.get("dryRun") or ())
 
     async def _delete_collection(
-        self, request: web.Request, info: RequestInfo, kind: Kind, options: Object, *, dry_run: bool
+        self, request: web.BaseRequest, info: RequestInfo, kind: Kind, who: Identity
     ) -> web.StreamResponse:
-        chosen = self._chosen(request, info, kind)
-        page = list_page(self.state, chosen, 0, "")
-        deleted: list[Object] = []
-        for record in page.records:
-            obj = record.decode()
-            meta = obj["metadata"]
-            try:
-                done, _ = await self.registry.delete(
-                    kind, meta.get("namespace", ""), meta["name"], options, dry_run=dry_run
-                )
-            except ApiRefusal as refusal:
-                if refusal.code != 404:
-                    raise
-            else:
-                deleted.append(done)
-        meta = {"resourceVersion": str(page.revision)}
+        options, dry_run = await self._delete_options(request, who)
+        page = list_page(self.state, self._chosen(request, info, kind), request.query)
+        keys = [record.key.rpartition("/")[::2] for record in page.records]
+        writer = Writer(who, "", dry_run)
+        deleted = await self.registry.deleter.delete_all(stored_kind(kind), keys, options, writer)
+        meta = {"resourceVersion": str(self.state.storage.revision)}
         return respond({"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": meta, "items": deleted})
 
 
-def _number(request: web.Request, name: str) -> int:
-    value = request.query.get(name, "0") or "0"
-    if not value.isdecimal():
-        raise bad_request(f"{name} must be a whole number, not {value!r}")
-    return int(value)
+def _wanted(request: web.BaseRequest) -> Wanted:
+    """How to watch; 400 or 422 for what contradicts itself."""
+    query = request.query
+    version = query.get("resourceVersion", "")
+    if version and not version.isdecimal():
+        text = f'strconv.ParseUint: parsing "{version}": invalid syntax'
+        raise bad_request(f'resourceVersion: Invalid value: "{version}": {text}')
+    initial = query.get("sendInitialEvents") in _YES
+    match = query.get("resourceVersionMatch", "")
+    why = ""
+    if "sendInitialEvents" in query and match != "NotOlderThan":
+        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+    elif match and "sendInitialEvents" not in query:
+        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+    if why:
+        raise invalid_options("ListOptions", [FieldError("resourceVersionMatch", "FieldValueForbidden", None, why)])
+    seconds = reading.whole_number(query, "timeoutSeconds")
+    replay = version in {"", "0"} and "sendInitialEvents" not in query
+    return Wanted(
+        since=int(version or 0), initial=initial, replay=replay,
+        bookmarks=query.get("allowWatchBookmarks") in _YES, seconds=float(seconds or _DEFAULT_WATCH),
+    )  # fmt: skip
+
+
+def _check_name(info: RequestInfo, obj: Object) -> None:
+    meta = obj.get("metadata") or {}
+    given = meta.get("name")
+    if not given:
+        text = f"name must be provided, the name on the URL is {info.name}"
+        raise bad_request(text)
+    if given != info.name:
+        raise bad_request(f"the name of the object ({given}) does not match the name on the URL ({info.name})")
+    if info.namespace and meta.get("namespace") not in {None, "", info.namespace}:
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")

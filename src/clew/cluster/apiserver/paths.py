@@ -1,4 +1,4 @@
-"""A request's path as Kubernetes reads it: which resource, where, which object, which part of it, and the verb."""
+"""A request's path as Kubernetes reads it: which resource, where, which object, which part, and the verb. Pure."""
 
 from clew.base.value import Value
 
@@ -35,9 +35,9 @@ def read_path(method: str, path: str, *, watch: bool) -> RequestInfo:
         namespace, rest = rest[1], rest[2:]
     elif rest[0] == "namespaces" and len(rest) > 1:
         namespace = rest[1]
-    resource, name, subresource = (*rest, "", "")[:3]
-    if len(rest) > 3 and subresource != "proxy":
+    if len(rest) > 3:
         return RequestInfo(verb, path)
+    resource, name, subresource = (*rest, "", "")[:3]
     if not name:
         verb = {"get": "watch" if watch else "list", "delete": "deletecollection"}.get(verb, verb)
     elif watch and verb == "get" and not subresource:

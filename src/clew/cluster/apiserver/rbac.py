@@ -1,20 +1,28 @@
 """Role-based access as a pure function over roles and bindings (rbac.authorization.k8s.io/v1).
 
-`system:masters` passes; everybody else needs a rule. No deny rules exist, so order is no matter.
+`system:masters` passes; everybody else needs a rule. There are no rules that deny, so order is no matter.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from clew.api.objects import Object
+from clew.api.objects import Object, labels
+from clew.api.selectors import LabelSelector, SelectorError
 from clew.base.value import Value
-from clew.cluster.apiserver.identity import Identity
 
 MASTERS = "system:masters"
+Rules = Sequence[Object]
+
+
+class Subject(Value):
+    """Whose rights are asked about."""
+
+    name: str
+    groups: tuple[str, ...]
 
 
 class Attributes(Value):
-    """What is asked: a resource, or a path that is none."""
+    """What is asked: a resource, or (with `path`) something that is none."""
 
     verb: str
     group: str = ""
@@ -29,87 +37,102 @@ class Attributes(Value):
         return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
 
-class Policy(Value):
-    """All roles and bindings as they are now."""
+class Policy:
+    """All bindings as they are now, by whom they bind: `user NAME` or `group NAME` to (namespace or "", rules)."""
 
-    roles: dict[tuple[str, str], Sequence[Object]]  # (namespace or "", name) -> rules
-    bindings: Sequence[tuple[str, Object]]  # (namespace or "", binding)
+    def __init__(self, roles: Mapping[tuple[str, str], Rules], bindings: Iterable[tuple[str, Object]]) -> None:
+        """`roles` by (namespace or "", name); `bindings` beside their namespace, "" for cluster-wide ones."""
+        self.roles = roles
+        self._grants: dict[str, list[tuple[str, Rules]]] = {}
+        for namespace, binding in bindings:
+            rules = self.referenced(namespace, binding.get("roleRef") or {})
+            for subject in binding.get("subjects") or ():
+                self._grants.setdefault(_holder(subject, namespace), []).append((namespace, rules))
+
+    def referenced(self, namespace: str, reference: Object) -> Rules:
+        """The rules that a binding in `namespace` refers to; none where the role does not exist."""
+        where = "" if reference.get("kind") == "ClusterRole" else namespace
+        return self.roles.get((where, reference.get("name", "")), ())
+
+    def rules_for(self, who: Subject, namespace: str) -> Iterator[Object]:
+        """The rules that hold for somebody in a namespace; those of cluster-wide bindings alone for ""."""
+        for holder in (f"user {who.name}", *(f"group {group}" for group in who.groups)):
+            for where, rules in self._grants.get(holder, ()):
+                if not where or where == namespace:
+                    yield from rules
 
 
-def _covers(values: Sequence[str] | None, wanted: str) -> bool:
-    return bool(values) and ("*" in values or wanted in values)  # type: ignore[operator]
+def _holder(subject: Object, namespace: str) -> str:
+    name = subject.get("name", "")
+    match subject.get("kind"):
+        case "User":
+            return f"user {name}"
+        case "Group":
+            return f"group {name}"
+        case "ServiceAccount":
+            return f"user system:serviceaccount:{subject.get('namespace') or namespace}:{name}"
+    return ""
 
 
-def _resource(values: Sequence[str] | None, asked: Attributes) -> bool:
-    if _covers(values, asked.full_resource):
+def _has(values: Sequence[str] | None, wanted: str) -> bool:
+    return values is not None and (wanted in values or "*" in values)
+
+
+def names_resource(values: Sequence[str] | None, wanted: str) -> bool:
+    """Whether a rule's `resources` name `pods` or `pods/log`; `*/log` is any resource's log."""
+    if _has(values, wanted):
         return True
-    return bool(asked.subresource) and f"*/{asked.subresource}" in (values or ())
+    _, slash, part = wanted.partition("/")
+    return bool(slash) and f"*/{part}" in (values or ())
+
+
+def names_path(url: str, path: str) -> bool:
+    """Whether a rule's nonResourceURL names a path; only a last `*` is a wildcard."""
+    return url in {"*", path} or (url[-1:] == "*" and path.startswith(url[:-1]))
 
 
 def rule_allows(rule: Object, asked: Attributes) -> bool:
     """One PolicyRule against one request."""
-    if not _covers(rule.get("verbs"), asked.verb):
+    if not _has(rule.get("verbs"), asked.verb):
         return False
     if asked.path:
-        urls = rule.get("nonResourceURLs") or ()
-        return any(url in {"*", asked.path} or (url[-1:] == "*" and asked.path.startswith(url[:-1])) for url in urls)
+        return any(names_path(url, asked.path) for url in rule.get("nonResourceURLs") or ())
     names = rule.get("resourceNames")
     return (
-        _covers(rule.get("apiGroups"), asked.group)
-        and _resource(rule.get("resources"), asked)
+        _has(rule.get("apiGroups"), asked.group)
+        and names_resource(rule.get("resources"), asked.full_resource)
         and (not names or asked.name in names)
     )
 
 
-def _subject_is(subject: Object, namespace: str, who: Identity) -> bool:
-    match subject.get("kind"):
-        case "User":
-            return bool(subject.get("name") == who.name)
-        case "Group":
-            return subject.get("name") in who.groups
-        case "ServiceAccount":
-            where = subject.get("namespace") or namespace
-            return who.name == f"system:serviceaccount:{where}:{subject.get('name')}"
-    return False
-
-
-def rules_for(policy: Policy, who: Identity, namespace: str) -> Iterator[Object]:
-    """The rules that hold for somebody in a namespace; those of cluster-wide bindings for ""."""
-    for where, binding in policy.bindings:
-        if where and where != namespace:
-            continue
-        if any(_subject_is(subject, where, who) for subject in binding.get("subjects") or ()):
-            ref: Any = binding.get("roleRef") or {}
-            role = ("" if ref.get("kind") == "ClusterRole" else where, ref.get("name", ""))
-            yield from policy.roles.get(role, ())
-
-
-def allows(policy: Policy, who: Identity, asked: Attributes) -> bool:
+def allows(policy: Policy, who: Subject, asked: Attributes) -> bool:
     """Whether RBAC permits the request."""
     if MASTERS in who.groups:
         return True
-    return any(rule_allows(rule, asked) for rule in rules_for(policy, who, asked.namespace))
+    return any(rule_allows(rule, asked) for rule in policy.rules_for(who, asked.namespace))
 
 
-def refusal_text(who: Identity, asked: Attributes) -> str:
+def refusal_text(name: str, asked: Attributes) -> str:
     """The real server's words after `... is forbidden:`."""
     if asked.path:
-        return f'User "{who.name}" cannot {asked.verb} path "{asked.path}"'
-    text = f'User "{who.name}" cannot {asked.verb} resource "{asked.full_resource}" in API group "{asked.group}"'
+        return f'User "{name}" cannot {asked.verb} path "{asked.path}"'
+    text = f'User "{name}" cannot {asked.verb} resource "{asked.full_resource}" in API group "{asked.group}"'
     return f'{text} in the namespace "{asked.namespace}"' if asked.namespace else f"{text} at the cluster scope"
 
 
-def aggregated(role: Object, roles: Iterable[Object]) -> Sequence[Object]:
-    """A ClusterRole's rules, those of an aggregationRule gathered by label."""
-    selectors = (role.get("aggregationRule") or {}).get("clusterRoleSelectors")
-    if not selectors:
-        return role.get("rules") or ()
+def aggregated(role: Object, roles: Iterable[Object]) -> list[Object] | None:
+    """The rules that a ClusterRole's aggregationRule gathers by label; None for a role without one."""
+    selectors: Any = (role.get("aggregationRule") or {}).get("clusterRoleSelectors")
+    if selectors is None:
+        return None
+    name = role["metadata"]["name"]
     found: list[Object] = []
-    for other in roles:
-        labels = other["metadata"].get("labels") or {}
-        if other is not role and any(
-            all(labels.get(key) == value for key, value in (selector.get("matchLabels") or {}).items())
-            for selector in selectors
-        ):
-            found += other.get("rules") or ()
+    for selector in selectors:
+        try:
+            wanted = LabelSelector.from_object(selector)
+        except SelectorError:
+            continue
+        for other in sorted(roles, key=lambda each: str(each["metadata"]["name"])):
+            if other["metadata"]["name"] != name and wanted.matches(labels(other)):
+                found += [rule for rule in other.get("rules") or () if rule not in found]
     return found

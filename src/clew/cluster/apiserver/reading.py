@@ -1,34 +1,43 @@
-"""GET: one object or a list, as JSON, as a Table or as metadata only, with selectors and pages."""
+"""GET: one object or a list, as JSON, as a Table or as metadata only, with selectors, pages and revisions."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from clew.api.kinds import EVENTS_EVENT, Kind
+from clew.api.kinds import Kind
 from clew.api.objects import Object, labels
 from clew.api.selectors import FieldSelector, LabelSelector, SelectorError
 from clew.base.value import Value
 from clew.cluster import tables
+from clew.cluster.admission import FieldError
 from clew.cluster.apiserver.catalog import storage_name
-from clew.cluster.apiserver.errors import bad_request, gone
-from clew.cluster.apiserver.registry import read_event
+from clew.cluster.apiserver.errors import ApiRefusal, bad_request, gone, invalid_options, too_new
 from clew.cluster.apiserver.state import State
-from clew.cluster.storage import Compacted, Record
+from clew.cluster.apiserver.versions import as_stored, outward
+from clew.cluster.storage import Collection, Compacted, Record
 
 Form = Literal["object", "table", "partial"]
+_JSON = {"application/json", "application/*", "*/*"}
+_SELECTABLE = {
+    "spec": ("nodeName", "restartPolicy", "schedulerName", "serviceAccountName", "unschedulable", "hostNetwork",
+             "clusterIP", "type"),
+    "status": ("phase", "podIP", "podIPs", "nominatedNodeName", "replicas"),
+}  # fmt: skip
+_SELECTABLE_TOP = ("involvedObject", "reason", "reportingComponent", "source", "type")
 
 
 class Selection(Value):
-    """What a list or a watch is about."""
+    """What a list or a watch is about, and in which form."""
 
     kind: Kind
     namespace: str
     labels: LabelSelector | None
     fields: FieldSelector | None
     form: Form = "object"
-    include: str = "Metadata"
+    include: Literal["None", "Metadata", "Object"] = "Metadata"
+    custom: bool = False
 
     @property
     def prefix(self) -> str:
@@ -38,40 +47,80 @@ class Selection(Value):
     def everything(self) -> bool:
         return self.labels is None and self.fields is None
 
-    def takes(self, obj: Object) -> bool:
-        if self.labels is not None and not self.labels.matches(labels(obj)):
+    def takes(self, record: Record) -> bool:
+        """Whether a record of the right namespace is selected."""
+        if self.everything:
+            return True
+        view = record.view(_whole if self.custom else _cut)
+        if self.labels is not None and not self.labels.matches(labels(view)):
             return False
-        return self.fields is None or self.fields.matches(obj)
+        return self.fields is None or self.fields.matches(view)
+
+
+def _whole(obj: Object) -> Object:
+    return obj
+
+
+def _cut(obj: Object) -> Object:
+    """What the selectors of built-in kinds look at; remembered with the record."""
+    meta = obj["metadata"]
+    cut: Object = {"metadata": {key: meta[key] for key in ("name", "namespace", "labels") if key in meta}}
+    for part, fields in _SELECTABLE.items():
+        inner = obj.get(part)
+        if isinstance(inner, dict):
+            cut[part] = {key: inner[key] for key in fields if key in inner}
+    for key in _SELECTABLE_TOP:
+        if key in obj:
+            cut[key] = obj[key]
+    if "involvedObject" in obj:  # as events.k8s.io names them
+        cut["regarding"], cut["reportingController"] = obj["involvedObject"], obj.get("reportingComponent")
+    return cut
 
 
 def form_of(accept: str) -> Form:
-    """What the first acceptable media type asks for."""
-    for part in accept.split(","):
-        parameters = {each.strip() for each in part.split(";")}
-        if "application/json" not in parameters and "*/*" not in parameters:
-            continue
-        if "as=Table" in parameters:
-            if "v=v1" in parameters:
-                return "table"
-            continue
-        if "as=PartialObjectMetadata" in parameters or "as=PartialObjectMetadataList" in parameters:
-            return "partial"
+    """What the first acceptable media type asks for; 406 where there is none that is served."""
+    if not accept:
         return "object"
-    return "object"
+    for part in accept.split(","):
+        media, *rest = (each.strip() for each in part.split(";"))
+        if media not in _JSON:
+            continue
+        parameters = dict(each.partition("=")[::2] for each in rest)
+        wanted = parameters.get("as", "")
+        if not wanted:
+            return "object"
+        if parameters.get("v", "v1") != "v1":
+            continue
+        if wanted == "Table":
+            return "table"
+        if wanted.startswith("PartialObjectMetadata"):
+            return "partial"
+    text = "only the following media types are accepted: application/json, application/json;as=Table;v=v1;g=meta.k8s.io"
+    raise ApiRefusal(406, "NotAcceptable", text, {})
 
 
-def selection(kind: Kind, namespace: str, query: Any, accept: str) -> Selection:
-    """From a request's query; 400 for selectors that cannot be read."""
+def selection(state: State, kind: Kind, namespace: str, query: Mapping[str, str], accept: str) -> Selection:
+    """From a request's query; 400 for selectors that cannot be read or that the kind does not offer."""
+    by_label, by_field = query.get("labelSelector", ""), query.get("fieldSelector", "")
     try:
-        by_label = LabelSelector.parse(query["labelSelector"]) if query.get("labelSelector") else None
-        by_field = FieldSelector.parse(query["fieldSelector"]) if query.get("fieldSelector") else None
+        labelled = LabelSelector.parse(by_label) if by_label else None
+        fielded = FieldSelector.parse(by_field) if by_field else None
     except SelectorError as wrong:
-        raise bad_request(f"unable to parse requirement: {wrong}") from None
-    if by_field is not None:
-        unknown = by_field.unsupported(kind)
+        text = str(wrong)
+        raise bad_request(
+            text if text.startswith(("unable", "invalid")) else f"unable to parse requirement: {text}"
+        ) from None
+    custom = state.catalog.custom(kind)
+    if fielded is not None:
+        unknown = fielded.unsupported(kind, custom.selectable if custom else frozenset())
         if unknown:
-            raise bad_request(f"field label not supported: {unknown}")
-    return Selection(kind, namespace, by_label, by_field, form_of(accept), query.get("includeObject") or "Metadata")
+            where = f"{kind.api_version}, Resource={kind.plural}"
+            raise bad_request(
+                f'Unable to find "{where}" that match label selector "{by_label}", field selector "{by_field}":'
+                f" field label not supported: {unknown}"
+            )
+    include: Any = query.get("includeObject") or "Metadata"
+    return Selection(kind, namespace, labelled, fielded, form_of(accept), include, custom is not None)
 
 
 def partial(obj: Object) -> Object:
@@ -81,79 +130,101 @@ def partial(obj: Object) -> Object:
 
 
 def shaped(state: State, chosen: Selection, obj: Object) -> Object:
-    """One object as the client wants it."""
-    obj = read_event(chosen.kind, obj)
+    """One stored object as the client wants it."""
+    obj = outward(chosen.kind, obj)
     if chosen.form == "table":
         return as_table(state, chosen, [obj])
     return partial(obj) if chosen.form == "partial" else obj
 
 
-def as_table(state: State, chosen: Selection, objects: list[Object]) -> Object:
+def as_table(state: State, chosen: Selection, objects: Sequence[Object]) -> Object:
     custom = state.catalog.custom(chosen.kind)
-    columns = custom[1].get("additionalPrinterColumns") if custom else None
-    include: Any = chosen.include
-    return tables.table(chosen.kind, objects, include, state.clock.now(), columns)
+    columns = custom.columns if custom else None
+    return tables.table(chosen.kind, objects, chosen.include, state.clock.now(), columns)
 
 
 class Page(Value):
     """A list's answer."""
 
-    records: tuple[Any, ...]
+    records: tuple[Any, ...]  # Records, in the order of their keys
     revision: int
     token: str = ""
     remaining: int | None = None
 
 
-def list_page(state: State, chosen: Selection, limit: int, token: str) -> Page:
-    """Up to `limit` matching records (0: all); 410 where the token's revision is compacted."""
+def list_page(state: State, chosen: Selection, query: Mapping[str, str]) -> Page:
+    """The matching records; 410 where a past state is asked for that is compacted, 504 for a future one."""
+    limit = whole_number(query, "limit")
     collection = state.storage.collection(storage_name(chosen.kind))
     revision, after = state.storage.revision, ""
-    if token:
-        revision, after = _read_token(token)
-        try:
-            collection = collection.at(revision)
-        except Compacted as old:
-            raise gone(
-                f"The provided continue parameter is too old to display a consistent list result: {old}"
-            ) from None
+    if query.get("continue"):
+        revision, after = _read_token(query["continue"])
+    _check_versions(query)
+    asked = whole_number(query, "resourceVersion")
+    if asked > state.storage.revision:
+        raise too_new(asked, state.storage.revision)
+    if asked and query.get("resourceVersionMatch") == "Exact":
+        revision = asked
+    return _page(_as_of(collection, revision, bool(after)), chosen, revision, limit, after)
+
+
+def _check_versions(query: Mapping[str, str]) -> None:
+    match = query.get("resourceVersionMatch", "")
+    if not match:
+        return
+    why = ""
+    if query.get("continue"):
+        why = "resourceVersionMatch is forbidden when continue is provided"
+    elif not query.get("resourceVersion"):
+        why = "resourceVersionMatch is forbidden unless resourceVersion is provided"
+    elif match == "Exact" and query.get("resourceVersion") == "0":
+        why = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+    if why:
+        raise invalid_options("ListOptions", [FieldError("resourceVersionMatch", "FieldValueForbidden", None, why)])
+    if match not in {"Exact", "NotOlderThan"}:
+        known = 'supported values: "Exact", "NotOlderThan"'
+        wrong = FieldError("resourceVersionMatch", "FieldValueNotSupported", match, known)
+        raise invalid_options("ListOptions", [wrong])
+
+
+def _as_of(collection: Collection, revision: int, paging: bool) -> Collection:  # noqa: FBT001 - private, one caller
+    try:
+        return collection.at(revision)
+    except Compacted as old:
+        text = f"The resourceVersion for the provided list is too old: {old}"
+        if paging:
+            text = (
+                "The provided continue parameter is too old to display a consistent list result. You must start a new"
+                " list without the continue parameter."
+            )
+        raise gone(text) from None
+
+
+def _page(collection: Collection, chosen: Selection, revision: int, limit: int, after: str) -> Page:
     found: list[Record] = []
-    last = ""
     matching = _matching(chosen, collection.scan(chosen.prefix, after))
     for record in matching:
         if limit and len(found) == limit:
-            rest = sum(1 for _ in matching) + 1 if chosen.everything else None
-            return Page(tuple(found), revision, _write_token(revision, last), rest)
+            rest = 1 + sum(1 for _ in matching) if chosen.everything else None
+            return Page(tuple(found), revision, _write_token(revision, found[-1].key), rest)
         found.append(record)
-        last = record.key
     return Page(tuple(found), revision)
 
 
 def _matching(chosen: Selection, records: Iterator[Record]) -> Iterator[Record]:
-    for record in records:
-        if chosen.everything or chosen.takes(record.view(_selected_fields)):
-            yield record
+    return records if chosen.everything else (record for record in records if chosen.takes(record))
 
 
-def _selected_fields(obj: Object) -> Object:
-    """What selectors look at; remembered with the record."""
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    cut: Object = {"metadata": {key: obj["metadata"].get(key) for key in ("name", "namespace", "labels")}}
-    cut["spec"] = {
-        key: spec[key]
-        for key in ("nodeName", "restartPolicy", "schedulerName", "serviceAccountName", "unschedulable", "hostNetwork")
-        if key in spec
-    }
-    cut["status"] = {
-        key: status[key] for key in ("phase", "podIP", "podIPs", "nominatedNodeName", "replicas") if key in status
-    }
-    for key in ("involvedObject", "regarding", "reason", "reportingComponent", "reportingController", "source", "type"):
-        if key in obj:
-            cut[key] = obj[key]
-    return cut
+def whole_number(query: Mapping[str, str], name: str) -> int:
+    value = query.get(name) or "0"
+    if not value.isdecimal():
+        raise bad_request(f'{name}: Invalid value: "{value}": must be a whole number')
+    return int(value)
 
 
 def _write_token(revision: int, key: str) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode({"rv": revision, "start": key})).decode().rstrip("=")
+    made = msgspec.json.encode({"v": "meta.k8s.io/v1", "rv": revision, "start": key})
+    return base64.urlsafe_b64encode(made).decode().rstrip("=")
 
 
 def _read_token(token: str) -> tuple[int, str]:
@@ -166,21 +237,21 @@ def _read_token(token: str) -> tuple[int, str]:
 
 def encode_list(state: State, chosen: Selection, page: Page) -> bytes:
     """The list's JSON. Plain lists are joined from the stored bytes."""
+    kind = chosen.kind
     meta: Object = {"resourceVersion": str(page.revision)}
     if page.token:
         meta["continue"] = page.token
         if page.remaining is not None:
             meta["remainingItemCount"] = page.remaining
     if chosen.form == "table":
-        table = as_table(state, chosen, [read_event(chosen.kind, record.decode()) for record in page.records])
-        table["metadata"] = meta
-        return msgspec.json.encode(table)
+        table = as_table(state, chosen, [outward(kind, record.decode()) for record in page.records])
+        return msgspec.json.encode({**table, "metadata": meta})
     if chosen.form == "partial":
-        listed = [partial(record.decode()) for record in page.records]
+        listed = [partial(outward(kind, record.decode())) for record in page.records]
         head: Object = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta}
         return msgspec.json.encode(head | {"items": listed})
-    head = {"kind": f"{chosen.kind.kind}List", "apiVersion": chosen.kind.api_version, "metadata": meta}
-    if chosen.kind == EVENTS_EVENT:
-        return msgspec.json.encode(head | {"items": [read_event(chosen.kind, each.decode()) for each in page.records]})
-    joined = b",".join(record.raw for record in page.records)
+    head = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": meta}
+    if not as_stored(state.catalog, kind):
+        return msgspec.json.encode(head | {"items": [outward(kind, record.decode()) for record in page.records]})
+    joined = b",".join([record.raw for record in page.records])
     return msgspec.json.encode(head)[:-1] + b',"items":[' + joined + b"]}"

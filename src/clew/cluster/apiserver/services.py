@@ -1,249 +1,223 @@
 """Cluster addresses and node ports of Services: who has which, and the next free one.
 
-Rebuilt from the stored Services at each start, so there is no second truth. Messages are the real server's.
+Rebuilt from the stored Services at each start, so there is no second truth. A claim is taken before a Service is
+stored and kept or undone afterwards. Messages are the real server's.
 """
 
 import secrets
+from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 
 from clew.api.kinds import SERVICE
 from clew.api.objects import Object
 from clew.cluster.admission import FieldError
-from clew.cluster.apiserver.errors import ApiRefusal, invalid
+from clew.cluster.apiserver import service_fields as fields
+from clew.cluster.apiserver.errors import ApiRefusal, internal, invalid
 from clew.cluster.apiserver.options import ApiServerOptions
 
-_WITH_NODE_PORTS = {"NodePort", "LoadBalancer"}
+inherit = fields.inherit
+Slot = tuple[str, str | int]  # ("IP", address) or (protocol, node port)
+_LARGEST_RANGE = 1 << 20  # addresses of a family that are handed out; an IPv6 range has more than anybody needs
 
 
-class AddressPool:
-    """The cluster addresses of one family."""
+class _Range:
+    """Numbers handed out at random, first above a low part that is left to those who ask for one (KEP-3070)."""
 
-    def __init__(self, cidr: str) -> None:
-        self.network = ip_network(cidr)
-        self.family = f"IPv{self.network.version}"
-        self.used: dict[str, str] = {}
-        size = self.network.num_addresses
-        self._first = int(self.network.network_address) + 1
-        self._count = min(size - 2 if self.network.version == 4 else size - 1, 1 << 20)
-        # KEP-3070: the lower part of the range is left to those who ask for an address
-        self._low = min(max(16, size // 16), 256) if size > 64 else 0
+    def __init__(self, count: int, low: int) -> None:
+        self.count = count
+        self.low = low
 
-    def take(self, owner: str) -> str:
-        span = self._count - self._low
-        start = secrets.randbelow(span)
-        for base, length in ((self._low, span), (0, self._low)):
-            for step in range(length):
-                at = base + (start + step) % length
-                ip = str(ip_address(self._first + at))
-                if ip not in self.used:
-                    self.used[ip] = owner
-                    return ip
-        raise LookupError(f"range is full: {self.network}")
+    def candidates(self) -> Iterable[int]:
+        """Every index once, in the order in which to try them."""
+        span = self.count - self.low
+        start = secrets.randbelow(span) if span else 0
+        yield from (self.low + (start + step) % span for step in range(span))
+        yield from range(self.low)
 
 
-class Allocators:
-    """Every pool, and what each Service holds of it."""
+class Pools:
+    """Every address and port of the cluster's Services. On one loop; nothing awaits."""
 
-    def __init__(self, options: ApiServerOptions) -> None:
-        self.pools = {pool.family: pool for pool in map(AddressPool, options.service_cidrs)}
+    def __init__(self, options: ApiServerOptions, services: Iterable[Object]) -> None:
+        self.networks = {f"IPv{net.version}": net for net in map(ip_network, options.service_cidrs)}
         self.families = options.ip_families
         self.port_range = options.node_port_range
-        self.ports: dict[tuple[str, int], str] = {}
-
-    def restore(self, service: Object) -> None:
-        """Note what a stored Service holds."""
-        owner = _owner(service)
-        for ip in _addresses(service["spec"]):
-            self._pool_of(ip).used[ip] = owner
-        for slot in _node_ports(service["spec"]):
-            self.ports[slot] = owner
+        self.held: dict[Slot, str] = {}  # to the uid of the Service
+        low, high = options.node_port_range
+        size = high - low + 1
+        self._ports = _Range(size, min(max(16, size // 32), 128) if size > 64 else 0)
+        self._addresses = {family: _address_range(family, net.num_addresses) for family, net in self.networks.items()}
+        for service in services:
+            self.held.update(dict.fromkeys(slots_of(service), _owner(service)))
 
     def release(self, service: Object) -> None:
+        """A Service that is gone."""
         owner = _owner(service)
-        for ip in _addresses(service["spec"]):
-            pool = self._pool_of(ip)
-            if pool.used.get(ip) == owner:
-                del pool.used[ip]
-        for slot in _node_ports(service["spec"]):
-            if self.ports.get(slot) == owner:
-                del self.ports[slot]
+        for slot in slots_of(service):
+            if self.held.get(slot) == owner:
+                del self.held[slot]
 
-    def _pool_of(self, ip: str) -> AddressPool:
-        return self.pools.get(f"IPv{ip_address(ip).version}") or next(iter(self.pools.values()))
-
-    def inherit(self, new: Object, old: Object) -> None:
-        """An update that does not name addresses or ports keeps those it has, where the type still has any."""
-        spec, before = new["spec"], old["spec"]
-        if spec.get("type", "ClusterIP") == "ExternalName":
-            return
-        if before.get("type") != "ExternalName":
-            for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
-                if not spec.get(field) and before.get(field):
-                    spec[field] = before[field]
-        if spec.get("type") in _WITH_NODE_PORTS:
-            known = {(port.get("protocol"), port["port"]): port.get("nodePort") for port in before.get("ports") or ()}
-            for port in spec.get("ports") or ():
-                if not port.get("nodePort") and known.get((port.get("protocol", "TCP"), port["port"])):
-                    port["nodePort"] = known[port.get("protocol", "TCP"), port["port"]]
-            if before.get("healthCheckNodePort") and not spec.get("healthCheckNodePort"):
-                spec["healthCheckNodePort"] = before["healthCheckNodePort"]
-
-    def allocate(self, old: Object | None, new: Object, *, dry_run: bool) -> None:
-        """Complete the spec; 422 where what is asked for cannot be had. A dry run holds nothing afterwards."""
-        if old is not None:
-            self.release(old)
+    def claim(self, new: Object, old: Object | None) -> "Claim":
+        """Complete the spec of a Service; 422 where what it asks for cannot be had, and then nothing is taken."""
+        spec, before = new["spec"], old["spec"] if old else None
+        fields.join_addresses(spec, before)
+        errors = fields.complete_families(spec, before, self.families)
+        if errors:
+            raise invalid(SERVICE, new["metadata"]["name"], errors)
+        claim = Claim(self, new, old)
         try:
-            self._addresses(new)
-            self._ports(new)
+            claim.addresses()
+            claim.ports()
         except ApiRefusal:
-            self.release(new)
-            if old is not None:
-                self.restore(old)
+            claim.undo()
             raise
-        if dry_run:
-            self.release(new)
-            if old is not None:
-                self.restore(old)
+        return claim
 
-    def _addresses(self, service: Object) -> None:
-        spec = service["spec"]
-        if spec.get("type") == "ExternalName":
-            for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
-                spec.pop(field, None)
-            return
-        self._families(service)
-        if spec.get("clusterIP") == "None":
-            spec["clusterIPs"] = ["None"]
-            return
-        asked = [ip for ip in spec.get("clusterIPs") or [spec.get("clusterIP") or ""] if ip]
-        taken: list[str] = []
-        for at, family in enumerate(spec["ipFamilies"]):
-            ip = asked[at] if at < len(asked) else ""
-            taken.append(self._address(service, family, ip))
-        spec["clusterIP"], spec["clusterIPs"] = taken[0], taken
+    def free_address(self, family: str) -> str | None:
+        first = int(self.networks[family].network_address) + 1
+        for index in self._addresses[family].candidates():
+            ip = str(ip_address(first + index))
+            if ("IP", ip) not in self.held:
+                return ip
+        return None
 
-    def _address(self, service: Object, family: str, asked: str) -> str:
-        pool = self.pools[family]
-        owner = _owner(service)
-        if not asked:
-            try:
-                return pool.take(owner)
-            except LookupError as full:
-                raise ApiRefusal(
-                    500, "InternalError", f"Internal error occurred: failed to allocate a serviceIP: {full}", {}
-                ) from None
-        ip = ip_address(asked)
+    def free_port(self, protocols: Iterable[str]) -> int | None:
+        """A node port that none of the protocols uses (kube-apiserver does not tell them apart either)."""
+        wanted = tuple(protocols)
+        for index in self._ports.candidates():
+            port = self.port_range[0] + index
+            if all((protocol, port) not in self.held for protocol in wanted):
+                return port
+        return None
+
+
+def _address_range(family: str, size: int) -> _Range:
+    usable = size - 2 if family == "IPv4" else size - 1
+    return _Range(min(usable, _LARGEST_RANGE), min(max(16, size // 16), 256) if size > 64 else 0)
+
+
+class Claim:
+    """What one write of a Service takes from the pools."""
+
+    def __init__(self, pools: Pools, new: Object, old: Object | None) -> None:
+        self._pools = pools
+        self._service = new
+        self._spec = new["spec"]
+        self._owner = _owner(new)
+        self._before = set(slots_of(old)) if old else set()
+        self._taken: list[Slot] = []
+
+    def keep(self) -> None:
+        for slot in self._before - set(slots_of(self._service)):
+            if self._pools.held.get(slot) == self._owner:
+                del self._pools.held[slot]
+
+    def undo(self) -> None:
+        for slot in self._taken:
+            self._pools.held.pop(slot, None)
+        self._taken.clear()
+
+    def _take(self, slot: Slot) -> bool:
+        """False where somebody else has it."""
+        holder = self._pools.held.get(slot)
+        if holder is None:
+            self._pools.held[slot] = self._owner
+            self._taken.append(slot)
+            return True
+        return holder == self._owner
+
+    def addresses(self) -> None:
+        """Cluster addresses, one a family."""
+        spec = self._spec
+        if not fields.has_addresses(spec) or fields.is_headless(spec):
+            return
+        asked = fields.addresses(spec)
+        ips = [
+            self._named(family, asked[at]) if at < len(asked) else self._any(family)
+            for at, family in enumerate(spec["ipFamilies"])
+        ]
+        spec["clusterIP"], spec["clusterIPs"] = ips[0], ips
+
+    def _any(self, family: str) -> str:
+        ip = self._pools.free_address(family)
+        if ip is None:
+            raise internal(f"failed to allocate a serviceIP: range is full: {self._pools.networks[family]}")
+        self._take(("IP", ip))
+        return ip
+
+    def _named(self, family: str, asked: str) -> str:
+        ip, network = ip_address(asked), self._pools.networks[family]
         why = ""
-        if ip not in pool.network:
-            why = f"failed to allocate IP {asked}: the provided IP ({asked}) is not in the valid range."
-            why += f" The range of valid IPs is {pool.network}"
-        elif pool.used.get(str(ip), owner) != owner:
-            why = f"failed to allocate IP {asked}: provided IP is already allocated"
+        if ("IP", str(ip)) not in self._before:
+            outside = ip not in network or ip == network.network_address
+            if outside or (family == "IPv4" and ip == network.broadcast_address):
+                why = f"the provided IP ({asked}) is not in the valid range. The range of valid IPs is {network}"
+            elif not self._take(("IP", str(ip))):
+                why = "provided IP is already allocated"
         if why:
-            error = FieldError("spec.clusterIPs", "FieldValueInvalid", [asked], why)
-            raise invalid(SERVICE, service["metadata"]["name"], [error])
-        pool.used[str(ip)] = owner
+            text = f"failed to allocate IP {asked}: {why}"
+            self._refuse("spec.clusterIPs", self._spec.get("clusterIPs") or [asked], text)
         return str(ip)
 
-    def _families(self, service: Object) -> None:
-        """IpFamilyPolicy and ipFamilies completed from what was asked and what the cluster has."""
-        spec = service["spec"]
-        ips = [ip for ip in spec.get("clusterIPs") or [spec.get("clusterIP") or ""] if ip and ip != "None"]
-        families = list(spec.get("ipFamilies") or [f"IPv{ip_address(ip).version}" for ip in ips])
-        policy = spec.setdefault("ipFamilyPolicy", "RequireDualStack" if len(families) > 1 else "SingleStack")
-        for family in families:
-            if family not in self.pools:
-                error = FieldError(
-                    "spec.ipFamilies[0]", "FieldValueInvalid", family, "not configured on this cluster"
-                )  # fmt: skip
-                raise invalid(SERVICE, service["metadata"]["name"], [error])
-        if policy == "RequireDualStack" and len(self.pools) < 2:
-            error = FieldError(
-                "spec.ipFamilyPolicy",
-                "FieldValueInvalid",
-                policy,
-                "this cluster is not configured for dual-stack services",
-            )
-            raise invalid(SERVICE, service["metadata"]["name"], [error])
-        if not families:
-            families = [self.families[0]]
-        if policy == "SingleStack":
-            families = families[:1]
-            if ips:
-                spec["clusterIPs"] = ips[:1]
-        elif len(families) < 2:
-            families += [family for family in self.families if family not in families]
-        spec["ipFamilies"] = families
-
-    def _ports(self, service: Object) -> None:
-        spec = service["spec"]
-        wants = spec.get("type") in _WITH_NODE_PORTS and spec.get("allocateLoadBalancerNodePorts") is not False
-        owner = _owner(service)
-        chosen: dict[int, int] = {}
-        for at, port in enumerate(spec.get("ports") or ()):
-            if spec.get("type") not in _WITH_NODE_PORTS:
-                port.pop("nodePort", None)
-                continue
-            asked = port.get("nodePort") or 0
-            protocol = port.get("protocol", "TCP")
-            if asked:
-                self._claim(service, f"spec.ports[{at}].nodePort", protocol, asked, owner)
-            elif wants:
-                shared = chosen.get(port["port"])  # one number for TCP and UDP of the same port, as kube-apiserver
-                if shared and (protocol, shared) not in self.ports:
-                    port["nodePort"] = shared
-                    self.ports[protocol, shared] = owner
-                else:
-                    port["nodePort"] = self._free_port(protocol, owner)
-            if port.get("nodePort"):
-                chosen[port["port"]] = port["nodePort"]
-        if spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local":
-            if spec.get("healthCheckNodePort"):
-                self._claim(service, "spec.healthCheckNodePort", "TCP", spec["healthCheckNodePort"], owner)
-            else:
-                spec["healthCheckNodePort"] = self._free_port("TCP", owner)
+    def ports(self) -> None:
+        """Node ports, one number for all protocols of the same port, and the health check's."""
+        spec = self._spec
+        if fields.has_node_ports(spec):
+            self._node_ports(spec.get("ports") or [])
+        if not fields.has_health_port(spec):
+            return
+        if spec.get("healthCheckNodePort"):
+            self._named_port("spec.healthCheckNodePort", "TCP", spec["healthCheckNodePort"])
         else:
-            spec.pop("healthCheckNodePort", None)
+            spec["healthCheckNodePort"] = self._any_port(("TCP",))
 
-    def _claim(self, service: Object, field: str, protocol: str, port: int, owner: str) -> None:
-        low, high = self.port_range
-        why = ""
+    def _node_ports(self, ports: list[Object]) -> None:
+        for at, port in enumerate(ports):
+            if port.get("nodePort"):
+                self._named_port(f"spec.ports[{at}].nodePort", port.get("protocol") or "TCP", port["nodePort"])
+        if self._spec.get("allocateLoadBalancerNodePorts") is False and fields.kind_of(self._spec) == "LoadBalancer":
+            return
+        known = {port["port"]: port["nodePort"] for port in ports if port.get("nodePort")}
+        for port in ports:
+            if port.get("nodePort"):
+                continue
+            protocol, shared = port.get("protocol") or "TCP", known.get(port["port"])
+            if shared is None or not self._take((protocol, shared)):
+                together = {each.get("protocol") or "TCP" for each in ports if each["port"] == port["port"]}
+                shared = self._any_port(together)
+                self._take((protocol, shared))
+            port["nodePort"] = known[port["port"]] = shared
+
+    def _any_port(self, protocols: Iterable[str]) -> int:
+        wanted = tuple(protocols)
+        port = self._pools.free_port(wanted)
+        if port is None:
+            raise internal("failed to allocate a nodePort: range is full")
+        for protocol in wanted:
+            self._take((protocol, port))
+        return port
+
+    def _named_port(self, field: str, protocol: str, port: int) -> None:
+        low, high = self._pools.port_range
+        if (protocol, port) in self._before:
+            return
         if not low <= port <= high:
             why = f"provided port is not in the valid range. The range of valid ports is {low}-{high}"
-        elif self.ports.get((protocol, port), owner) != owner:
-            why = "provided port is already allocated"
-        if why:
-            raise invalid(SERVICE, service["metadata"]["name"], [FieldError(field, "FieldValueInvalid", port, why)])
-        self.ports[protocol, port] = owner
+            self._refuse(field, port, why)
+        if not self._take((protocol, port)):
+            self._refuse(field, port, "provided port is already allocated")
 
-    def _free_port(self, protocol: str, owner: str) -> int:
-        low, high = self.port_range
-        span = high - low + 1
-        start = secrets.randbelow(span)
-        for step in range(span):
-            port = low + (start + step) % span
-            if (protocol, port) not in self.ports:
-                self.ports[protocol, port] = owner
-                return port
-        raise ApiRefusal(
-            500, "InternalError", "Internal error occurred: failed to allocate a nodePort: range is full", {}
-        )
+    def _refuse(self, field: str, value: object, why: str) -> None:
+        raise invalid(SERVICE, self._service["metadata"]["name"], [FieldError(field, "FieldValueInvalid", value, why)])
+
+
+def slots_of(service: Object) -> list[Slot]:
+    """What a Service holds of the pools."""
+    spec = service.get("spec") or {}
+    held: list[Slot] = [("IP", str(ip_address(ip))) for ip in fields.addresses(spec)]
+    held += fields.node_ports(spec)
+    return held
 
 
 def _owner(service: Object) -> str:
     return str(service["metadata"]["uid"])
-
-
-def _addresses(spec: Object) -> list[str]:
-    return [ip for ip in spec.get("clusterIPs") or [] if ip and ip != "None"]
-
-
-def _node_ports(spec: Object) -> list[tuple[str, int]]:
-    if spec.get("type") not in _WITH_NODE_PORTS:
-        return []
-    slots = [
-        (port.get("protocol", "TCP"), port["nodePort"]) for port in spec.get("ports") or () if port.get("nodePort")
-    ]
-    if spec.get("healthCheckNodePort"):
-        slots.append(("TCP", spec["healthCheckNodePort"]))
-    return slots

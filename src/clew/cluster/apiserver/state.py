@@ -1,8 +1,6 @@
 """What the parts of the API server share: storage, catalogue, options, clock; and who writes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import msgspec
 
@@ -11,10 +9,12 @@ from clew.api.objects import Object
 from clew.base.clock import Clock
 from clew.base.value import Value
 from clew.cluster.apiserver.catalog import Catalog, storage_name
-from clew.cluster.apiserver.errors import forbidden, not_found
+from clew.cluster.apiserver.errors import not_found, terminating
 from clew.cluster.apiserver.identity import Identity
 from clew.cluster.apiserver.options import ApiServerOptions
 from clew.cluster.storage import Record, Storage
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Writer(Value):
@@ -44,8 +44,7 @@ class State:
 
     def stored(self, kind: Kind, namespace: str, name: str) -> Record:
         """The durable object; 404 where there is none."""
-        key = object_key(kind, namespace, name)
-        record = self.storage.collection(storage_name(kind)).items.get(key)
+        record = self.storage.collection(storage_name(kind)).items.get(object_key(kind, namespace, name))
         if record is None:
             raise not_found(kind, name)
         return record
@@ -62,36 +61,29 @@ class State:
         record = self.latest(NAMESPACE, "", namespace)
         if record is None:
             raise not_found(NAMESPACE, namespace)
-        if record.decode()["metadata"].get("deletionTimestamp"):
-            raise forbidden(
-                kind, name,
-                f"unable to create new content in namespace {namespace} because it is being terminated",
-            )  # fmt: skip
+        if "deletionTimestamp" in record.decode()["metadata"]:
+            raise terminating(kind, name, namespace)
 
     async def write(self, kind: Kind, obj: Object) -> Object:
         """Store the object and return it with its new resourceVersion, once it is durable."""
-        meta = obj["metadata"]
-
-        def encode(revision: int) -> bytes:
-            meta["resourceVersion"] = str(revision)
-            return msgspec.json.encode(obj)
-
-        await self.storage.put(storage_name(kind), object_key(kind, meta.get("namespace", ""), meta["name"]), encode)
+        await self.storage.put(storage_name(kind), _key_of(kind, obj), lambda revision: _versioned(obj, revision))
         return obj
 
     async def remove(self, kind: Kind, obj: Object) -> Object:
-        meta = obj["metadata"]
-
-        def encode(revision: int) -> bytes:
-            meta["resourceVersion"] = str(revision)
-            return msgspec.json.encode(obj)
-
-        await self.storage.delete(storage_name(kind), object_key(kind, meta.get("namespace", ""), meta["name"]), encode)
+        """Take the object out; returned with the revision of its deletion, once that is durable."""
+        await self.storage.delete(storage_name(kind), _key_of(kind, obj), lambda revision: _versioned(obj, revision))
         return obj
+
+
+def _versioned(obj: Object, revision: int) -> bytes:
+    obj["metadata"]["resourceVersion"] = str(revision)
+    return _encode(obj)
+
+
+def _key_of(kind: Kind, obj: Object) -> str:
+    meta = obj["metadata"]
+    return object_key(kind, meta.get("namespace", ""), meta["name"])
 
 
 def object_key(kind: Kind, namespace: str, name: str) -> str:
     return f"{namespace}/{name}" if kind.namespaced else name
-
-
-Handler = Callable[..., Awaitable[Any]]

@@ -43,7 +43,7 @@ class Storage:
         self._load()
 
     @classmethod
-    def open(cls, path: Path, *, history: int = 10_000, history_bytes: int = 32 << 20) -> Self:
+    def open(cls, path: Path, *, history: int = 10_000, history_bytes: int = 16 << 20) -> Self:
         """Open or create the database; `history` revisions (and bytes a resource) are kept for watches.
 
         Raises WorldError when the file cannot be used. Reads everything: about 30 ms a thousand objects.
@@ -108,6 +108,9 @@ class Storage:
                 await loop.run_in_executor(self._thread, self._database.append, [_row(write) for write in batch])
             except WorldError as error:
                 self._fail(batch, error)
+            except Exception as error:
+                self._fail(batch, WorldError(f"the storage failed: {error}"))
+                raise
             else:
                 self._publish(batch)
                 await self._compact_when_due()

@@ -1,1 +1,1 @@
-"""What hangs below an object: scale, binding, eviction, token; log, exec, attach and port-forward."""
+"""Subresources: parts of an object with a request of their own, one module a matter."""

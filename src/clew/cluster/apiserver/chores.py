@@ -1,0 +1,114 @@
+"""What an API server does without being asked: end old Events, gather aggregated roles, empty dying custom kinds.
+
+Each chore is a loop that looks at storage and writes through the registry; a failing disk is tried again later.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+
+from clew.api.kinds import CLUSTER_ROLE, CRD, EVENT
+from clew.api.objects import Object
+from clew.base.errors import WorldError
+from clew.cluster.apiserver.catalog import Custom, storage_name
+from clew.cluster.apiserver.errors import ApiRefusal
+from clew.cluster.apiserver.identity import Identity
+from clew.cluster.apiserver.rbac import MASTERS, aggregated
+from clew.cluster.apiserver.registry import Registry
+from clew.cluster.apiserver.state import Writer
+from clew.cluster.apiserver.strategies.definitions import CLEANUP
+
+EVENT_LIFE = timedelta(hours=1)
+_EVENT_SWEEP = 60.0  # seconds
+_PATIENCE = 3600.0  # how long a loop sleeps when nothing changes
+_AGAIN = 1.0  # seconds before what could not be finished is tried again
+SELF = Writer(Identity("system:apiserver", (MASTERS,)), "kube-apiserver")
+
+
+class Chores:
+    """Runs beside the server; `run` returns when it is cancelled."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.state = registry.state
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._events())
+            group.create_task(self._roles())
+            group.create_task(self._definitions())
+
+    async def _events(self) -> None:
+        while True:
+            await self.end_events()
+            await self.state.clock.sleep(_EVENT_SWEEP)
+
+    async def end_events(self) -> int:
+        """Remove the Events whose last word is an hour old; returns their number."""
+        oldest = self.state.clock.now() - EVENT_LIFE
+        old = [event for event in self.state.objects(EVENT) if _last_word(event) < oldest]
+        keys = [(event["metadata"]["namespace"], event["metadata"]["name"]) for event in old]
+        try:
+            await self.registry.deleter.delete_all(EVENT, keys, {}, SELF)
+        except (WorldError, ApiRefusal):
+            return 0
+        return len(keys)
+
+    async def _roles(self) -> None:
+        collection = self.state.storage.collection(storage_name(CLUSTER_ROLE))
+        while True:
+            position = collection.end
+            finished = await self.gather_roles()
+            await collection.wait(position, _PATIENCE if finished else _AGAIN)
+
+    async def gather_roles(self) -> bool:
+        """Write the rules of every ClusterRole with an aggregationRule; False where one could not be written."""
+        roles = self.state.objects(CLUSTER_ROLE)
+        for role in roles:
+            rules = aggregated(role, roles)
+            if rules is None or rules == (role.get("rules") or []):
+                continue
+            try:
+                await self.registry.update(CLUSTER_ROLE, "", role["metadata"]["name"], {**role, "rules": rules}, SELF)
+            except (WorldError, ApiRefusal):
+                return False
+        return True
+
+    async def _definitions(self) -> None:
+        collection = self.state.storage.collection(storage_name(CRD))
+        while True:
+            position = collection.end
+            finished = await self.empty_definitions()
+            await collection.wait(position, _PATIENCE if finished else _AGAIN)
+
+    async def empty_definitions(self) -> bool:
+        """Delete the objects of definitions on their way out, then let those go; False while some are left."""
+        finished = True
+        for crd in self.state.objects(CRD):
+            meta = crd["metadata"]
+            if "deletionTimestamp" in meta and CLEANUP in (meta.get("finalizers") or ()):
+                finished = await self._emptied(crd) and finished
+        return finished
+
+    async def _emptied(self, crd: Object) -> bool:
+        name = crd["metadata"]["name"]
+        try:
+            kind = Custom(crd, crd["spec"]["versions"][0]).kind
+            collection = self.state.storage.collection(storage_name(kind))
+            keys = [record.key.rpartition("/")[::2] for record in collection.scan()]
+            await self.registry.deleter.delete_all(kind, keys, {}, SELF)
+            if collection.items:
+                return False
+            left = [each for each in crd["metadata"]["finalizers"] if each != CLEANUP]
+            crd["metadata"]["finalizers"] = left
+            await self.registry.update(CRD, "", name, crd, SELF)
+        except (WorldError, ApiRefusal):
+            return False
+        return True
+
+
+def _last_word(event: Object) -> datetime:
+    moment = (
+        (event.get("series") or {}).get("lastObservedTime") or event.get("lastTimestamp")
+        or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+    )  # fmt: skip
+    return datetime.fromisoformat(moment)

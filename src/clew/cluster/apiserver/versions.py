@@ -1,0 +1,42 @@
+"""One stored object, several ways to ask for it: Events of two groups, and the versions of a custom kind.
+
+Pure. What is stored is the core group's Event, and a custom object in the version it was written in.
+"""
+
+from clew.api.kinds import EVENT, EVENTS_EVENT, Kind
+from clew.api.objects import Object
+from clew.cluster.apiserver.catalog import Catalog
+
+# events.k8s.io/v1 beside core v1: the same matter under two names
+_EVENT_FIELDS = {
+    "regarding": "involvedObject", "note": "message", "deprecatedSource": "source", "deprecatedCount": "count",
+    "deprecatedFirstTimestamp": "firstTimestamp", "deprecatedLastTimestamp": "lastTimestamp",
+    "reportingController": "reportingComponent",
+}  # fmt: skip
+_CORE_FIELDS = {core: new for new, core in _EVENT_FIELDS.items()}
+
+
+def as_stored(catalog: Catalog, kind: Kind) -> bool:
+    """Whether the stored bytes are already what a client of this kind expects."""
+    if kind == EVENTS_EVENT:
+        return False
+    custom = catalog.custom(kind)
+    return custom is None or not custom.several
+
+
+def outward(kind: Kind, obj: Object) -> Object:
+    """A stored object in the shape of the kind it is asked as."""
+    if kind == EVENTS_EVENT:
+        obj = {_CORE_FIELDS.get(field, field): value for field, value in obj.items()}
+    if obj.get("apiVersion") != kind.api_version:
+        obj = {**obj, "apiVersion": kind.api_version}
+    return obj
+
+
+def inward(kind: Kind, obj: Object) -> Object:
+    """What a client sends, in the shape that is stored."""
+    if kind != EVENTS_EVENT:
+        return obj
+    kept = {_EVENT_FIELDS.get(field, field): value for field, value in obj.items()}
+    kept["apiVersion"] = EVENT.api_version
+    return kept

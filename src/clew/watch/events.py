@@ -8,7 +8,7 @@ part says too much is told of at most 25 times and then once in five minutes.
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
-from secrets import token_hex
+from secrets import randbelow
 from typing import Any, NamedTuple, Protocol
 
 from clew.api.kinds import EVENT, Kind
@@ -48,6 +48,7 @@ class EventRecorder:
         self._clock = clock or SystemClock()
         self._told: OrderedDict[tuple[str, ...], _Told] = OrderedDict()
         self._budget: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._last = 0
 
     async def record(self, obj: Mapping[str, Any], type: str, reason: str, message: str) -> None:  # noqa: A002  # Event's own word
         """`type` is Normal or Warning, `reason` one CamelCase word. `obj` needs kind, apiVersion and metadata."""
@@ -79,13 +80,16 @@ class EventRecorder:
         await self._client.create(EVENT, made, made["metadata"]["namespace"])
 
     def _event(self, about: Object, type_: str, reason: str, message: str) -> Object:
-        moment = rfc3339(self._clock.now())
+        now = self._clock.now()
+        moment = rfc3339(now)
+        # named by the moment, as client-go does: Events of one second, listed by name, tell the story in its order
+        self._last = max(self._last + 1, int(now.timestamp() * 1e6) * 1000 + randbelow(1000))
         source = {"component": self._component} | ({"host": self._host} if self._host else {})
         return {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {
-                "name": f"{about['name'][:220]}.{token_hex(8)}",
+                "name": f"{about['name'][:220]}.{self._last:x}",
                 "namespace": about["namespace"] or "default",
             },
             "involvedObject": about,

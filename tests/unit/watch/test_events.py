@@ -76,3 +76,13 @@ async def test_an_event_of_a_node_goes_to_the_default_namespace(clock: Any) -> N
     await EventRecorder(server, "x", clock=clock).record(node, "Normal", "NodeReady", "ready")
     assert server.made[0]["metadata"]["namespace"] == "default"
     assert server.made[0]["involvedObject"]["namespace"] == ""
+
+
+async def test_events_of_one_moment_are_named_in_the_order_told(clock: Any) -> None:
+    """With random names `kubectl describe`, which sorts by the second only, told of Started before Scheduled."""
+    server = Server()
+    recorder = EventRecorder(server, "x", clock=clock)
+    for reason in ("Scheduled", "Pulling", "Pulled", "Created", "Started"):
+        await recorder.record(POD, "Normal", reason, "")
+    listed = sorted(server.made, key=lambda event: event["metadata"]["name"])
+    assert [event["reason"] for event in listed] == ["Scheduled", "Pulling", "Pulled", "Created", "Started"]

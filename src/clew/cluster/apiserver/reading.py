@@ -114,11 +114,7 @@ def selection(state: State, kind: Kind, namespace: str, query: Mapping[str, str]
     if fielded is not None:
         unknown = fielded.unsupported(kind, custom.selectable if custom else frozenset())
         if unknown:
-            where = f"{kind.api_version}, Resource={kind.plural}"
-            raise bad_request(
-                f'Unable to find "{where}" that match label selector "{by_label}", field selector "{by_field}":'
-                f" field label not supported: {unknown}"
-            )
+            raise bad_request(f"field label not supported: {unknown}")  # kubectl itself says for which selector
     include: Any = query.get("includeObject") or "Metadata"
     return Selection(kind, namespace, labelled, fielded, form_of(accept), include, custom is not None)
 

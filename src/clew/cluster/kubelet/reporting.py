@@ -35,7 +35,7 @@ class Reporter:
         if status == self._written:
             return
         meta = worker.pod["metadata"]
-        body = {"metadata": {"uid": meta["uid"]}, "status": _patch(worker.pod.get("status") or {}, status)}
+        body = {"metadata": {"uid": meta["uid"]}, "status": status_patch(self._merged(), status)}
         try:
             await worker.around.client.patch(
                 POD, meta["name"], body, meta["namespace"], subresource="status", content_type=STRATEGIC
@@ -66,7 +66,7 @@ class Reporter:
         return {**(self._worker.pod.get("status") or {}), **(self._written or {})}
 
 
-def _patch(before: Object, status: Object) -> Object:
+def status_patch(before: Object, status: Object) -> Object:
     """A strategic merge patch: lists that merge by key are replaced where they change, fields that went are null."""
     made = dict(status)
     for field in ("podIPs", "hostIPs"):
@@ -75,4 +75,9 @@ def _patch(before: Object, status: Object) -> Object:
     for field in ("podIP", "podIPs", "reason", "message"):
         if before.get(field) and field not in status:
             made[field] = None
+    told = {each["type"]: each for each in before.get("conditions") or ()}
+    made["conditions"] = [
+        {**dict.fromkeys(told.get(each["type"], {}).keys() & {"reason", "message"}), **each}
+        for each in status["conditions"]
+    ]
     return made

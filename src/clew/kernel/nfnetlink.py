@@ -1,6 +1,6 @@
-"""The socket and the framing that nftables and conntrack share; knows what neither of them says over it.
+"""The socket and the framing that nftables, conntrack and ipset share; knows nothing of what they say over it.
 
-Used by kernel/nft and kernel/conntrack only. Source: include/uapi/linux/netfilter/nfnetlink.h.
+Used by kernel/nft, kernel/conntrack and kernel/ipset only. Source: include/uapi/linux/netfilter/nfnetlink.h.
 """
 
 import errno

@@ -16,7 +16,7 @@ import msgspec
 import yaml
 
 from clew.api.kinds import DEPLOYMENT, NODE
-from clew.app import kubeconfig
+from clew.app import kubeconfig, kubeconfig_files
 from clew.app.lab import READY, read_stored_spec, stored_kubeconfig
 from clew.app.lab_config import LabSpec
 from clew.base.errors import UserError
@@ -81,6 +81,7 @@ def up(spec: LabSpec, say: Say) -> None:
     if stored is not None and stored != spec:
         spec = stored  # a lab keeps the shape with which it was made
         say(f"lab {spec.name} is there already and keeps its shape; `clew down` first to change it")
+    kubeconfig_files.check()
     try:
         paths.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         paths.run.mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -92,7 +93,7 @@ def up(spec: LabSpec, say: Say) -> None:
         say("API server answers")
         config = stored_kubeconfig(paths)
         assert config is not None  # noqa: S101 - the daemon wrote it before it was ready
-        kubeconfig.merge_into(kubeconfig.user_file(), config)
+        kubeconfig_files.merge(paths.state, config)
         asyncio.run(_wait_until_ready(paths, spec, say))
     except OSError as error:
         if fresh:
@@ -186,12 +187,14 @@ def down(name: str) -> bool:
     except PowerError as error:
         raise UserError(f"lab {name} does not end: {error}", "try again: clew down") from None
     remove(paths)
-    for path in (paths.run, paths.state, paths.log):
-        shutil.rmtree(path, ignore_errors=True)
-    for root in (paths.run.parent, paths.state.parent, paths.log.parent):
-        with suppress(OSError):
-            root.rmdir()
-    kubeconfig.remove_from(kubeconfig.user_file(), name)
+    try:
+        kubeconfig_files.remove(paths.state, kubeconfig.title(name))
+    finally:
+        for path in (paths.run, paths.state, paths.log):
+            shutil.rmtree(path, ignore_errors=True)
+        for root in (paths.run.parent, paths.state.parent, paths.log.parent):
+            with suppress(OSError):
+                root.rmdir()
     return there
 
 

@@ -1,14 +1,22 @@
 """Where a lab keeps its things; the only places on the machine that Clew writes to, besides the kubeconfig."""
 
+import re
 from pathlib import Path
 
+from clew.base.errors import UserError
 from clew.base.value import Value
+
+_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]{0,38}[A-Za-z0-9])?")
 
 
 class LabPaths(Value):
-    """The folders of one lab; `clew down` removes all three roots."""
+    """The folders of one lab; `clew down` removes all three roots, so a name that would lead elsewhere is refused."""
 
     name: str
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise UserError(f"a lab cannot be called {self.name!r}", "use letters, digits and hyphens, at most 40")
 
     @property
     def state(self) -> Path:

@@ -17,14 +17,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from clew.base.clock import SystemClock
+from clew.dataplane.nftables.apply import open_backends
 from clew.facts import endpointslice, service
 from clew.facts.node import Node
 from clew.kernel import netns
 from clew.kernel.conntrack import FakeConntrack
-from clew.kernel.nft import KernelNft
 from clew.node.proxy import ProxyPorts, ProxySettings, ProxyTables, ServiceProxy
 from clew.reconcile import Turn
 from clew.store import Table
@@ -104,7 +105,7 @@ class Ours:
     def __init__(self, ns: Path) -> None:
         self.tables = ProxyTables(Table("services"), Table("slices"), Table("nodes"))
         self.tables.nodes.replace({("", "node-1"): Node("node-1")})
-        ports = ProxyPorts(KernelNft(ns), FakeConntrack())
+        ports = ProxyPorts(partial(open_backends, ns), FakeConntrack())
         settings = ProxySettings("node-1", families=(4,), pod_cidrs=("10.128.0.0/9",))
         self.proxy = ServiceProxy(self.tables, settings, ports, SystemClock())
         self._loop = asyncio.new_event_loop()

@@ -1,6 +1,9 @@
 """A scenario page: Markdown in which yaml blocks are facts, table blocks kernel elements, flow blocks what packets do.
 
-Sections (##) are independent; what stands before the first belongs to all.
+Sections (##) are independent; what stands before the first belongs to all. A `flow` block is for every mode. A block
+`flow ipvs userspace` is for these modes only, and each of its rows stands there in place of the common row with the
+same client and target; the text before it says why the mode differs. `table iptables node-1 IPv4` is a table of another
+mode than nftables.
 """
 
 import re
@@ -29,6 +32,7 @@ class Flow:
     same: bool  # session affinity: always the same of them
     seen: str  # kept, node, or "" where nobody sees it
     line: int
+    modes: tuple[str, ...] = ()  # (): all
 
     def __str__(self) -> str:
         return f"{self.source} to {self.to}/{self.protocol} (line {self.line})"
@@ -36,6 +40,7 @@ class Flow:
 
 @dataclass
 class Table:
+    mode: str
     node: str
     family: int
     text: str
@@ -72,6 +77,15 @@ def sections(path: Path) -> list[Section]:
     return found
 
 
+def flows_in(section: Section, mode: str) -> list[Flow]:
+    """What packets do in one mode: the rows for all, but for those that the mode has rows of its own for."""
+    own = [flow for flow in section.flows if mode in flow.modes]
+    instead = {(flow.source, flow.to, flow.protocol) for flow in own}
+    return [
+        flow for flow in section.flows if not flow.modes and (flow.source, flow.to, flow.protocol) not in instead
+    ] + own
+
+
 def rewrite(path: Path, place: int, table: str) -> None:
     """Put another text into one table of a page."""
     text = path.read_text()
@@ -88,12 +102,12 @@ def _section(path: Path, text: str, start: int, end: int) -> Section:
             for document in yaml.safe_load_all(body):
                 _take(section, document)
         elif kind == "table":
-            node, family = argument.split()
-            section.tables.append(
-                Table(node, int(family.removeprefix("IPv")), body, text.count("\n```table ", 0, block.start() - 1))
-            )
+            *mode, node, family = argument.split()
+            place = text.count("\n```table ", 0, block.start() - 1)
+            number = int(family.removeprefix("IPv"))
+            section.tables.append(Table(mode[0] if mode else "nftables", node, number, body, place))
         elif kind == "flow":
-            section.flows += _flows(body, text.count("\n", 0, block.start(3)) + 1)
+            section.flows += _flows(body, text.count("\n", 0, block.start(3)) + 1, tuple(argument.split()))
     return section
 
 
@@ -111,7 +125,7 @@ def _take(section: Section, document: dict[str, Any]) -> None:
             raise ValueError(f"{section.path}: kind {other}")
 
 
-def _flows(body: str, first: int) -> Iterator[Flow]:
+def _flows(body: str, first: int, modes: tuple[str, ...]) -> Iterator[Flow]:
     for number, row in enumerate(body.splitlines()):
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         if len(cells) != 5 or cells[0] == "from" or not cells[0].strip("-"):
@@ -119,4 +133,4 @@ def _flows(body: str, first: int) -> Iterator[Flow]:
         source, to, protocol, ends, seen = cells
         same = ends.startswith("same of ")
         listed = tuple(sorted(end.strip() for end in ends.removeprefix("same of ").split(",")))
-        yield Flow(source, to, protocol, listed, same, seen, first + number)
+        yield Flow(source, to, protocol, listed, same, seen, first + number, modes)

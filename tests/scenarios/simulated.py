@@ -1,23 +1,24 @@
-"""Flows without a kernel: facts through compile and render, packets through the rules, node by node."""
+"""Flows without a kernel: facts through compile and a mode's render, packets through what it rendered, node by node."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import cast
 
 from clew.compile.services import ServiceCompiler, ServiceNode
-from clew.dataplane.nftables.objects import Table
-from clew.dataplane.nftables.programme import Programme
-from clew.dataplane.nftables.simulate import Elements, Outcome, Packet, Surroundings, simulate
 from clew.facts.endpointslice import EndpointSlice
 from clew.ir.balancing import Balancing, Protocol
+from clew.ir.packets import Outcome, Packet, Surroundings
+from clew.ir.proxying import Settings
 from clew.node.proxy import ProxySettings
 
 from . import plan
+from .modes import ModeUnderTest, Simulated
+from .modes.protocol import Known
 from .page import Flow, Section
 from .world import join, split
 
 Key = tuple[str, str]
+MARK = 0x2A  # the user's bits in every packet
 
 
 def settings(section: Section, node: str) -> ProxySettings:
@@ -25,6 +26,11 @@ def settings(section: Section, node: str) -> ProxySettings:
     said = {options[name]: tuple(value) for name, value in section.settings.items() if name in options}
     values = {"pod_cidrs": plan.POD_CIDRS, **said}
     return ProxySettings(node, masquerade_all=bool(section.settings.get("masqueradeAll")), **values)
+
+
+def family_settings(section: Section, node: str, family: int) -> Settings:
+    addresses = plan.NODES[node].addresses.values()
+    return settings(section, node).of(6 if family == 6 else 4, addresses)
 
 
 def compiled(section: Section, node: str) -> Mapping[Key, Balancing]:
@@ -40,22 +46,11 @@ def compiled(section: Section, node: str) -> Mapping[Key, Balancing]:
     return compiler.balancings
 
 
-@dataclass
-class NodeTable:
-    """One node's table of one family: as rendered, or as read back."""
-
-    node: str
-    table: Table
-    elements: Elements
+def rendered(mode: ModeUnderTest, section: Section, node: str, family: int) -> Simulated:
+    return mode.rendered(family_settings(section, node, family), compiled(section, node))
 
 
-def rendered(section: Section, node: str, family: int) -> NodeTable:
-    programme = Programme(settings(section, node).of(6 if family == 6 else 4))
-    programme.want({key: balancing.balancers for key, balancing in compiled(section, node).items()})
-    return NodeTable(node, programme.structure(), programme.wanted())
-
-
-Tables = Callable[[str, int], NodeTable]
+Nodes = Callable[[str, int], Simulated]
 
 
 def entry(flow: Flow) -> tuple[str, bool]:
@@ -70,16 +65,14 @@ def entry(flow: Flow) -> tuple[str, bool]:
     return next(node for prefix, node in plan.BALANCED.items() if ip_address(address) in ip_network(prefix)), False
 
 
-def outcomes(flow: Flow, tables: Tables, known: Mapping[tuple[int, str], int] | None = None) -> frozenset[Outcome]:
+def outcomes(flow: Flow, nodes: Nodes, known: Known = ()) -> frozenset[Outcome]:
     address, port = split(flow.to)
     family = 6 if ":" in address else 4
     node, from_here = entry(flow)
-    table = tables(node, family)
-    packet = Packet(
-        plan.place(flow.source).addresses[family], address, cast("Protocol", flow.protocol), port, mark=0x2A
-    )
-    around = Surroundings(plan.local(node, family), from_here)
-    return simulate(table.table, table.elements, packet, around, known)
+    source = plan.place(flow.source)
+    interface = "" if from_here else "cbr0" if source.node else "eth0"
+    packet = Packet(source.addresses[family], address, cast("Protocol", flow.protocol), port, MARK, interface)
+    return nodes(node, family).outcomes(packet, Surroundings(plan.local(node, family), from_here), known)
 
 
 def end(flow: Flow, outcome: Outcome) -> str:

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 import pytest
 
 from clew.base.clock import SystemClock
+from clew.dataplane.nftables.apply import open_backends
 from clew.facts import endpointslice, service
 from clew.facts.node import Node
 from clew.kernel import netns
@@ -37,12 +39,13 @@ class Node1:
     def __init__(self, world: World) -> None:
         path = world.path("node-1")
         self.nft, self.conntrack = KernelNft(path), KernelConntrack(path)
+        ports = ProxyPorts(partial(open_backends, path), self.conntrack)
         self.tables = ProxyTables(Table("services"), Table("slices"), Table("nodes"))
         self.tables.nodes.replace({("", "node-1"): Node("node-1", tuple(plan.NODES["node-1"].addresses.values()))})
         self.tables.services.replace({})
         self.tables.slices.replace({})
         settings = ProxySettings("node-1", pod_cidrs=plan.POD_CIDRS)
-        self.proxy = ServiceProxy(self.tables, settings, ProxyPorts(self.nft, self.conntrack), SystemClock())
+        self.proxy = ServiceProxy(self.tables, settings, ports, SystemClock())
 
     async def serve(self, *pods: plan.Place, protocol: str = "TCP", **spec: object) -> None:
         """One service at VIP port 80 with these pods at port 8080; without pods: no slice."""
@@ -70,6 +73,7 @@ class Node1:
 
     def close(self) -> None:
         self.proxy.remove()
+        self.proxy.close()
         self.nft.close()
         self.conntrack.close()
 
@@ -191,6 +195,7 @@ async def test_a_restart_commits_nothing_to_the_kernel(node: Node1, world: World
     await again.proxy.sync()
     await again.proxy.sync(Turn.PERIODIC)
     assert again.nft.generation() == before
+    again.proxy.close()
     again.nft.close()
     again.conntrack.close()
 

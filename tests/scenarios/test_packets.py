@@ -1,26 +1,28 @@
-"""Every page with real packets: two nodes' kernels programmed by the proxy itself, connections made and answered.
+"""Every page with real packets, in every mode: two nodes' kernels programmed by the proxy itself, connections made.
 
-What was read back from each kernel is simulated as well, and has to say the same as the packets.
+What was read back from each kernel is simulated as well, and has to say the same as the packets. Which modes: those
+that the machine's kernel has; `--modes vm` takes those that only a guest's has.
 """
 
 import asyncio
-from collections.abc import Iterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from clew.base.clock import SystemClock
-from clew.dataplane.nftables.apply import Backend
-from clew.dataplane.nftables.listing import read_table
 from clew.facts.node import Node
-from clew.kernel.conntrack import FakeConntrack
-from clew.kernel.nft import KernelNft
+from clew.kernel.conntrack import KernelConntrack
+from clew.node import proxy_modes
 from clew.node.proxy import ProxyPorts, ProxyTables, ServiceProxy
 from clew.store import Table
 
 from . import plan
-from .page import Flow, Section, sections
-from .simulated import NodeTable, end, outcomes, seen, settings
+from .modes import MODES, Simulated
+from .page import Flow, Section, flows_in, sections
+from .simulated import end, family_settings, outcomes, seen, settings
 from .world import Answer, Prober, World, split
 
 pytestmark = pytest.mark.root
@@ -36,14 +38,35 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield world
 
 
-def proxy(section: Section, node: str, nft: KernelNft) -> ServiceProxy:
+def proxy(mode: str, section: Section, node: str, where: Path) -> ServiceProxy:
     place = plan.NODES[node]
     zone = section.settings.get("zones", {}).get(node, "")
     tables = ProxyTables(Table("services"), Table("slices"), Table("nodes"))
     tables.services.replace({service.key: service for service in section.services})
     tables.slices.replace({piece.key: piece for piece in section.slices})
     tables.nodes.replace({("", node): Node(node, tuple(place.addresses.values()), zone=zone)})
-    return ServiceProxy(tables, settings(section, node), ProxyPorts(nft, FakeConntrack()), SystemClock())
+    ports = ProxyPorts(partial(proxy_modes.mode(mode, where).open, where), KernelConntrack(where))
+    return ServiceProxy(tables, settings(section, node), ports, SystemClock())
+
+
+@contextlib.asynccontextmanager
+async def serving(mode: str, section: Section, world: World) -> AsyncIterator[None]:
+    """Both nodes' proxies in sync with the section, and nothing of them left behind."""
+    proxies = {node: proxy(mode, section, node, world.path(node)) for node in plan.NODES}
+    companions = []
+    try:
+        for each in proxies.values():
+            each.prepare()
+            companions.append(asyncio.ensure_future(each.serve()))
+            await each.sync()
+        yield
+    finally:
+        for companion in companions:
+            companion.cancel()
+        await asyncio.gather(*companions, return_exceptions=True)
+        for each in proxies.values():
+            each.remove()
+            each.close()
 
 
 def places_of(end_text: str) -> list[plan.Place]:
@@ -93,31 +116,30 @@ def check(flow: Flow, got: list[Answer]) -> None:
             assert (answer.seen in kept) == (flow.seen == "kept"), f"{flow}: {answer}"
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=str)
-async def test_section(world: World, section: Section) -> None:
-    ports = {node: KernelNft(world.path(node)) for node in plan.NODES}
-    proxies = {node: proxy(section, node, port) for node, port in ports.items()}
+PLAYED = [
+    pytest.param(mode, section, id=f"{mode}:{section}", marks=pytest.mark.lane(MODES[mode].lane))
+    for mode in MODES
+    for section in SECTIONS
+]
+
+
+@pytest.mark.parametrize(("mode", "section"), PLAYED)
+async def test_section(world: World, mode: str, section: Section) -> None:
+    flows = flows_in(section, mode)
     prober = Prober(world)
     try:
-        for each in proxies.values():
-            await each.sync()
-        await start_servers(prober, section.flows)
-        for flow in section.flows:
-            check(flow, await answers(prober, flow))
+        async with serving(mode, section, world):
+            await start_servers(prober, flows)
+            for flow in flows:
+                check(flow, await answers(prober, flow))
 
-        def read_back(node: str, family: int) -> NodeTable:
-            backend = Backend(ports[node], settings(section, node).of(6 if family == 6 else 4))
-            table = read_table(ports[node].listing(backend.settings.ip, "clew-proxy") or "")
-            return NodeTable(node, table, backend.read_elements())
+            def read_back(node: str, family: int) -> Simulated:
+                return MODES[mode].read_back(world.path(node), family_settings(section, node, family))
 
-        for flow in section.flows:
-            found = outcomes(flow, read_back)
-            assert tuple(sorted({end(flow, each) for each in found})) == flow.ends
-            assert {seen(each) for each in found} == {flow.seen}
+            for flow in flows:
+                found = outcomes(flow, read_back)
+                assert tuple(sorted({end(flow, each) for each in found})) == flow.ends
+                assert {seen(each) for each in found} == {flow.seen}
     finally:
         await prober.close()
-        for each in proxies.values():
-            each.remove()
-        for port in ports.values():
-            port.close()
     await asyncio.sleep(0)

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +31,7 @@ from clew.kernel.inside import enter
 from clew.kernel.netlink import Monitor, Netlink
 from clew.kernel.nft import KernelNft
 from clew.kernel.sysctl import Sysctl
-from clew.node import cni_server, http, install
+from clew.node import cni_server, http, install, proxy_modes
 from clew.node.attachments import Attachments
 from clew.node.cni_calls import CniCalls
 from clew.node.health import Health
@@ -84,9 +85,12 @@ class Agent:
         )
         self._calls = CniCalls(self._attachments, self._network, Spool(self._paths.spool), self.registry)
         settings = proxy_settings(options.node, configuration)
-        self._proxy = ServiceProxy(
-            self._tables, settings, ProxyPorts(KernelNft(), KernelConntrack()), clock, self.registry
+        ports = ProxyPorts(
+            partial(proxy_modes.mode(configuration.proxy.mode).open, None),
+            KernelConntrack(),
+            partial(proxy_modes.remove_others, configuration.proxy.mode),
         )
+        self._proxy = ServiceProxy(self._tables, settings, ports, clock, self.registry)
         self._health = Health(clock, lambda: self._tables.nodes.get(("", options.node)), self._proxy.families)
 
     async def run(self) -> None:
@@ -139,7 +143,7 @@ class Agent:
         health = {"/healthz": self._health.healthz, "/livez": self._health.livez}
         inside = {
             "/metrics": lambda: http.Page(self.registry.render().encode(), content_type="text/plain; version=0.0.4"),
-            "/proxyMode": lambda: http.Page((proxy.mode or "nftables").encode()),
+            "/proxyMode": lambda: http.Page((proxy.mode or proxy_modes.DEFAULT).encode()),
             **health,
         }
         return [http.serve(proxy.healthz, health), http.serve(proxy.metrics, inside)]

@@ -12,11 +12,10 @@ from typing import Any
 import msgspec
 
 from clew.base.errors import UserError
+from clew.node.proxy_modes import MODES
 
 API_VERSION = "kubeproxy.config.k8s.io/v1alpha1"
 KIND = "KubeProxyConfiguration"
-MODES = ("nftables",)
-ALL_MODES = ("userspace", "iptables", "ipvs", "nftables", "ebpf", "kernelspace")
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -139,8 +138,7 @@ def parse(document: Any) -> KubeProxyConfiguration:
     except msgspec.ValidationError as wrong:
         raise UserError(f"{KIND}: {wrong}", "see kube-proxy's configuration reference") from wrong
     if found.mode not in {"", *MODES}:
-        known = found.mode in ALL_MODES
-        reason = "is not available in this version of Clew" if known else "is not a mode of kube-proxy"
+        reason = "is for Windows nodes" if found.mode == "kernelspace" else "is not a mode of the service proxy"
         raise UserError(f"{KIND}: mode: {found.mode!r} {reason}", f"use {' or '.join(MODES)}, or leave it empty")
     return found
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
+from clew.app import kube_proxy_config
 from clew.base.errors import UserError
 from clew.base.value import Value
 
@@ -75,9 +76,10 @@ def _spec(name: str, document: _Document) -> LabSpec:
         raise UserError(f"a lab cannot be called {name!r}", "use letters, digits and hyphens")
     if document.network != "host-gw":
         raise UserError(f"network: {document.network!r} is not there", "host-gw is the network that this version has")
-    mode = document.proxy.get("mode", "")
-    if mode not in {"", "nftables"}:
-        raise UserError(f"proxy.mode: {mode!r} is not there", "nftables is the mode that this version has")
+    try:
+        kube_proxy_config.parse(document.proxy)
+    except UserError as wrong:
+        raise UserError(f"proxy: {wrong.message}", wrong.remedy) from None
     nodes = document.nodes
     if isinstance(nodes, int):
         if not 1 <= nodes <= _MOST_NODES:

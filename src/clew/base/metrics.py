@@ -1,7 +1,9 @@
 """Counters, gauges and histograms in the Prometheus text format (exposition format 0.0.4). No server, no clock."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
+
+from clew.base.value import Value
 
 Labels = tuple[str, ...]
 SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -92,6 +94,16 @@ class Histogram(Metric):
 
 
 M = TypeVar("M", bound=Metric)
+
+
+class Measure(Value):
+    """A number that somebody else keeps, told when asked; a counter's only grows."""
+
+    name: str
+    text: str
+    value: float
+    labels: tuple[tuple[str, str], ...] = ()  # name and value
+    kind: Literal["gauge", "counter"] = "gauge"
 
 
 class Registry:

@@ -13,7 +13,7 @@ from clew.cli.options import lab_name, output, show
 @lab_name
 @click.option("--nodes", type=int, default=None, help="How many nodes.  [default: 3]")
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="A YAML document kind: Lab.")
-@click.option("--proxy-mode", help="The service proxy's mode: nftables.")
+@click.option("--proxy-mode", help="The service proxy's mode.  [default: nftables]")
 @click.option("--network", help="How pods of different nodes reach each other: host-gw.")
 @click.option("--ip-family", type=click.Choice(["ipv4", "ipv6", "dual"]), default=None)
 def up(

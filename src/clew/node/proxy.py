@@ -1,8 +1,9 @@
 """The service proxy of one node at work: Services and EndpointSlices in, kernel rules as they say.
 
 One task runs the flow. Facts come from tables that reflectors fill; what changed is compiled per service; each family's
-backend gets what became different and applies it. Nothing is swept before all tables had their first list. A sync with
-little to do runs on the loop (0.2 ms at any number of services); a large one, and every look at drift, in a thread.
+backend (of the chosen mode, node/proxy_modes) gets what became different and applies it. Nothing is swept before all
+tables had their first list. A sync with little to do runs on the loop (0.2 ms at any number of services); a large one,
+and every look at drift, in a thread.
 
 Wrong objects become Problems (`on_problem`), a refusing kernel is tried again, foreign rules are never touched. Made
 and run by app/agent.
@@ -17,18 +18,18 @@ from datetime import UTC, datetime
 from clew.base.addresses import Family
 from clew.base.clock import Clock
 from clew.base.errors import Problem, WorldError
-from clew.base.metrics import Registry
+from clew.base.metrics import Measure, Registry
 from clew.compile.services import Changed, Key, ServiceCompiler, ServiceNode
 from clew.dataplane.conntrack.apply import forget_stale
 from clew.dataplane.conntrack.stale import udp_truth
-from clew.dataplane.nftables.apply import Backend
 from clew.facts.endpointslice import EndpointSlice
 from clew.facts.node import Node
 from clew.facts.service import Service
 from clew.ir.balancing import Balancer, Balancing
+from clew.ir.proxying import Settings
 from clew.kernel.conntrack import Conntrack
-from clew.kernel.nft import Nft
 from clew.node.health import FamilyHealth
+from clew.node.proxy_backend import Backend, Changes
 from clew.node.proxy_metrics import ProxyMetrics
 from clew.node.proxy_settings import LEAST, PERIOD, ProxySettings
 from clew.reconcile import Pace, Turn
@@ -39,7 +40,6 @@ __all__ = ["LEAST", "PERIOD", "ProxyPorts", "ProxySettings", "ProxyTables", "Ser
 logger = logging.getLogger(__name__)
 
 RETRY = 1.0
-Changes = Mapping[Key, tuple[Balancer, ...]]
 MANY = 100  # services in one sync that are worth a thread
 
 
@@ -59,10 +59,14 @@ class ProxyTables:
 
 @dataclass(frozen=True)
 class ProxyPorts:
-    """The kernel, as far as the proxy changes it."""
+    """The kernel, as far as the proxy changes it.
 
-    nft: Nft
+    `open`: backends of the mode, one a family; `leave_others`: takes away what other modes left, once ours is in.
+    """
+
+    open: Callable[[Sequence[Settings]], Sequence[Backend]]
     conntrack: Conntrack
+    leave_others: Callable[[], None] = lambda: None
 
 
 class ServiceProxy:
@@ -79,12 +83,13 @@ class ServiceProxy:
         self._settings, self._conntrack = settings, ports.conntrack
         self._clock = clock
         self._on_problem = on_problem
-        self._metrics = ProxyMetrics(registry or Registry())
+        self._metrics = ProxyMetrics(registry or Registry(), self._measures)
 
         self._pace = Pace(clock, least=settings.least, most=settings.period, retry=RETRY)
         self._compiler = ServiceCompiler(self._node())
         addresses = self._compiler.node.addresses
-        self._backends = [Backend(ports.nft, settings.of(family, addresses)) for family in settings.families]
+        self._backends = ports.open([settings.of(family, addresses) for family in settings.families])
+        self._leave_others = ports.leave_others
         self._slices_of = self._slices.index(_service_of)
         self._owners: dict[Key, Key] = {}  # slice -> service, as of the last sync
         self._seen = {id(self._services): 0, id(self._slices): 0}
@@ -118,23 +123,45 @@ class ServiceProxy:
         """Until cancelled; the rules stay behind."""
         leave = [table.on_change(self._changed) for table in (self._services, self._slices, self._nodes)]
         try:
-            for table in (self._services, self._slices, self._nodes):
-                await table.wait_in_sync()
-            while True:
-                turn = await self._pace.turn()
-                try:
-                    await self.sync(turn)
-                except WorldError as refused:
-                    logger.warning("service rules: %s; trying again in %g s", refused, RETRY)
-                    self._pace.failed()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.serve())
+                group.create_task(self._follow())
         finally:
             for each in leave:
                 each()
 
+    async def serve(self) -> None:
+        """What the mode needs beside its rules, until cancelled; returns where it needs nothing."""
+        async with asyncio.TaskGroup() as group:
+            for backend in self._backends:
+                group.create_task(backend.serve())
+
+    async def _follow(self) -> None:
+        for table in (self._services, self._slices, self._nodes):
+            await table.wait_in_sync()
+        await asyncio.to_thread(self.prepare)
+        while True:
+            turn = await self._pace.turn()
+            try:
+                await self.sync(turn)
+            except WorldError as refused:
+                logger.warning("service rules: %s; trying again in %g s", refused, RETRY)
+                self._pace.failed()
+
+    def prepare(self) -> None:
+        """What needs rights beyond the rules themselves (kube-proxy's --init-only)."""
+        for backend in self._backends:
+            backend.prepare()
+
     def remove(self) -> None:
-        """Take all rules of this backend out of the kernel (kube-proxy's --cleanup)."""
+        """Take all rules of this mode out of the kernel (kube-proxy's --cleanup)."""
         for backend in self._backends:
             backend.remove()
+
+    def close(self) -> None:
+        """Give descriptors back; the rules stay."""
+        for backend in self._backends:
+            backend.close()
 
     async def sync(self, turn: Turn = Turn.CHANGE) -> None:
         """One turn: what changed, or with any other reason than a change, also what others changed."""
@@ -152,12 +179,13 @@ class ServiceProxy:
                 else:
                     backend.sync(changes)
             except WorldError:
-                self._metrics.failures.add(f"IPv{backend.settings.family}")
                 self._waiting_since = asked
                 self._keep(changes, backend)
                 raise
             self._note_sync(backend.settings.family, began, changed_slices, full=large)
         await self._forget_stale()
+        if not self.in_sync.is_set():
+            await asyncio.to_thread(self._leave_others)
         self._waiting_since = None
         self._metrics.services_pending.set(0)
         self._metrics.endpoints_pending.set(0)
@@ -226,6 +254,9 @@ class ServiceProxy:
             self._problems[key] = tuple(problems)
         else:
             self._problems.pop(key, None)
+
+    def _measures(self) -> Iterable[Measure]:
+        return (measure for backend in self._backends for measure in backend.measures())
 
     def _keep(self, changes: Changes, failed: Backend) -> None:
         """The backends after the one that failed have not seen the changes yet."""

@@ -3,7 +3,9 @@
 Source: k8s.io/kubernetes pkg/proxy/metrics/metrics.go.
 """
 
-from clew.base.metrics import Registry
+from collections.abc import Callable, Iterable
+
+from clew.base.metrics import Measure, Registry
 
 PROGRAMMING = (
     *(0.25, 0.5), *map(float, range(1, 60)), *map(float, range(60, 120, 5)), *map(float, range(120, 301, 30)),
@@ -13,7 +15,11 @@ FAMILY = ("ip_family",)
 
 
 class ProxyMetrics:
-    def __init__(self, registry: Registry) -> None:
+    """`measures`: what the mode itself counts, asked at each rendering."""
+
+    def __init__(self, registry: Registry, measures: Callable[[], Iterable[Measure]] = tuple) -> None:
+        self._registry, self._measures = registry, measures
+        registry.before_render(self._refresh)
         prefix = "kubeproxy_sync_"
         histogram, gauge, counter = registry.histogram, registry.gauge, registry.counter
         self.duration = histogram(f"{prefix}proxy_rules_duration_seconds", "SyncProxyRules latency", FAMILY, SYNC)
@@ -25,10 +31,6 @@ class ProxyMetrics:
         self.endpoints_total = counter(f"{prefix}proxy_rules_endpoint_changes_total", "Endpoint changes")
         self.services_pending = gauge(f"{prefix}proxy_rules_service_changes_pending", "Pending service changes")
         self.services_total = counter(f"{prefix}proxy_rules_service_changes_total", "Service changes")
-        self.failures = counter(f"{prefix}proxy_rules_nftables_sync_failures_total", "Syncs that nft refused", FAMILY)
-        self.cleanup_failures = counter(
-            f"{prefix}proxy_rules_nftables_cleanup_failures_total", "Cleanups that nft refused", FAMILY
-        )
         self.no_local = gauge(
             f"{prefix}proxy_rules_no_local_endpoints_total",
             "Services with a Local traffic policy, with endpoints, and none here",
@@ -46,3 +48,9 @@ class ProxyMetrics:
         self.conntrack_deleted = counter(
             "kubeproxy_conntrack_reconciler_deleted_entries_total", "Stale conntrack entries deleted", FAMILY
         )
+
+    def _refresh(self) -> None:
+        for each in self._measures():
+            names = tuple(name for name, _ in each.labels)
+            make = self._registry.counter if each.kind == "counter" else self._registry.gauge
+            make(each.name, each.text, names).values[tuple(value for _, value in each.labels)] = each.value

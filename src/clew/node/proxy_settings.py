@@ -1,12 +1,13 @@
 """How the service proxy of a node was asked to be, in its own words; app/agent fills it from the configuration file."""
 
 from collections.abc import Iterable
-from ipaddress import collapse_addresses, ip_network
+from ipaddress import collapse_addresses, ip_address, ip_network
 from typing import Any
 
 from clew.base.addresses import Family
 from clew.base.value import Value
-from clew.dataplane.nftables.rules import Settings
+from clew.ir.marks import MASQUERADE
+from clew.ir.proxying import IPVS, IpvsSettings, Settings
 
 LEAST = 0.01  # seconds between syncs while changes come thick
 PERIOD = 30.0  # between looks at what others did to our rules; kube-proxy's sync period
@@ -23,29 +24,43 @@ class ProxySettings(Value):
     service_cidrs: tuple[str, ...] = ()
     node_port_addresses: tuple[str, ...] = ()  # (): every address of the node but loopback; "primary" is understood
     masquerade_all: bool = False
+    masquerade_mark: int = MASQUERADE.mask
+    pod_interface: str = ""  # detectLocalMode BridgeInterface "cbr0", InterfaceNamePrefix "veth*"
+    localhost_node_ports: bool = False
+    ipvs: IpvsSettings = IPVS
     period: float = PERIOD
     least: float = LEAST
 
     def of(self, family: Family, addresses: Iterable[str] = ()) -> Settings:
         """What the rules of one family depend on; `addresses` are the node's. ValueError: a prefix is none."""
+        listed = tuple(addresses)
         return Settings(
             family=family,
             pod_cidrs=_prefixes(family, self.pod_cidrs),
             service_cidrs=_prefixes(family, self.service_cidrs),
-            node_port_addresses=self._node_ports(family, addresses),
+            node_port_addresses=self._node_ports(family, listed),
             masquerade_all=self.masquerade_all,
+            node_addresses=tuple(dict.fromkeys(str(ip_address(each)) for each in _of_family(family, listed))),
+            pod_interface=self.pod_interface,
+            masquerade_mark=self.masquerade_mark,
+            localhost_node_ports=self.localhost_node_ports,
+            ipvs=self.ipvs,
         )
 
     def _node_ports(self, family: Family, addresses: Iterable[str]) -> tuple[str, ...]:
         named = [each for each in self.node_port_addresses if each != PRIMARY]
         if PRIMARY in self.node_port_addresses:
-            mine = [each for each in addresses if (":" in each) == (family == 6)]
+            mine = _of_family(family, addresses)
             named.append(mine[0] if mine else UNSPECIFIED[family])
         prefixes = _prefixes(family, named)
         return () if any(prefix.endswith("/0") for prefix in prefixes) else prefixes
 
 
+def _of_family(family: Family, texts: Iterable[str]) -> list[str]:
+    return [each for each in texts if (":" in each) == (family == 6)]
+
+
 def _prefixes(family: Family, texts: Iterable[str]) -> tuple[str, ...]:
     """Those of a family, disjoint, in order, as nft spells them (a single address without its length)."""
-    networks: list[Any] = [ip_network(text, strict=False) for text in texts if (":" in text) == (family == 6)]
+    networks: list[Any] = [ip_network(text, strict=False) for text in _of_family(family, texts)]
     return tuple(str(each).removesuffix(f"/{each.max_prefixlen}") for each in collapse_addresses(networks))

@@ -86,7 +86,7 @@ winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", roo
         ("kind: Pod\n", "'Pod'"),
         ("- 1\n", "kind None"),
         ("a: [\n", "not YAML"),
-        (PROXY + "mode: ipvs\n", "mode: 'ipvs' is not available"),
+        (PROXY + "mode: kernelspace\n", "mode: 'kernelspace' is for Windows"),
         (PROXY + "mode: fast\n", "mode: 'fast' is not a mode"),
         (PROXY + "nftables: {sync: 5s}\n", "$.nftables"),
         (PROXY + "conntrack: 7\n", "$.conntrack"),

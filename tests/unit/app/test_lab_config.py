@@ -26,7 +26,7 @@ def test_the_usual_lab_has_three_nodes_and_both_families_have_their_ranges() -> 
         ("{ipFamily: ipv6, podCIDR: 10.244.0.0/16}", "podCIDR: 10.244.0.0/16 does not fit ipFamily ipv6"),
         ("subnets: [172.30.0.0/29]", "172.30.0.0/29 is too small"),
         ("apiVersion: nope", "apiVersion: 'nope'"),
-        ("proxy: {mode: ipvs}", "proxy.mode: 'ipvs'"),
+        ("proxy: {mode: fast}", "mode: 'fast'"),
     ],
 )
 def test_a_wrong_lab_is_refused_by_its_field(tmp_path: Path, document: str, message: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from clew.base.metrics import Registry
+from clew.dataplane.nftables.apply import Backend
 from clew.dataplane.nftables.layout import TABLE
 from clew.facts import endpointslice, service
 from clew.facts.node import Node
@@ -52,6 +53,10 @@ class Hands:
                 wake.set_result(None)
 
 
+def ports(nft: FakeNft, conntrack: FakeConntrack) -> ProxyPorts:
+    return ProxyPorts(lambda settings: [Backend(nft, each) for each in settings], conntrack)
+
+
 class Node1:
     """A proxy with all that it needs, and the objects of a small cluster."""
 
@@ -65,7 +70,7 @@ class Node1:
         self.proxy = ServiceProxy(
             self.tables,
             ProxySettings("node-1", pod_cidrs=("10.244.0.0/16",), least=0.0),
-            ProxyPorts(self.nft, self.conntrack),
+            ports(self.nft, self.conntrack),
             self.clock,
             self.registry,
             self.problems.append,
@@ -198,8 +203,8 @@ async def test_a_refusal_is_tried_again_and_nothing_is_lost() -> None:
     node.put_slice("10.0.0.1")
     node.in_sync()
     async with node.running():
-        failures = node.registry.metrics["kubeproxy_sync_proxy_rules_nftables_sync_failures_total"]
-        await node.until(lambda: "} 1" in "".join(failures.samples()))
+        failed = 'kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family="IPv4"} 1'
+        await node.until(lambda: failed in node.registry.render())
         assert not node.proxy.in_sync.is_set()
         while not node.proxy.in_sync.is_set():
             node.clock.move(1.0)
@@ -350,7 +355,7 @@ async def test_cleanup_leaves_nothing_behind(node: Node1) -> None:
 async def test_the_primary_address_is_taken_from_the_node_as_it_becomes_known() -> None:
     node = Node1()
     settings = ProxySettings("node-1", node_port_addresses=("primary",))
-    proxy = ServiceProxy(node.tables, settings, ProxyPorts(node.nft, node.conntrack), node.clock)
+    proxy = ServiceProxy(node.tables, settings, ports(node.nft, node.conntrack), node.clock)
     await proxy.sync()
     assert "ip daddr 0.0.0.0 goto node-ports" in (node.nft.listing("ip", TABLE) or "")
     node.in_sync()

@@ -8,20 +8,41 @@ to the table. When nft refuses anything, the next sync begins with a read-back.
 Every call blocks on the kernel; whoever has an event loop calls it in a thread when much is to be done.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clew.base.metrics import Measure
 from clew.base.value import Value
 from clew.dataplane.nftables import layout, script
 from clew.dataplane.nftables.layout import KEPT
 from clew.dataplane.nftables.listing import UnreadableError, read_table
 from clew.dataplane.nftables.programme import Owner, Programme
-from clew.dataplane.nftables.rules import Settings
 from clew.ir.balancing import Balancer
-from clew.kernel.nft import ElementChange, ElementSet, Nft, NftError
+from clew.ir.proxying import Settings
+from clew.kernel.errors import KernelError
+from clew.kernel.nft import ElementChange, ElementSet, KernelNft, Nft, NftError
 
 if TYPE_CHECKING:
     from clew.dataplane.nftables.objects import Table
+
+
+def open_backends(where: Path | None, settings: Sequence[Settings]) -> list["Backend"]:
+    """One backend a family, in a network namespace or the caller's own."""
+    return [Backend(KernelNft(where), each) for each in settings]
+
+
+def missing(where: Path | None) -> str:
+    """What this machine lacks; "" where nothing."""
+    try:
+        nft = KernelNft(where)
+        try:
+            nft.generation()
+        finally:
+            nft.close()
+    except (OSError, KernelError) as refused:
+        return f"no nftables here ({refused}): it needs libnftables and a kernel with nf_tables, 5.13 or newer"
+    return ""
 
 
 class SyncResult(Value):
@@ -52,6 +73,31 @@ class Backend:
         self._structure: Table | None = None  # in the kernel
         self._fingerprint = b""
         self._generation = 0  # after which nobody but us changed anything
+        self._refused = {"sync": 0, "cleanup": 0}
+
+    def prepare(self) -> None:
+        """Nothing: nftables needs no more than its own table."""
+
+    async def serve(self) -> None:
+        """Nothing: the rules need nobody."""
+
+    def close(self) -> None:
+        """Give the kernel's descriptors back."""
+        self._nft.close()
+
+    def measures(self) -> tuple[Measure, ...]:
+        """How often nft refused."""
+        family = (("ip_family", f"IPv{self.settings.family}"),)
+        return tuple(
+            Measure(
+                f"kubeproxy_sync_proxy_rules_nftables_{what}_failures_total",
+                f"How often nft refused a {what}",
+                times,
+                family,
+                "counter",
+            )
+            for what, times in self._refused.items()
+        )
 
     def sync(self, changes: Mapping[Owner, Iterable[Balancer]]) -> SyncResult:
         """Want these services so, and make the kernel follow. NftError: refused; sync again, changes need no repeat."""
@@ -65,6 +111,7 @@ class Backend:
             added, removed = self._sync_elements()
         except NftError:
             self._known = False
+            self._refused["sync"] += 1
             raise
         return SyncResult(commands, added, removed)
 
@@ -102,9 +149,13 @@ class Backend:
 
     def remove(self) -> None:
         """Take everything of ours out of the kernel; what is not there is fine."""
-        where = f"{self.settings.ip} {layout.TABLE}"
-        self._nft.run(f"add table {where}\ndelete table {where}")
         self._known = False
+        try:
+            if self._nft.listing(self.settings.ip, layout.TABLE) is not None:
+                self._nft.run(f"delete table {self.settings.ip} {layout.TABLE}")
+        except NftError:
+            self._refused["cleanup"] += 1
+            raise
 
     def _read_back(self) -> None:
         generation = self._nft.generation()

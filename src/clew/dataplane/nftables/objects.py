@@ -8,8 +8,8 @@ runs the values. Pure: nothing here talks to a kernel.
 from typing import Literal
 
 from clew.base.value import Value
+from clew.ir.proxying import IpWord as IpWord  # noqa: PLC0414 - everybody here has it from objects
 
-IpWord = Literal["ip", "ip6"]
 Verb = Literal["jump", "goto"]
 
 CLASSID_FIELDS = frozenset({"meta priority"})

@@ -13,8 +13,9 @@ from clew.dataplane.nftables.layout import KEPT, SETS, STICKY, WAY_BITS, WAY_MAS
 from clew.dataplane.nftables.numbers import Numbers
 from clew.dataplane.nftables.objects import Dispatch, Table
 from clew.dataplane.nftables.render import Elements, contribution
-from clew.dataplane.nftables.rules import Settings, read_way_chain, structure
+from clew.dataplane.nftables.rules import read_way_chain, structure
 from clew.ir.balancing import Balancer
+from clew.ir.proxying import Settings
 from clew.reconcile import Claims, DeltaMap
 
 Owner = tuple[str, str]

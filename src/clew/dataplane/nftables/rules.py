@@ -5,8 +5,6 @@ Pure. What changes with services is in render. Called by dataplane/nftables/prog
 
 from collections.abc import Iterable, Mapping
 
-from clew.base.addresses import Family
-from clew.base.value import Value
 from clew.dataplane.nftables import layout
 from clew.dataplane.nftables.layout import SET_MASK, WAY_MASK
 from clew.dataplane.nftables.objects import (
@@ -32,7 +30,7 @@ from clew.dataplane.nftables.objects import (
     Translate,
     Word,
 )
-from clew.ir.marks import MASQUERADE
+from clew.ir.proxying import Settings
 
 MARK, PRIORITY = "meta mark", "meta priority"
 HANDLE_SET = Masked(PRIORITY, SET_MASK)
@@ -43,20 +41,6 @@ TRANSPORTS = Compare(Field("meta l4proto"), ("tcp", "udp", "sctp"))
 NEW = Compare(Field("ct state"), ("new",))
 TO_THIS_NODE = Compare(Field("fib daddr type"), ("local",))
 FROM_THIS_NODE = Compare(Field("fib saddr type"), ("local",))
-
-
-class Settings(Value):
-    """What the fixed rules of one family depend on. Prefixes are of that family, in canonical spelling."""
-
-    family: Family
-    pod_cidrs: tuple[str, ...] = ()  # of all pods of the cluster; () where nobody knows: then nothing is "inside"
-    service_cidrs: tuple[str, ...] = ()  # packets to addresses in here that no service has are dropped
-    node_port_addresses: tuple[str, ...] = ()  # prefixes of node addresses; () all but loopback
-    masquerade_all: bool = False
-
-    @property
-    def ip(self) -> IpWord:
-        return "ip6" if self.family == 6 else "ip"
 
 
 def structure(settings: Settings, ways: Mapping[int, str]) -> Table:
@@ -150,7 +134,7 @@ def _choice(settings: Settings, ways: Mapping[int, str]) -> Iterable[Chain]:
     own = Rule((FROM_THIS_NODE, Go("goto", "external")), "short cut for the node itself")
     dispatch = Dispatch(Masked(PRIORITY, WAY_MASK), tuple(sorted(ways.items())))
     yield Chain("pick", (Rule((dispatch,)),) if ways else ())
-    yield Chain("masquerade-later", (Rule((Change(MARK, add=MASQUERADE.mask),)),))
+    yield Chain("masquerade-later", (Rule((Change(MARK, add=settings.masquerade_mark),)),))
     yield Chain("internal", (*_internal_masquerade(settings, words), Rule((pick,))))
     yield Chain("external", (Rule((masquerade,)), Rule((pick,))))
     for name, key, endpoints in (
@@ -203,8 +187,8 @@ def _translation(settings: Settings) -> Iterable[Chain]:
         "nat-postrouting",
         (
             Rule((itself, Go("jump", "masquerade-later")), "a backend reaches itself"),
-            Rule((Compare(Masked(MARK, MASQUERADE.mask), ("0x00000000",)), Word("return"))),
-            Rule((Change(MARK, keep=ALL_BITS ^ MASQUERADE.mask),)),
+            Rule((Compare(Masked(MARK, settings.masquerade_mark), ("0x00000000",)), Word("return"))),
+            Rule((Change(MARK, keep=ALL_BITS ^ settings.masquerade_mark),)),
             Rule((Word("masquerade fully-random"),)),
         ),
         Hook("nat", "postrouting", SRCNAT),

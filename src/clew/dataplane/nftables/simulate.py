@@ -7,11 +7,9 @@ rule draws a random number every draw is followed, so the answer is a set. Used 
 
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
-from typing import Literal
 
 import msgspec
 
-from clew.base.value import Value
 from clew.dataplane.nftables import layout
 from clew.dataplane.nftables.layout import SETS_BY_NAME, SetLayout
 from clew.dataplane.nftables.objects import (
@@ -36,39 +34,20 @@ from clew.dataplane.nftables.objects import (
     Translate,
     Word,
 )
+from clew.ir import packets
+from clew.ir.packets import End, Surroundings
 
 Elements = Mapping[str, Mapping[bytes, bytes]]
-End = Literal["goes on", "dropped", "refused by reset", "refused by icmp"]
 
 
-class Packet(Value):
-    """The first packet of a connection."""
-
-    source: str
-    destination: str
-    protocol: Literal["TCP", "UDP", "SCTP"]
-    port: int
-    mark: int = 0
+class Packet(packets.Packet):
     priority: int = 0
 
 
-class Surroundings(Value):
-    """What decides beside the table: the node's own addresses, and where the packet comes from."""
+class Outcome(packets.Outcome):
+    """`remembered`: set number, client and slot that affinity will know."""
 
-    addresses: frozenset[str]
-    from_here: bool = False  # sent by a process of the node itself
-
-
-class Outcome(Value):
-    """What became of the packet. `remembered`: set number, client and slot that affinity will know."""
-
-    end: End
-    destination: str
-    port: int
-    masqueraded: bool = False
-    mark: int = 0
     priority: int = 0
-    remembered: tuple[tuple[int, str, int], ...] = ()
     rules: tuple[tuple[str, int], ...] = ()  # chain and place of every rule that matched, in order
 
 

@@ -11,9 +11,10 @@ from clew.dataplane.nftables import layout
 from clew.dataplane.nftables.apply import Backend
 from clew.dataplane.nftables.explain import ElementRow, Explainer
 from clew.dataplane.nftables.listing import read_table
-from clew.dataplane.nftables.rules import Settings, structure
+from clew.dataplane.nftables.rules import structure
 from clew.ir.balancing import Backend as Pod
 from clew.ir.balancing import Balancer, Frontend, Policy
+from clew.ir.proxying import Settings
 from clew.kernel.nft import ElementSet, FakeNft, NftError
 
 SETTINGS = Settings(4, ("10.244.0.0/16",))

@@ -1,8 +1,9 @@
 from clew.dataplane.nftables.explain import Explainer
 from clew.dataplane.nftables.programme import Programme
-from clew.dataplane.nftables.rules import Settings
-from clew.dataplane.nftables.simulate import Packet, Surroundings, simulate
+from clew.dataplane.nftables.simulate import Packet, simulate
 from clew.ir.balancing import Backend, Balancer, Frontend
+from clew.ir.packets import Surroundings
+from clew.ir.proxying import Settings
 
 
 def programme() -> Programme:

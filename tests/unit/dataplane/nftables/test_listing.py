@@ -2,8 +2,9 @@ import pytest
 
 from clew.dataplane.nftables.listing import UnreadableError, read_rule, read_rule_or_stranger, read_table, seconds
 from clew.dataplane.nftables.objects import Compare, Field, Masked, Rule, duration
-from clew.dataplane.nftables.rules import Settings, read_way_chain, structure, way_chain
+from clew.dataplane.nftables.rules import read_way_chain, structure, way_chain
 from clew.dataplane.nftables.script import change, create
+from clew.ir.proxying import Settings
 from clew.kernel.nft import FakeNft
 
 WAYS = {1: "endpoints-1", 4: "endpoints-4", 8192: "sticky-10800s-4", 8193: "sticky-60s-1"}

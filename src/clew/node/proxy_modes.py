@@ -1,0 +1,44 @@
+"""The modes of the service proxy, by the names that KubeProxyConfiguration.mode and `--proxy-mode` have for them.
+
+This table is the only place that knows which modes there are.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from clew.base.errors import UserError
+from clew.dataplane.nftables import apply as nftables
+from clew.ir.proxying import Settings
+from clew.node.proxy_backend import Mode
+
+DEFAULT = "nftables"
+MODES: Mapping[str, Mode] = {
+    "nftables": Mode(nftables.open_backends, nftables.missing),
+}
+
+
+def mode(name: str, where: Path | None = None) -> Mode:
+    """The mode of this name ("": the default); UserError where there is none, or where this machine cannot run it."""
+    chosen = name or DEFAULT
+    if chosen not in MODES:
+        raise UserError(f"{chosen!r} is not a mode of the service proxy", f"use one of: {', '.join(MODES)}")
+    lacking = MODES[chosen].missing(where)
+    if lacking:
+        raise UserError(f"mode {chosen}: {lacking}", "or choose another mode; none is taken in its place")
+    return MODES[chosen]
+
+
+def remove_others(chosen: str, where: Path | None = None) -> None:
+    """Take away what any other mode left in this network namespace, in both families."""
+    for name in MODES:
+        if name != (chosen or DEFAULT):
+            remove(name, where)
+
+
+def remove(name: str, where: Path | None = None) -> None:
+    """Take away what one mode left, in both families."""
+    for backend in MODES[name].open(where, (Settings(4), Settings(6))):
+        try:
+            backend.remove()
+        finally:
+            backend.close()

@@ -1,0 +1,12 @@
+"""The modes in which every page plays, by name: the table that a new backend enters itself in."""
+
+from collections.abc import Mapping
+
+from .nftables import Nftables
+from .protocol import ModeUnderTest, Simulated
+
+MODES: Mapping[str, ModeUnderTest] = {
+    "nftables": Nftables(),
+}
+
+__all__ = ["MODES", "ModeUnderTest", "Simulated"]

@@ -24,6 +24,7 @@ from clew.base.metrics import Registry
 from clew.base.value import Value
 from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink.apply import NetlinkPlane
+from clew.dataplane.overlay.apply import OverlayPlane
 from clew.facts import endpointslice, service
 from clew.facts import node as node_facts
 from clew.kernel.conntrack import KernelConntrack
@@ -37,7 +38,7 @@ from clew.node.cni_calls import CniCalls
 from clew.node.health import Health
 from clew.node.install import CniPaths
 from clew.node.journal import Journal
-from clew.node.podnet import NetworkSettings, PodNetwork
+from clew.node.podnet import NetworkSettings, Planes, PodNetwork
 from clew.node.proxy import LEAST, PERIOD, ProxyPorts, ProxySettings, ProxyTables, ServiceProxy
 from clew.node.spool import Spool
 from clew.store.table import Table
@@ -76,11 +77,12 @@ class Agent:
         self._journal = Journal(Path(agent.state_dir, "attachments.log"))
         self._attachments = Attachments(self._journal)
         self._network = PodNetwork(
-            NetworkSettings(options.node, tuple(agent.cluster_cidrs), agent.mtu, agent.masquerade),
+            NetworkSettings(
+                options.node, tuple(agent.cluster_cidrs), agent.mtu, agent.masquerade, agent.network.between()
+            ),
             self._tables.nodes,
             self._attachments.table,
-            NetlinkPlane(Netlink(), Sysctl(), enter),
-            MasqueradePlane(KernelNft()),
+            Planes(NetlinkPlane(Netlink(), Sysctl(), enter), OverlayPlane(Netlink()), MasqueradePlane(KernelNft())),
             clock,
         )
         self._calls = CniCalls(self._attachments, self._network, Spool(self._paths.spool), self.registry)

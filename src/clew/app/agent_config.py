@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from clew.app import kube_proxy_config
+from clew.app import kube_proxy_config, network_config
 from clew.app.kube_proxy_config import KubeProxyConfiguration, Section
+from clew.app.network_config import NetworkConfiguration
 from clew.base.addresses import network
 from clew.base.errors import UserError
 from clew.base.value import Value
@@ -28,6 +29,7 @@ class AgentConfiguration(Section):
     service_cidrs: list[str] = msgspec.field(default_factory=list, name="serviceCIDRs")
     mtu: int = 0  # of pods; 0: that of the way to the other nodes
     masquerade: bool = True  # what leaves the cluster takes the node's address
+    network: NetworkConfiguration = msgspec.field(default_factory=NetworkConfiguration)
     kubeconfig: str = ""  # "": the service account's files
     socket_path: str = "/run/clew/cni.sock"
     state_dir: str = "/var/lib/clew-agent"
@@ -93,6 +95,7 @@ def _agent(document: Any) -> AgentConfiguration:
         raise UserError(f"{KIND}: {wrong}", "see docs/design/agent.md for the fields") from wrong
     _check_ranges("clusterCIDRs", found.cluster_cidrs)
     _check_ranges("serviceCIDRs", found.service_cidrs)
+    network_config.check(found.network, f"{KIND}: network")
     if found.mtu and not 1280 <= found.mtu <= 65535:
         raise UserError(f"{KIND}: mtu: {found.mtu} is out of range", "use 0, or 1280 (IPv6's least) to 65535")
     for field in ("socket_path", "state_dir", "cni_bin_dir", "cni_conf_file"):

@@ -4,20 +4,58 @@ A node without an address in a family is not reachable in it; of two nodes that 
 it. Both are problems of the node, shown on it, and touch no other node's routes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_interface
 
-from clew.base.addresses import Network, family_of, network
+from clew.base.addresses import Network, address, family_of, network
 from clew.base.errors import Problem
+from clew.base.value import Value
+from clew.compile.ipam import Pool
 from clew.facts.node import Node
-from clew.ir.routes import PodRoute
+from clew.ir.routes import Encapsulation, PodRoute, Tunnel
+
+# What a tunnel's headers take of the link's MTU, by encapsulation and family of the outer addresses: RFC 7348 with
+# an Ethernet header inside (8 + 8 + 14 and the outer IP header), RFC 2003.
+OVERHEAD: Mapping[tuple[Encapsulation, int], int] = {("vxlan", 4): 50, ("vxlan", 6): 70, ("ipip", 4): 20}
+VNI, VXLAN_PORT = 1, 8472  # flannel's on Linux
 
 
-def routes(nodes: Iterable[Node], own: str) -> tuple[dict[str, PodRoute], tuple[Problem, ...]]:
+class Between(Value):
+    """How packets travel between nodes. `subnets` are those of this node's own addresses, as its kernel has them."""
+
+    encapsulation: Encapsulation | None = None
+    cross_subnet: bool = False  # encapsulate only what leaves the node's own subnets
+    subnets: tuple[str, ...] = ()  # "172.30.0.11/24"
+    vni: int = VNI
+    port: int = VXLAN_PORT
+
+    def carries(self, family: int) -> Encapsulation | None:
+        """The encapsulation of a family; IPIP is one of IPv4 in IPv4 alone, other packets travel as they are."""
+        return self.encapsulation if (self.encapsulation, family) in OVERHEAD else None
+
+    def through(self, via: str) -> Encapsulation | None:
+        """The tunnel that leads to the node at `via`."""
+        near = self.cross_subnet and any(address(via) in ip_interface(subnet).network for subnet in self.subnets)
+        return None if near else self.carries(family_of(via))
+
+    def overhead(self, families: Iterable[int]) -> int:
+        """Bytes that the longest headers of these families take."""
+        return max((OVERHEAD.get((self.encapsulation, each), 0) for each in families if self.encapsulation), default=0)
+
+
+DIRECT = Between()
+
+
+def routes(
+    nodes: Iterable[Node], own: str, between: Between = DIRECT
+) -> tuple[dict[str, PodRoute], tuple[Problem, ...]]:
     """By destination, the ways from node `own` to the pods of all other nodes."""
     found: dict[str, PodRoute] = {}
     problems: list[Problem] = []
     ranges = _Ranges()
+    here: Node | None = None
     for node in sorted(nodes, key=lambda node: (node.name != own, node.name)):  # our own ranges are ours first of all
+        here = node if node.name == own else here
         for place, text in enumerate(node.pod_cidrs):
             field = f"spec.podCIDRs[{place}]"
             try:
@@ -28,12 +66,36 @@ def routes(nodes: Iterable[Node], own: str) -> tuple[dict[str, PodRoute], tuple[
             if (other := ranges.claim(cidr, node.name)) is not None:
                 problems.append(Problem(node.origin, field, f"{cidr} overlaps with a range of node {other}"))
                 continue
-            via = next((ip for ip in node.internal_ips if family_of(ip) == cidr.version), None)
-            if node.name != own and via is None:
+            via = node.internal_ip(cidr.version)
+            if node.name != own and not via:
                 problems.append(Problem(node.origin, "status.addresses", f"no InternalIP of family IPv{cidr.version}"))
-            elif node.name != own and via is not None:
-                found[str(cidr)] = PodRoute(str(cidr), via, node.origin)
+            elif node.name != own:
+                tunnel = between.through(via)
+                source = here.internal_ip(cidr.version) if here is not None and tunnel else ""
+                found[str(cidr)] = PodRoute(str(cidr), via, node.origin, tunnel, source)
     return found, tuple(problems)
+
+
+def tunnels(
+    own: Node, pools: Iterable[Pool], ways: Iterable[PodRoute], between: Between, mtu: int
+) -> tuple[Tunnel, ...]:
+    """The node's own ends of the tunnels that `ways` lead through; `mtu` is that of the link below, in bytes.
+
+    One is there as long as its backend is chosen, with or without other nodes: the first packet finds it up.
+    """
+    found = []
+    for local in (own.internal_ip(4), own.internal_ip(6)):
+        encapsulation = between.carries(family_of(local)) if local else None
+        if encapsulation is None:
+            continue
+        family = family_of(local)
+        peers = {way.via for way in ways if way.tunnel and family_of(way.via) == family}
+        sources = tuple(pool.cidr for pool in pools if family_of(pool.cidr) == family)
+        room = mtu - OVERHEAD[encapsulation, family]
+        found.append(
+            Tunnel(encapsulation, local, tuple(sorted(peers)), sources, room, between.vni, between.port, own.origin)
+        )
+    return tuple(found)
 
 
 class _Ranges:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from clew.base.addresses import family_of
 from clew.base.value import Value
 from clew.facts.partial import Labels, Partial, decode_partial
 
@@ -33,6 +34,10 @@ class Node(Value):
     @property
     def origin(self) -> str:
         return f"Node {self.name}"
+
+    def internal_ip(self, family: int) -> str:
+        """The node's own address of a family (4, 6); "" where it has none."""
+        return next((ip for ip in self.internal_ips if family_of(ip) == family), "")
 
 
 class _Meta(Partial):

@@ -9,18 +9,25 @@ nodes, and none of these is touched before that list is complete.
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
+from clew.base.addresses import family_of
 from clew.base.clock import Clock
 from clew.base.value import Value
 from clew.compile import ipam, links, masquerade, routes
+from clew.compile.routes import DIRECT, Between
 from clew.dataplane.masquerade import render as nat
 from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink import render
-from clew.dataplane.netlink.apply import NetlinkPlane, Outcome
-from clew.dataplane.netlink.objects import BRIDGE
+from clew.dataplane.netlink.apply import NetlinkPlane, Outcome, Underlay
+from clew.dataplane.netlink.objects import BRIDGE, NodeRoute
+from clew.dataplane.overlay import render as tunnelling
+from clew.dataplane.overlay.apply import OverlayPlane
 from clew.facts.attachment import Attachment
 from clew.facts.node import Node
+from clew.ir.routes import PodRoute
 from clew.kernel.errors import KernelError
 from clew.kernel.netlink import Event
 from clew.reconcile import Pace, Turn
@@ -43,8 +50,17 @@ class NetworkSettings(Value):
 
     node: str  # the name of this agent's Node
     cluster_cidrs: tuple[str, ...] = ()  # the ranges of all pods; masquerade leaves them alone
-    mtu: int = 0  # of pods; 0: that of the way to the other nodes
+    mtu: int = 0  # of pods; 0: what the way to the other nodes leaves
     masquerade: bool = True
+    between: Between = DIRECT
+
+
+class Planes(NamedTuple):
+    """The node's kernel, as far as the pod network changes it."""
+
+    links: NetlinkPlane
+    tunnels: OverlayPlane
+    nat: MasqueradePlane
 
 
 class LostError(Exception):
@@ -57,15 +73,13 @@ class PodNetwork:
         settings: NetworkSettings,
         nodes: Table[Node],
         attachments: Table[Attachment],
-        plane: NetlinkPlane,
-        nat_plane: MasqueradePlane,
+        planes: Planes,
         clock: Clock,
     ) -> None:
         self._node = settings.node
         self._nodes = nodes
         self._attachments = attachments
-        self._plane = plane
-        self._nat = nat_plane
+        self._plane, self._tunnels, self._nat = planes
         self._settings = settings
         self._pace = Pace(clock, least=0, most=DRIFT, retry=RETRY)
         self._waiters: list[tuple[Key, asyncio.Future[None]]] = []
@@ -74,7 +88,7 @@ class PodNetwork:
         self._ports_at = 0
         self._nodes_at = -1
         self._said: frozenset[str] = frozenset()
-        self._own: Node | None = None
+        self._underlay = Underlay()
         self.pools: tuple[ipam.Pool, ...] = ()
         self.mtu = 0
         self.problems: tuple[Problem, ...] = ()
@@ -147,11 +161,11 @@ class PodNetwork:
         return self._plane.check(name, ns)
 
     async def _turn(self, turn: Turn) -> None:
-        self._compile_ports()
-        self._compile_nodes()
-        waiting, self._waiters = self._waiters, []
         read_back = turn is not Turn.CHANGE or self._disturbed
         self._disturbed = False
+        self._compile_ports()
+        self._compile_nodes(look=read_back)
+        waiting, self._waiters = self._waiters, []
         outcome = await asyncio.to_thread(self._apply, read_back)
         self.failures = dict(outcome.failures)
         if outcome.failures:
@@ -167,10 +181,13 @@ class PodNetwork:
         try:
             if read_back:
                 self._plane.read()
+                self._tunnels.read()
                 self._nat.read()
         except KernelError as refusal:
             failures["read back"] = refusal
+        failures |= self._tunnels.make()
         outcome = self._plane.sync()
+        failures |= self._tunnels.sweep()
         try:
             self._nat.sync()
         except KernelError as refusal:
@@ -196,24 +213,33 @@ class PodNetwork:
     def _keys(self) -> set[Key]:
         return {key for key, _ in self._attachments.items()}
 
-    def _compile_nodes(self) -> None:
-        """What follows from the list of nodes, whole: it changes seldom."""
-        if not self._nodes.in_sync or self._nodes.revision == self._nodes_at:
+    def _compile_nodes(self, *, look: bool) -> None:
+        """What follows from the list of nodes, whole: it changes seldom. `look`: the links below may have changed."""
+        if not self._nodes.in_sync or (self._nodes.revision == self._nodes_at and not look):
             return
-        self._nodes_at = self._nodes.revision
-        everyone = [node for _, node in self._nodes.items()]
-        found, problems = routes.routes(everyone, self._node)
-        self._plane.want_routes(render.route(route) for route in found.values())
         own = self._nodes.get(("", self._node))
+        underlay = self._plane.underlay(own.internal_ips) if own is not None else Underlay()
+        if self._nodes.revision == self._nodes_at and underlay == self._underlay:
+            return
+        self._nodes_at, self._underlay = self._nodes.revision, underlay
+        everyone = [node for _, node in self._nodes.items()]
+        between = replace(self._settings.between, subnets=underlay.subnets)
+        found, problems = routes.routes(everyone, self._node, between)
+        self._plane.want_routes(_rendered(route) for route in found.values())
         pools, more = ipam.pools(own.pod_cidrs, own.origin) if own is not None else ((), ())
         if own is not None and pools:
-            if own != self._own:
-                self._own, self.pools = own, pools
-                self.mtu = self._settings.mtu or self._plane.mtu_toward(own.internal_ips) or DEFAULT_MTU
-            self._plane.want_bridge(render.bridge(links.switch(own, pools, self.mtu)))
+            self._want_own(own, pools, between)
+            ends = routes.tunnels(own, pools, found.values(), between, underlay.mtu or DEFAULT_MTU)
+            self._tunnels.want(tunnelling.overlay(ends))
             if self._settings.masquerade:
                 self._nat.want(nat.table(masquerade.masquerade(own, pools, everyone, self._settings.cluster_cidrs)))
         self.problems = (*problems, *more)
+
+    def _want_own(self, own: Node, pools: tuple[ipam.Pool, ...], between: Between) -> None:
+        families = {pool.network.version for pool in pools}
+        room = (self._underlay.mtu or DEFAULT_MTU) - between.overhead(families)
+        self.pools, self.mtu = pools, self._settings.mtu or room
+        self._plane.want_bridge(render.bridge(links.switch(own, pools, self.mtu)))
 
     def _set_ready(self) -> None:
         if BRIDGE in self.failures:
@@ -250,3 +276,10 @@ class PodNetwork:
                 ", ".join(outcome.missing),
             )
         self._said = frozenset(said)
+
+
+def _rendered(route: PodRoute) -> NodeRoute:
+    """By its tunnel, if it leads through one."""
+    if route.tunnel is None:
+        return render.route(route)
+    return render.route(route, tunnelling.device(route.tunnel, family_of(route.via)), tunnelling.gateway(route.via))

@@ -19,6 +19,7 @@ import pytest
 
 from clew.kernel import netns
 from clew.kernel.netlink import Add, Address, Bridge, Link, Netlink, Peer, Route, SetLink, Veth
+from clew.kernel.sysctl import Sysctl
 
 ALL = {4: "0.0.0.0/0", 6: "::/0"}
 ROUTERS = {4: "172.30.0.1", 6: "fd00:172:30::1"}  # the fabric itself; it leads nowhere
@@ -114,11 +115,12 @@ class Api:
 class Node:
     """A machine of the lab: its namespace, its folders, and the agent on it."""
 
-    def __init__(self, lab: "Lab", name: str, addresses: tuple[str, ...], cidrs: tuple[str, ...], root: Path) -> None:
+    def __init__(self, lab: "Lab", name: str, addresses: tuple[str, ...], cidrs: tuple[str, ...], subnet: int) -> None:
+        root = lab.root / name
         self.lab, self.name, self.addresses, self.cidrs, self.root = lab, name, addresses, cidrs, root
         self.ns = lab.namespace(name)
         self.agent: subprocess.Popen[bytes] | None = None
-        lab.plug(self.ns, addresses)
+        lab.plug(self.ns, addresses, subnet)
         root.mkdir()
 
     def publish(self) -> None:
@@ -269,28 +271,37 @@ class Lab:
             kernel.request([SetLink("lo", up=True)] if "-" not in name else [])
         return path
 
-    def plug(self, ns: Path, addresses: tuple[str, ...]) -> None:
+    def subnet(self, number: int) -> None:
+        """One more subnet, 172.30.NUMBER.0/24, behind the router that the fabric is."""
+        with Netlink(self.fabric) as kernel:
+            kernel.request([Add(Link(f"sw{number}", Bridge(stp=False), up=True))])
+            kernel.request([Add(Address(a, f"sw{number}", nodad=True)) for a in self._addresses(1, number)])
+        forwarding = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+        Sysctl(self.fabric).write({forwarding[family]: 1 for family in self.families})
+
+    def plug(self, ns: Path, addresses: tuple[str, ...], subnet: int = 0) -> None:
         """Connect a namespace to the fabric as eth0."""
         self._plugs += 1
+        switch = f"sw{subnet}" if subnet else "sw"
+        routers = [address.partition("/")[0] for address in self._addresses(1, subnet)]
         fd = os.open(ns, os.O_RDONLY)
         try:
             with Netlink(self.fabric) as fabric, Netlink(ns) as kernel:
-                fabric.request([Add(Link(f"p{self._plugs}", Veth(Peer("eth0", fd)), up=True, master="sw"))])
+                fabric.request([Add(Link(f"p{self._plugs}", Veth(Peer("eth0", fd)), up=True, master=switch))])
                 kernel.request(
                     [
                         SetLink("eth0", up=True),
                         *(Add(Address(address, "eth0", nodad=True)) for address in addresses),
-                        *(Add(Route(ALL[family], via=ROUTERS[family])) for family in self.families),
+                        *(Add(Route(ALL[6 if ":" in via else 4], via=via)) for via in routers),
                     ]
                 )
         finally:
             os.close(fd)
 
-    def node(self, number: int, *, publish: bool = True) -> Node:
+    def node(self, number: int, *, publish: bool = True, subnet: int = 0) -> Node:
         cidrs = {4: f"10.244.{number}.0/24", 6: f"fd00:10:244:{number}::/64"}
         node = Node(
-            self, f"node{number}", self._addresses(10 + number), tuple(cidrs[f] for f in self.families),
-            self.root / f"node{number}",
+            self, f"node{number}", self._addresses(10 + number, subnet), tuple(cidrs[f] for f in self.families), subnet,
         )  # fmt: skip
         self._cleanup.callback(node.stop, signal.SIGKILL)
         if publish:
@@ -307,8 +318,10 @@ class Lab:
                 ]
             )
 
-    def _addresses(self, host: int) -> tuple[str, ...]:
-        return tuple({4: f"172.30.0.{host}/24", 6: f"fd00:172:30::{host:x}/64"}[family] for family in self.families)
+    def _addresses(self, host: int, subnet: int = 0) -> tuple[str, ...]:
+        four = f"172.30.{subnet}.{host}/24"
+        six = f"fd00:172:30:{subnet}::{host:x}/64" if subnet else f"fd00:172:30::{host:x}/64"
+        return tuple({4: four, 6: six}[family] for family in self.families)
 
 
 def seen_source(client: Path, server: Path, address: str) -> str:
@@ -369,6 +382,12 @@ def any_lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
     with made_lab(tmp_path, (4,)) as lab:
+        yield lab
+
+
+@pytest.fixture
+def dual_lab(tmp_path: Path) -> Iterator[Lab]:
+    with made_lab(tmp_path, (4, 6)) as lab:
         yield lab
 
 

@@ -19,6 +19,7 @@ from clew.cni import framing
 from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink.apply import NetlinkPlane
 from clew.dataplane.netlink.objects import LINK_GROUP
+from clew.dataplane.overlay.apply import OverlayPlane
 from clew.facts.node import Node
 from clew.kernel.inside import FakeInside
 from clew.kernel.netlink import Add, Address, Delete, Link, Request, SetLink
@@ -28,7 +29,7 @@ from clew.kernel.sysctl import FakeSysctl
 from clew.node.attachments import Attachments
 from clew.node.cni_calls import CniCalls
 from clew.node.journal import Journal
-from clew.node.podnet import NetworkSettings, PodNetwork
+from clew.node.podnet import NetworkSettings, Planes, PodNetwork
 from clew.node.spool import Spool
 from clew.store.table import Table
 
@@ -86,8 +87,8 @@ class Agent:
         plane = NetlinkPlane(machine.kernel, FakeSysctl(), FakeInside(machine.pods))
         self.attachments = Attachments(journal)
         self.network = PodNetwork(
-            NetworkSettings("one", ("10.244.0.0/16",)), machine.nodes, self.attachments.table, plane,
-            MasqueradePlane(machine.nft), StillClock(),
+            NetworkSettings("one", ("10.244.0.0/16",)), machine.nodes, self.attachments.table,
+            Planes(plane, OverlayPlane(machine.kernel), MasqueradePlane(machine.nft)), StillClock(),
         )  # fmt: skip
         self.registry = Registry()
         self.calls = CniCalls(self.attachments, self.network, Spool(machine.folder / "spool"), self.registry)

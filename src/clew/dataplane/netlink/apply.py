@@ -22,7 +22,18 @@ from clew.dataplane.netlink.objects import (
 )
 from clew.kernel.errors import KernelError
 from clew.kernel.inside import Enter
-from clew.kernel.netlink import Add, Delete, Event, LinkChanged, Overrun, Request, Route, RouteGone, RtNetlink
+from clew.kernel.netlink import (
+    MAIN_TABLE,
+    Add,
+    Delete,
+    Event,
+    LinkChanged,
+    Overrun,
+    Request,
+    Route,
+    RouteGone,
+    RtNetlink,
+)
 from clew.kernel.sysctl import Settings
 from clew.reconcile import DeltaMap
 
@@ -32,6 +43,13 @@ class Outcome(Value):
 
     failures: Mapping[str, KernelError]
     missing: tuple[str, ...] = ()  # optional settings that this kernel does not have
+
+
+class Underlay(Value):
+    """The network between the nodes, as this node's kernel has it: 0 and nothing where no link has its addresses."""
+
+    mtu: int = 0
+    subnets: tuple[str, ...] = ()  # "172.30.0.11/24"
 
 
 class NetlinkPlane:
@@ -93,12 +111,14 @@ class NetlinkPlane:
         """Ports that should be and are not, and whose namespace only the runtime knows: they wait for its DEL."""
         return frozenset(name for name in self._ports.updates if not self._can_make(name))
 
-    def mtu_toward(self, addresses: Iterable[str]) -> int:
-        """The MTU of the link that carries one of the node's own addresses; 0 where none does."""
+    def underlay(self, addresses: Iterable[str]) -> Underlay:
+        """What carries the node's own addresses; a tunnel's end has them too, as whole addresses without a subnet."""
         wanted = set(addresses)
-        carrier = next((a.dev for a in self._kernel.addresses() if a.address.partition("/")[0] in wanted), "")
-        link = self._kernel.link(carrier) if carrier else None
-        return link.mtu if link is not None else 0
+        carried = [a for a in self._kernel.addresses() if a.address.partition("/")[0] in wanted]
+        subnets = tuple(sorted(a.address for a in carried if not a.address.endswith(("/32", "/128"))))
+        first = next((a for a in carried if a.address in subnets), next(iter(carried), None))
+        link = self._kernel.link(first.dev) if first is not None else None
+        return Underlay(link.mtu if link is not None else 0, subnets)
 
     def whole(self) -> frozenset[str]:
         """Links of ours whose pod's end was completed, as of the last `read`."""
@@ -109,8 +129,8 @@ class NetlinkPlane:
         links = self._kernel.links()
         ours = [link for link in links if link.group in {LINK_GROUP, LEAVING_GROUP}]
         self._ports.found_whole({link.name: wiring.found_port(link) for link in ours})
-        routes = self._kernel.routes(proto=ROUTE_PROTO)
-        self._routes.found_whole({route.destination: NodeRoute(route.destination, route.via) for route in routes})
+        routes = self._kernel.routes(proto=ROUTE_PROTO, table=MAIN_TABLE)
+        self._routes.found_whole({route.destination: _found_route(route) for route in routes})
         if self._bridge is not None:
             self._bridge_ready = wiring.bridge_matches(self._kernel, self._bridge, links)
 
@@ -217,7 +237,15 @@ class NetlinkPlane:
 
 
 def _route(route: NodeRoute) -> Route:
-    return Route(route.destination, via=route.via, proto=ROUTE_PROTO)
+    tunnel = bool(route.dev)
+    return Route(route.destination, via=route.via, dev=route.dev, source=route.source, onlink=tunnel, proto=ROUTE_PROTO)
+
+
+def _found_route(route: Route) -> NodeRoute:
+    """Where the way is no tunnel (`onlink`), the kernel chose link and source by itself."""
+    if not route.onlink:
+        return NodeRoute(route.destination, route.via)
+    return NodeRoute(route.destination, route.via, route.dev, route.source)
 
 
 def _explained(refusal: KernelError) -> KernelError:

@@ -51,10 +51,12 @@ class Port(Value):
 
 
 class NodeRoute(Value):
-    """To another node's pods."""
+    """To another node's pods. `dev` and `source` are said where the way is a tunnel, whose other end is `via`."""
 
     destination: str
     via: str
+    dev: str = ""
+    source: str = ""
 
 
 class Setting(Value):

@@ -19,8 +19,9 @@ def port(pod: PodPort) -> Port:
     return Port(link, end, pod.origin)
 
 
-def route(reach: PodRoute) -> NodeRoute:
-    return NodeRoute(reach.destination, reach.via)
+def route(reach: PodRoute, dev: str = "", gateway: str = "") -> NodeRoute:
+    """`dev` is the link of its tunnel and `gateway` the other end there, where it leads through one."""
+    return NodeRoute(reach.destination, gateway or reach.via, dev, reach.source)
 
 
 def settings(families: frozenset[int]) -> tuple[Setting, ...]:

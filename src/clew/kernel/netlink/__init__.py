@@ -14,6 +14,7 @@ from clew.kernel.netlink.monitor import Event, LinkChanged, Monitor, Overrun, Ro
 from clew.kernel.netlink.port import RtNetlink
 from clew.kernel.netlink.requests import Add, Delete, DeleteGroup, Request, SetLink
 from clew.kernel.netlink.values import (
+    MAIN_TABLE,
     Address,
     Bridge,
     Fdb,
@@ -30,6 +31,7 @@ from clew.kernel.netlink.values import (
 )
 
 __all__ = [
+    "MAIN_TABLE",
     "Add",
     "Address",
     "Bridge",

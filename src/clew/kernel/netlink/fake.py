@@ -41,7 +41,7 @@ class FakeNetlink:
         self._routes: dict[tuple[int, str, int], Route] = {}
         self._neighbours: dict[tuple[str, str], Neighbour] = {}
         self._fdb: dict[tuple[str, str], Fdb] = {}
-        self._rules: dict[tuple[int, int], Rule] = {}
+        self._rules: dict[tuple[int, int, str], Rule] = {}
         self._next_index = 2
         self.refuse: Callable[[Request], int] = lambda _request: 0  # errno to answer with instead of acting
 
@@ -114,7 +114,7 @@ class FakeNetlink:
                 self._need(thing.dev)
                 _store(self._fdb, (thing.dev, thing.mac), thing, over=over)
             case Rule():
-                _store(self._rules, (thing.family, thing.priority), thing, over=False)
+                _store(self._rules, (thing.family, thing.priority, thing.source), thing, over=False)
 
     def _delete(self, thing: Thing) -> None:
         match thing:
@@ -139,7 +139,7 @@ class FakeNetlink:
             case Fdb():
                 _drop(self._fdb, (thing.dev, thing.mac))
             case Rule():
-                _drop(self._rules, (thing.family, thing.priority))
+                _drop(self._rules, (thing.family, thing.priority, thing.source))
 
     def _add_link(self, link: Link) -> None:
         if self.link(link.name) is not None:
@@ -180,6 +180,8 @@ class FakeNetlink:
         """What the kernel drops with a link that goes down or away."""
         self._routes = {key: route for key, route in self._routes.items() if not _uses(route, name)}
         self._neighbours = {key: entry for key, entry in self._neighbours.items() if key[0] != name}
+        if addresses:
+            self._fdb = {key: entry for key, entry in self._fdb.items() if key[0] != name}
         for address in [a for a in self._addresses.values() if a.dev == name and (addresses or ":" in a.address)]:
             del self._addresses[name, address.address]
 

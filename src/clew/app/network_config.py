@@ -1,0 +1,51 @@
+"""The section `network` of the agent's configuration and of a lab's file: how pods of different nodes reach each other.
+
+A name alone (`network: vxlan`) stands for the section with nothing else said. Called by agent_config and lab_config.
+"""
+
+from typing import Any
+
+import msgspec
+
+from clew.app.kube_proxy_config import Section
+from clew.base.errors import UserError
+from clew.compile.routes import VNI, VXLAN_PORT, Between
+from clew.ir.routes import Encapsulation
+
+BACKENDS: dict[str, Encapsulation | None] = {"host-gw": None, "vxlan": "vxlan", "ipip": "ipip"}
+_MOST_VNI = 2**24 - 1
+_MOST_PORT = 65535
+
+
+class NetworkConfiguration(Section):
+    """`crossSubnet`: encapsulate only what leaves the node's subnet. `vni` and `port` are vxlan's, as flannel's are."""
+
+    backend: str = "host-gw"
+    cross_subnet: bool = False
+    vni: int = VNI
+    port: int = VXLAN_PORT
+
+    def between(self) -> Between:
+        return Between(BACKENDS[self.backend], self.cross_subnet, vni=self.vni, port=self.port)
+
+
+def parse(value: Any, where: str = "network") -> NetworkConfiguration:
+    """A checked section from a decoded name or mapping; UserError names the field under `where`."""
+    try:
+        found = msgspec.convert({"backend": value} if isinstance(value, str) else value, NetworkConfiguration)
+    except msgspec.ValidationError as wrong:
+        raise UserError(f"{where}: {wrong}", f"fields: backend ({', '.join(BACKENDS)}) crossSubnet vni port") from None
+    check(found, where)
+    return found
+
+
+def check(found: NetworkConfiguration, where: str = "network") -> None:
+    """UserError names the first field that does not hold."""
+    if found.backend not in BACKENDS:
+        raise UserError(f"{where}.backend: {found.backend!r} is not known", f"use {', '.join(BACKENDS)}")
+    if found.cross_subnet and BACKENDS[found.backend] is None:
+        raise UserError(f"{where}.crossSubnet: host-gw encapsulates nothing", "choose vxlan or ipip beside it")
+    if not 1 <= found.vni <= _MOST_VNI:
+        raise UserError(f"{where}.vni: {found.vni} is out of range", f"use 1 to {_MOST_VNI}")
+    if not 1 <= found.port <= _MOST_PORT:
+        raise UserError(f"{where}.port: {found.port} is out of range", f"use 1 to {_MOST_PORT}")

@@ -1,0 +1,22 @@
+"""A kernel object of the overlay -> the one sentence that says why it is there. Pure."""
+
+from clew.dataplane.overlay.objects import PROTO, TABLE, FromPods, PeerRoute, TunnelLink, TunnelPeer
+
+
+def explain_link(link: TunnelLink) -> str:
+    what = f"VNI {link.vni}, UDP port {link.port}" if link.kind == "vxlan" else "IP in IP"
+    return (
+        f"{link.name} is this node's end of the tunnels to other nodes ({what}); {link.mtu} bytes fit into one packet"
+    )
+
+
+def explain_peer(peer: TunnelPeer) -> str:
+    return f"{peer.mac} is the other end of {peer.dev} on the node {peer.remote}, known by rule and never asked for"
+
+
+def explain_route(route: PeerRoute) -> str:
+    return f"what pods of this node send to the node {route.destination} itself goes through {route.dev}; table {TABLE}"
+
+
+def explain_rule(rule: FromPods) -> str:
+    return f"packets of this node's pods ({rule.source}) look into table {TABLE} first; proto {PROTO}"

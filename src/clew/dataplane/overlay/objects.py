@@ -1,0 +1,57 @@
+"""What the tunnels between nodes are in a node's kernel, in the kernel's words; and the marks that tell ours."""
+
+from typing import Literal
+
+from clew.base.value import Value
+
+TABLE = 147  # the routing table of what pods send to other nodes themselves
+PRIORITY = 30147  # of the rules that lead there: before the main table's 32766
+PROTO = 147  # of those routes and rules; `ip rule show`, `ip route show table 147`
+VXLAN = {4: "vxlan.clew", 6: "vxlan6.clew"}
+IPIP = "tunl0"  # the kernel's own device of this name carries whatever the routing table sends through it
+DEVICES = frozenset({*VXLAN.values(), IPIP})
+
+
+class TunnelLink(Value):
+    """The node's own end. `address` is the node's, so that what the node itself sends through it is known as its."""
+
+    name: str
+    kind: Literal["vxlan", "ipip"]
+    local: str  # vxlan: the outer source
+    address: str  # "172.30.0.11/32"
+    mtu: int
+    mac: str = ""  # vxlan
+    vni: int = 0
+    port: int = 0
+
+
+class TunnelPeer(Value):
+    """vxlan: the inner MAC of another node's end and the node that has it, so that nothing is flooded or asked for."""
+
+    dev: str
+    gateway: str  # the address by which routes name it
+    mac: str
+    remote: str  # the node's own address, to which the outer packets go
+
+
+class PeerRoute(Value):
+    """In TABLE: what pods send to another node itself goes through the tunnel."""
+
+    destination: str  # "172.30.0.12/32"
+    via: str
+    dev: str
+
+
+class FromPods(Value):
+    """The rule that leads packets of this node's pods by TABLE first."""
+
+    source: str  # "10.244.1.0/24"
+
+
+class Overlay(Value):
+    """All of a node's."""
+
+    links: tuple[TunnelLink, ...] = ()
+    peers: tuple[TunnelPeer, ...] = ()
+    routes: tuple[PeerRoute, ...] = ()
+    rules: tuple[FromPods, ...] = ()

@@ -1,0 +1,31 @@
+"""Which packets leave a node in a tunnel, from the rendered objects. Pure."""
+
+from clew.base.addresses import address, network
+from clew.base.value import Value
+from clew.dataplane.overlay.objects import Overlay
+
+
+class Outer(Value):
+    """The tunnel that a packet takes: its device, and where the outer packet goes."""
+
+    dev: str
+    remote: str
+
+
+def to_node(overlay: Overlay, source: str, destination: str) -> Outer | None:
+    """What a packet from `source` to another node's own address goes through; None: it travels as it is."""
+    if not any(address(source) in network(rule.source) for rule in overlay.rules):
+        return None
+    route = next((each for each in overlay.routes if address(destination) in network(each.destination)), None)
+    return None if route is None else outer(overlay, route.dev, route.via)
+
+
+def outer(overlay: Overlay, dev: str, via: str) -> Outer | None:
+    """Where a packet ends up that a route sends by `via` over the tunnel `dev`; None: it is dropped there."""
+    link = next((each for each in overlay.links if each.name == dev), None)
+    if link is None:
+        return None
+    if link.kind == "ipip":
+        return Outer(dev, via)
+    peer = next((each for each in overlay.peers if (each.dev, each.gateway) == (dev, via)), None)
+    return None if peer is None else Outer(dev, peer.remote)  # nobody answers for what was not entered

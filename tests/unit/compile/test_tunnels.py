@@ -1,0 +1,64 @@
+"""From nodes to tunnels: which way is encapsulated, what a tunnel leaves of the MTU, who its other ends are."""
+
+import pytest
+
+from clew.compile.ipam import Pool
+from clew.compile.routes import Between, routes, tunnels
+from clew.facts.node import Node
+from clew.ir.routes import PodRoute, Tunnel
+
+ONE = Node("one", ("172.30.0.11", "fd00:172::11"), pod_cidrs=("10.244.1.0/24", "fd00:244:1::/64"))
+TWO = Node("two", ("172.30.0.12", "fd00:172::12"), pod_cidrs=("10.244.2.0/24", "fd00:244:2::/64"))
+FAR = Node("far", ("172.30.1.13", "fd00:172:1::13"), pod_cidrs=("10.244.3.0/24", "fd00:244:3::/64"))
+POOLS = (Pool("10.244.1.0/24"), Pool("fd00:244:1::/64"))
+SUBNETS = ("172.30.0.11/24", "fd00:172::11/64")
+
+
+def ways(between: Between) -> dict[str, str | None]:
+    return {way.destination: way.tunnel for way in routes([ONE, TWO, FAR], "one", between)[0].values()}
+
+
+@pytest.mark.parametrize(
+    ("between", "near", "far", "far_six"),
+    [
+        (Between(), None, None, None),
+        (Between("vxlan"), "vxlan", "vxlan", "vxlan"),
+        (Between("vxlan", cross_subnet=True, subnets=SUBNETS), None, "vxlan", "vxlan"),
+        (Between("vxlan", cross_subnet=True), "vxlan", "vxlan", "vxlan"),  # no subnet known: nobody is near
+        (Between("ipip"), "ipip", "ipip", None),  # IPv4 in IPv4 alone
+        (Between("ipip", cross_subnet=True, subnets=SUBNETS), None, "ipip", None),
+    ],
+    ids=["host-gw", "vxlan", "vxlan-across", "no-subnet", "ipip", "ipip-across"],
+)
+def test_what_is_encapsulated(between: Between, near: str | None, far: str | None, far_six: str | None) -> None:
+    found = ways(between)
+    assert (found["10.244.2.0/24"], found["10.244.3.0/24"], found["fd00:244:3::/64"]) == (near, far, far_six)
+
+
+def test_a_tunnelled_way_says_by_which_address_the_node_is_known() -> None:
+    found, _ = routes([ONE, TWO], "one", Between("vxlan"))
+    assert found["10.244.2.0/24"] == PodRoute("10.244.2.0/24", "172.30.0.12", "Node two", "vxlan", "172.30.0.11")
+    assert found["fd00:244:2::/64"].source == "fd00:172::11"
+
+
+@pytest.mark.parametrize(
+    ("between", "families", "taken"),
+    [(Between(), (4, 6), 0), (Between("vxlan"), (4,), 50), (Between("vxlan"), (4, 6), 70), (Between("ipip"), (4,), 20)],
+)
+def test_what_the_headers_take(between: Between, families: tuple[int, ...], taken: int) -> None:
+    assert between.overhead(families) == taken
+
+
+def test_one_end_a_family() -> None:
+    between = Between("vxlan", cross_subnet=True, subnets=SUBNETS, vni=7, port=4789)
+    found, _ = routes([ONE, TWO, FAR], "one", between)
+    assert tunnels(ONE, POOLS, found.values(), between, 1500) == (
+        Tunnel("vxlan", "172.30.0.11", ("172.30.1.13",), ("10.244.1.0/24",), 1450, 7, 4789, "Node one"),
+        Tunnel("vxlan", "fd00:172::11", ("fd00:172:1::13",), ("fd00:244:1::/64",), 1430, 7, 4789, "Node one"),
+    )
+
+
+def test_ipip_has_no_end_in_ipv6_and_the_end_is_there_before_any_other_node() -> None:
+    between = Between("ipip")
+    (end,) = tunnels(ONE, POOLS, routes([ONE], "one", between)[0].values(), between, 1500)
+    assert (end.encapsulation, end.local, end.peers, end.mtu) == ("ipip", "172.30.0.11", (), 1480)

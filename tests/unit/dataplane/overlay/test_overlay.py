@@ -1,0 +1,233 @@
+"""The overlay on a kernel in memory: rendered by rule, each part needed, made from anywhere, others left alone."""
+
+import errno
+from ipaddress import IPv6Address
+
+import pytest
+from msgspec.structs import replace
+
+from clew.dataplane.overlay import explain, simulate
+from clew.dataplane.overlay.apply import OverlayPlane
+from clew.dataplane.overlay.objects import Overlay
+from clew.dataplane.overlay.render import device, gateway, mac_of, overlay
+from clew.dataplane.overlay.simulate import Outer
+from clew.ir.routes import Tunnel
+from clew.kernel.netlink import Add, Address, Delete, Fdb, Link, Neighbour, Plain, Request, Rule, SetLink
+from clew.kernel.netlink.fake import FakeNetlink
+
+FOUR = Tunnel("vxlan", "172.30.0.11", ("172.30.0.12", "172.30.0.13"), ("10.244.1.0/24",), 1450, 1, 8472, "Node one")
+SIX = Tunnel("vxlan", "fd00:172::11", ("fd00:172::12",), ("fd00:244:1::/64",), 1430, 1, 8472, "Node one")
+IPIP = Tunnel("ipip", "172.30.0.11", ("172.30.0.12",), ("10.244.1.0/24",), 1480, 1, 8472, "Node one")
+PODS = {4: "10.244.1.7", 6: "fd00:244:1::7"}
+
+
+@pytest.fixture
+def kernel() -> FakeNetlink:
+    kernel = FakeNetlink()
+    kernel.request([Add(Link("eth0", up=True)), Add(Address("172.30.0.11/24", "eth0"))])
+    return kernel
+
+
+def run(plane: OverlayPlane) -> dict[str, int]:
+    failures = {**plane.make(), **plane.sweep()}
+    return {name: refusal.number for name, refusal in failures.items()}
+
+
+def wanted(kernel: FakeNetlink, *tunnels: Tunnel) -> OverlayPlane:
+    plane = OverlayPlane(kernel)
+    plane.read()
+    plane.want(overlay(tunnels))
+    return plane
+
+
+def test_a_mac_is_locally_administered_unicast_and_one_node_s_own() -> None:
+    macs = {mac_of(f"172.30.{high}.{low}") for high in range(8) for low in range(256)}
+    assert len(macs) == 8 * 256
+    assert {int(mac[:2], 16) & 3 for mac in macs} == {2}
+
+
+def test_the_gateway_of_an_ipv6_end_is_the_link_local_address_that_its_mac_makes() -> None:
+    """The kernel gives a link the EUI-64 address of its MAC; the far end must be named by exactly this."""
+    octets = bytes(int(part, 16) for part in mac_of("fd00:172::12").split(":"))
+    found = IPv6Address(gateway("fd00:172::12"))
+    assert found.is_link_local
+    assert found.packed[8:] == bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]
+
+
+@pytest.mark.parametrize("tunnel", [FOUR, SIX, IPIP], ids=["vxlan", "vxlan6", "ipip"])
+def test_a_pod_reaches_each_other_end_through_the_tunnel(tunnel: Tunnel) -> None:
+    family = 6 if ":" in tunnel.local else 4
+    rendered = overlay([tunnel])
+    for peer in tunnel.peers:
+        expected = Outer(device(tunnel.encapsulation, family), peer)
+        assert simulate.to_node(rendered, PODS[family], peer) == expected
+        assert simulate.to_node(rendered, tunnel.local, peer) is None, "the node itself needs no tunnel to a node"
+
+
+@pytest.mark.parametrize("tunnel", [FOUR, SIX, IPIP], ids=["vxlan", "vxlan6", "ipip"])
+def test_nothing_of_it_can_be_left_out(tunnel: Tunnel) -> None:
+    """Each object carries some packet: without it one goes another way, or nowhere."""
+    family = 6 if ":" in tunnel.local else 4
+    whole = overlay([tunnel])
+
+    def answers(some: Overlay) -> list[Outer | None]:
+        return [simulate.to_node(some, PODS[family], peer) for peer in tunnel.peers]
+
+    for field in Overlay.__struct_fields__:
+        objects = getattr(whole, field)
+        for place in range(len(objects)):
+            without = replace(whole, **{field: objects[:place] + objects[place + 1 :]})
+            assert answers(without) != answers(whole), (field, objects[place])
+
+
+def test_why_each_object_is_there() -> None:
+    rendered = overlay([FOUR])
+    assert "VNI 1, UDP port 8472" in explain.explain_link(rendered.links[0])
+    assert "172.30.0.12" in explain.explain_peer(rendered.peers[0])
+    assert "172.30.0.12/32" in explain.explain_route(rendered.routes[0])
+    assert "10.244.1.0/24" in explain.explain_rule(rendered.rules[0])
+    assert "IP in IP" in explain.explain_link(overlay([IPIP]).links[0])
+
+
+def test_from_nothing_to_all_and_back(kernel: FakeNetlink) -> None:
+    plane = wanted(kernel, FOUR, SIX)
+    assert run(plane) == {}
+    assert not plane.pending
+    link = kernel.link("vxlan.clew")
+    assert link is not None
+    assert (link.up, link.mtu, link.mac) == (True, 1450, mac_of("172.30.0.11"))
+    assert {each.address for each in kernel.addresses() if each.dev == "vxlan.clew"} == {"172.30.0.11/32"}
+    assert {(each.address, each.mac) for each in kernel.neighbours() if each.dev == "vxlan.clew"} == {
+        (peer, mac_of(peer)) for peer in FOUR.peers
+    }
+    assert {each.remote for each in kernel.fdb()} == {*FOUR.peers, *SIX.peers}
+    assert {rule.source for rule in kernel.rules() if rule.proto == 147} == {"10.244.1.0/24", "fd00:244:1::/64"}
+    plane.want(Overlay())
+    assert run(plane) == {}
+    assert {each.name for each in kernel.links()} == {"lo", "eth0"}
+    assert kernel.fdb() == []
+    assert kernel.neighbours() == []
+    assert [rule for rule in kernel.rules() if rule.proto == 147] == []
+
+
+def test_a_restart_asks_the_kernel_for_nothing(kernel: FakeNetlink) -> None:
+    assert run(wanted(kernel, FOUR, SIX)) == {}
+    asked: list[Request] = []
+
+    def note(request: Request) -> int:
+        asked.append(request)
+        return 0
+
+    kernel.refuse = note
+    again = wanted(kernel, FOUR, SIX)
+    assert not again.pending
+    assert run(again) == {}
+    assert asked == []
+
+
+def test_nothing_is_touched_before_the_nodes_are_known(kernel: FakeNetlink) -> None:
+    assert run(wanted(kernel, FOUR)) == {}
+    plane = OverlayPlane(kernel)
+    plane.read()
+    assert not plane.pending
+    assert run(plane) == {}
+    assert kernel.link("vxlan.clew") is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"local": "172.30.0.99"},
+        {"vni": 9},
+        {"port": 4789},
+        {"mtu": 1400},
+        {"peers": ("172.30.0.12",)},
+        {"sources": ("10.244.9.0/24",)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_whatever_changes_is_followed(kernel: FakeNetlink, change: dict[str, object]) -> None:
+    plane = wanted(kernel, FOUR)
+    assert run(plane) == {}
+    new = replace(FOUR, **change)
+    plane.want(overlay([new]))
+    assert run(plane) == {}
+    assert not wanted(kernel, new).pending, "read back, it is as wanted"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        Delete(Link("vxlan.clew")),
+        SetLink("vxlan.clew", up=False),
+        SetLink("vxlan.clew", mtu=1300),
+        SetLink("vxlan.clew", mac="02:00:00:00:00:99"),
+        Add(Address("192.0.2.1/32", "vxlan.clew")),
+        Delete(Address("172.30.0.11/32", "vxlan.clew")),
+        Delete(Neighbour("172.30.0.12", "vxlan.clew", mac_of("172.30.0.12"))),
+        Delete(Fdb(mac_of("172.30.0.12"), "vxlan.clew", "172.30.0.12")),
+        Delete(Rule(30147, family=4, source="10.244.1.0/24", table=147, proto=147)),
+        Add(Neighbour("172.30.0.77", "vxlan.clew", mac_of("172.30.0.77"))),
+    ],
+    ids=["gone", "down", "mtu", "mac", "another address", "no address", "neighbour", "entry", "rule", "stranger"],
+)
+def test_what_somebody_breaks_is_mended(kernel: FakeNetlink, damage: Request) -> None:
+    plane = wanted(kernel, FOUR)
+    assert run(plane) == {}
+    kernel.request([damage])
+    plane.read()
+    assert plane.pending
+    assert run(plane) == {}
+    assert not wanted(kernel, FOUR).pending
+
+
+def test_what_is_not_ours_stays(kernel: FakeNetlink) -> None:
+    kernel.request(
+        [
+            Add(Link("flannel.1", up=True)),
+            Add(Neighbour("10.1.1.1", "eth0", "02:00:00:00:00:07")),
+            Add(Rule(30147, family=4, source="10.9.0.0/16", table=9, proto=4)),
+        ]
+    )
+    plane = wanted(kernel, FOUR)
+    assert run(plane) == {}
+    plane.want(Overlay())
+    assert run(plane) == {}
+    assert kernel.link("flannel.1") is not None
+    assert [each.address for each in kernel.neighbours()] == ["10.1.1.1"]
+    assert [rule.source for rule in kernel.rules() if rule.table == 9] == ["10.9.0.0/16"]
+
+
+def test_a_kernel_without_ipip_is_told_by_name(kernel: FakeNetlink) -> None:
+    refusing = {"tunl0"}
+    kernel.refuse = lambda request: (
+        errno.EOPNOTSUPP
+        if isinstance(request, Add) and isinstance(request.thing, Link) and request.thing.name in refusing
+        else 0
+    )
+    plane = wanted(kernel, IPIP)
+    failures = plane.make()
+    assert "this kernel has no ipip (CONFIG_NET_IPIP, module ipip)" in str(failures["tunl0"])
+    assert plane.pending
+    refusing.clear()
+    assert run(plane) == {}
+    assert not plane.pending
+
+
+def test_the_kernel_s_own_tunl0_is_taken_into_use_and_left_as_it_was(kernel: FakeNetlink) -> None:
+    """The module makes it in every namespace; there it is neither ours to make nor to delete."""
+    kernel.request([Add(Link("tunl0", Plain("ipip"), mtu=1480))])
+    kernel.refuse = lambda request: (
+        errno.EOPNOTSUPP if isinstance(request, Delete) and request.thing == Link("tunl0") else 0
+    )
+    plane = wanted(kernel, IPIP)
+    assert run(plane) == {}
+    link = kernel.link("tunl0")
+    assert link is not None
+    assert link.up
+    plane.want(Overlay())
+    assert run(plane) == {}
+    link = kernel.link("tunl0")
+    assert link is not None
+    assert not link.up
+    assert [each for each in kernel.addresses() if each.dev == "tunl0"] == []

@@ -14,7 +14,7 @@ from typing import Any
 from clew.api.objects import Object
 from clew.base.errors import WorldError
 from clew.base.value import Value
-from clew.cluster.kubelet.instances import Sandbox
+from clew.cluster.kubelet.instances import Sandbox, pod_labels
 from clew.cluster.runtime.errors import NodeError, NodeLostError
 from clew.cluster.runtime.handle import NodeHandle
 
@@ -46,7 +46,6 @@ class Network(Value):
 
 class Attachment(Value):
     addresses: tuple[str, ...]
-    network: Object  # for Sandbox.network
     result: Object
 
 
@@ -123,6 +122,7 @@ class Cni:
 
     def __init__(self, handle: NodeHandle, tree: Path) -> None:
         self._handle = handle
+        self._tree = tree
         self._folder = tree / FOLDER
 
     def network(self) -> Network | None:
@@ -143,54 +143,34 @@ class Cni:
                 return f"status of plugin {plugin['type']}: {problem}"
         return ""
 
-    async def add(self, sandbox: str, netns: str, pod: Object) -> Attachment:
-        """Attach; CniError after whatever was done has been undone."""
+    def plan(self, pod: Object) -> Object:
+        """What ADD, and later DEL, is to be called with: for Sandbox.network. CniError without a configuration."""
         network = self.network()
         if network is None:
             raise CniError(NOT_INITIALIZED)
-        meta = pod["metadata"]
-        labels = {"namespace": meta["namespace"], "pod": meta["name"], "uid": meta["uid"]}
         ports = port_mappings(pod)
-        capabilities = {"portMappings": ports} if ports else {}
-        env = _environment(sandbox, netns, labels)
+        return network.wire() | {"capabilities": {"portMappings": ports} if ports else {}}
+
+    async def add(self, sandbox: str, netns: str, pod: Object, planned: Object) -> Attachment:
+        """Attach. After a CniError some plugins may have done their part: `delete` undoes it."""
+        network, capabilities = _planned(planned)
+        env = _environment(sandbox, netns, pod_labels(pod))
         result: Object | None = None
-        try:
-            for plugin in network.plugins:
-                result = await self._run("ADD", network, plugin, env, result, capabilities)
-        except CniError:
-            await self._delete(network, env, result, capabilities)
-            raise
+        for plugin in network.plugins:
+            result = await self._run("ADD", network, plugin, env, result, capabilities)
         found = tuple(str(each["address"]).partition("/")[0] for each in (result or {}).get("ips") or ())
         if not found:
-            await self._delete(network, env, result, capabilities)
             raise CniError("the network's plugins gave the pod no address")
-        return Attachment(found, network.wire() | {"capabilities": capabilities}, result or {})
+        return Attachment(found, result or {})
 
     async def delete(self, sandbox: Sandbox, labels: Mapping[str, str]) -> None:
-        """Detach, in reverse order. CniError when a plugin cannot; it must be tried again."""
-        held = sandbox.network
-        if held:
-            network = Network(held["name"], held["version"], tuple(held["plugins"]))
-        elif (current := self.network()) is not None:
-            network = current
-        else:
-            return
-        netns = sandbox.netns if sandbox.ready or sandbox.pid else ""
-        capabilities = (held or {}).get("capabilities") or {}
-        await self._delete(
-            network, _environment(sandbox.id, netns, labels), sandbox.result, capabilities, must=bool(held)
-        )
-
-    async def _delete(
-        self, network: Network, env: Mapping[str, str], result: Object | None, capabilities: Mapping[str, Any], *,
-        must: bool = False,
-    ) -> None:  # fmt: skip
+        """Detach, in reverse order. CniError when a plugin cannot (whatever its code): it must be tried again."""
+        network, capabilities = _planned(sandbox.network)
+        there = (self._tree / sandbox.netns.lstrip("/")).exists()  # a node that was switched off has lost it
+        netns = sandbox.netns if there else ""
+        env = _environment(sandbox.id, netns, labels)
         for plugin in reversed(network.plugins):
-            try:
-                await self._run("DEL", network, plugin, env, result, capabilities)
-            except CniError:
-                if must:
-                    raise
+            await self._run("DEL", network, plugin, env, sandbox.result, capabilities)
 
     async def _run(
         self, command: str, network: Network, plugin: Mapping[str, Any], env: Mapping[str, str],
@@ -218,6 +198,11 @@ class Cni:
         return found
 
 
+def _planned(planned: Object) -> tuple[Network, Mapping[str, Any]]:
+    network = Network(planned["name"], planned["version"], tuple(planned["plugins"]))
+    return network, planned.get("capabilities") or {}
+
+
 def _environment(sandbox: str, netns: str, labels: Mapping[str, str]) -> dict[str, str]:
     return {
         "CNI_CONTAINERID": sandbox, "CNI_NETNS": netns, "CNI_IFNAME": IFNAME, "CNI_ARGS": arguments(labels, sandbox),
@@ -225,7 +210,6 @@ def _environment(sandbox: str, netns: str, labels: Mapping[str, str]) -> dict[st
 
 
 def _encoded(config: Object) -> str:
-
     return base64.b64encode(json.dumps(config).encode()).decode()
 
 

@@ -17,6 +17,7 @@ from clew.cluster.runtime.oci.devices import machine_devices
 from clew.cluster.runtime.supervisor import cgroups
 
 _LEAST_SHARES, _MOST_SHARES = 2, 262_144
+_UNASKED_SHARES = 102  # as if 100m were asked for: with the kubelet's 2, pods of a busy machine stand still
 _PERIOD = 100_000
 
 
@@ -94,7 +95,7 @@ def limits(container: Object) -> Limits:
     resources = container.get("resources") or {}
     asked, most = resources.get("requests") or {}, resources.get("limits") or {}
     cpu = asked.get("cpu", most.get("cpu"))
-    shares = _LEAST_SHARES
+    shares = _UNASKED_SHARES
     if cpu is not None:
         shares = min(max(int(Fraction(parse(cpu)) * 1024), _LEAST_SHARES), _MOST_SHARES)
     quota = max(int(Fraction(parse(most["cpu"])) * _PERIOD), 1000) if most.get("cpu") else 0

@@ -14,8 +14,7 @@ from clew.base.errors import WorldError
 from clew.cluster.images import Image
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_REFERENCE = re.compile(r"\$(?:\$|\(([-._a-zA-Z][-._a-zA-Z0-9]*)\))")
-_VARIABLE = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
+_REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
 
 Lookup = Callable[[str, str], Mapping[str, str] | None]  # ("ConfigMap" | "Secret", name) -> its data as text
 
@@ -95,7 +94,7 @@ class Environment:
         for field, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
             if source.get(field):
                 data = self._data(kind, source[field])
-                return {prefix + key: value for key, value in data.items() if _VARIABLE.fullmatch(prefix + key)}
+                return {prefix + key: value for key, value in data.items()}
         return {}
 
     def _value(self, variable: Object, known: Mapping[str, str]) -> str | None:

@@ -10,6 +10,7 @@ from clew.api.objects import Object
 from clew.base.clock import Clock
 from clew.base.errors import WorldError
 from clew.cluster.images import Image, ImageError, ImageService
+from clew.cluster.images.reference import parse_reference
 from clew.cluster.kubelet.backoff import Backoff
 
 Tell = Callable[[Object, str, str, str], None]  # pod, type, reason, message: an Event
@@ -65,6 +66,7 @@ class Puller:
         return await self._pull(pod, reference, lambda: self._images.ensure(reference, policy), quiet=policy == "Never")
 
     async def _pull(self, pod: Object, reference: str, get: Callable[[], Awaitable[Image]], *, quiet: bool) -> Image:
+        parse_reference(reference)  # what names nothing is not asked for
         if not quiet:
             self._tell(pod, "Normal", "Pulling", f'Pulling image "{reference}"')
         started = self._clock.monotonic()
@@ -98,9 +100,7 @@ class Puller:
         backoff.started(now)
         self._failed[key] = (backoff, now, problem)
         if problem.reason == "InvalidImageName":
-            self._tell(
-                pod, "Warning", "InspectFailed", f'Failed to apply default image tag "{key[1]}": {problem.message}'
-            )
+            self._tell(pod, "Warning", "InspectFailed", problem.message)
         elif problem.reason == "ErrImageNeverPull":
             self._tell(pod, "Warning", "ErrImageNeverPull", problem.message)
         else:

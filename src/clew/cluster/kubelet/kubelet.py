@@ -13,12 +13,13 @@ import msgspec
 
 from clew.api.kinds import NODE, POD, SERVICE
 from clew.api.objects import Key, Object, key_of, uid_of
-from clew.base.clock import Clock, SystemClock, rfc3339
+from clew.base.clock import Clock, SystemClock
 from clew.base.errors import WorldError
 from clew.cluster.images import ImageService
 from clew.cluster.kubelet import node_status, service_links
 from clew.cluster.kubelet.config import KubeletConfig
 from clew.cluster.kubelet.instances import PodRecords, by_pod, sandbox_of
+from clew.cluster.kubelet.own_node import OwnNode
 from clew.cluster.kubelet.pod import PodWorker
 from clew.cluster.kubelet.pod_admission import ACCEPTED, refusal
 from clew.cluster.kubelet.sandboxes import Sandboxes
@@ -26,17 +27,15 @@ from clew.cluster.kubelet.starting import Starter
 from clew.cluster.kubelet.surroundings import Surroundings, Tasks
 from clew.cluster.runtime.errors import NodeLostError
 from clew.cluster.runtime.handle import NodeHandle
-from clew.watch.client import STRATEGIC, Client
-from clew.watch.errors import ApiError
+from clew.watch.client import Client
 from clew.watch.events import EventRecorder
 from clew.watch.leases import LeaseKeeper
 from clew.watch.reflector import Reflector
 
 logger = logging.getLogger(__name__)
 
-_STATUS_EVERY = 60.0  # seconds; the Lease is the heartbeat
-_NETWORK_SOON, _NETWORK_EVERY = 0.1, 5.0  # between two looks at the network's configuration
 _REVIVE_PAUSE = 2.0
+_SETTLING = 30.0  # seconds a container may take to start while its node is adopted
 _WORKER_PAUSE = 1.0  # seconds before a pod whose worker failed is looked at again
 
 
@@ -60,7 +59,7 @@ class Kubelet:
         self._workers: dict[str, PodWorker] = {}
         self._tasks = Tasks()
         self._records: dict[str, PodRecords] | None = None  # of pods no worker has taken yet; None: power is off
-        self._node: Object = {}
+        self._node = OwnNode(self.around, self._network_changed)
         handle.listen(self._event)
 
     def worker(self, uid: str) -> PodWorker | None:
@@ -69,15 +68,17 @@ class Kubelet:
 
     async def run(self) -> None:
         """Register, adopt what runs, then keep everything true."""
-        self._node = await self._register()
-        owner = {"apiVersion": "v1", "kind": "Node", "name": self.config.node, "uid": uid_of(self._node)}
+        await self._node.register()
+        owner = {"apiVersion": "v1", "kind": "Node", "name": self.config.node, "uid": uid_of(self._node.object)}
         clock, fields = self.around.clock, f"spec.nodeName={self.config.node}"
         services = Reflector(self._client, SERVICE, service_links.decode, self.around.services, clock=clock)
         pods = Reflector(self._client, POD, _pod, self, fields=fields, clock=clock)
+        node = Reflector(self._client, NODE, _node, self._node, fields=f"metadata.name={self.config.node}", clock=clock)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(LeaseKeeper(self._client, self.config.node, owner=owner, clock=clock).run())
-                group.create_task(self._report_node())
+                group.create_task(node.run())
+                group.create_task(self._node.run())
                 group.create_task(services.run())
                 group.create_task(pods.run())
                 group.create_task(self._keep_power())
@@ -111,11 +112,20 @@ class Kubelet:
 
     async def _adopt(self) -> None:
         """Hand what the node knows to the pods' workers; pods that are gone from the API are ended."""
-        listed = await self.handle.ask("list")
-        self._records = by_pod(listed["sandboxes"], listed["containers"])
+        self._records = await self._known()
         for pod in list(self._pods.values()):
             self._begin(pod)
         self._end_orphans()
+
+    async def _known(self) -> dict[str, PodRecords]:
+        """What the node knows, once no container is half started: a daemon that died may have asked for it."""
+        end = self.around.clock.monotonic() + _SETTLING
+        while True:
+            listed = await self.handle.ask("list")
+            settled = all(record["state"] != "created" for record in listed["containers"])
+            if settled or self.around.clock.monotonic() > end:
+                return by_pod(listed["sandboxes"], listed["containers"])
+            await self.around.clock.sleep(0.05)
 
     def _end_orphans(self) -> None:
         if not self._listed or self._records is None:
@@ -159,7 +169,7 @@ class Kubelet:
         refused = ACCEPTED
         if records is None:
             others = [each for each in self._pods.values() if uid_of(each) != uid and uid_of(each) in self._workers]
-            refused = refusal(pod, self._node, others, self.config)
+            refused = refusal(pod, self._node.object, others, self.config)
             records = PodRecords(pod["metadata"]["namespace"], pod["metadata"]["name"], uid)
         if refused[0]:
             self.around.tell(pod, "Warning", *refused)
@@ -183,8 +193,7 @@ class Kubelet:
         except Exception:
             logger.exception("the worker of pod %s/%s failed", records.namespace, records.name)
         await self.around.clock.sleep(_WORKER_PAUSE)
-        listed = await self.handle.ask("list")
-        found = by_pod(listed["sandboxes"], listed["containers"]).get(records.uid)
+        found = (await self._known()).get(records.uid)
         pod = self._pods.get((records.namespace, records.name))
         if pod is not None and uid_of(pod) == records.uid and self._workers.get(records.uid) is worker:
             self._employ(pod, found or PodRecords(records.namespace, records.name, records.uid))
@@ -204,62 +213,21 @@ class Kubelet:
         else:
             worker.sandbox_lost(sandbox_of(record))
 
-    # The Node object.
-
-    async def _register(self) -> Object:
-        while True:
-            try:
-                return await self._client.get(NODE, self.config.node)
-            except ApiError as error:
-                if not error.not_found:
-                    logger.warning("node %s is not registered yet: %s", self.config.node, error)
-                    await self.around.clock.sleep(0.5)
-                    continue
-            try:
-                return await self._client.create(NODE, node_status.node_object(self.config))
-            except ApiError as error:
-                logger.warning("node %s is not registered yet: %s", self.config.node, error)
-                await self.around.clock.sleep(0.5)
-
-    async def _report_node(self) -> None:
-        """The status when the network's readiness changes, and now and then."""
-        told: str | None = None
-        since = 0.0
-        clock = self.around.clock
-        while True:
-            problem = await self._network_problem()
-            if problem != self.around.network_problem:
-                self.around.network_problem = problem
-                for worker in self._workers.values():
-                    worker.network_changed()
-            if (problem != told or clock.monotonic() - since > _STATUS_EVERY) and await self._write_status(problem):
-                told, since = problem, clock.monotonic()
-            await clock.sleep(_NETWORK_SOON if problem else _NETWORK_EVERY)
-
-    async def _network_problem(self) -> str:
-        try:
-            return await self.around.cni.problem()
-        except NodeLostError:
-            return "the node is off"
-
-    async def _write_status(self, problem: str) -> bool:
-        before = self._node.get("status") or {}
-        status = node_status.node_status(self.config, before, rfc3339(self.around.clock.now()), problem)
-        try:
-            self._node = await self._client.patch(
-                NODE, self.config.node, {"status": status}, subresource="status", content_type=STRATEGIC
-            )
-        except ApiError as error:
-            if error.not_found:
-                self._node = await self._register()  # somebody deleted it; a kubelet registers again
-            else:
-                logger.warning("status of node %s not written: %s", self.config.node, error)
-            return False
-        return True
+    def _network_changed(self) -> None:
+        for worker in self._workers.values():
+            worker.network_changed()
 
 
 def _pod(data: bytes) -> tuple[Key, Object]:
+    return _decoded(data, "Pod")
+
+
+def _node(data: bytes) -> tuple[Key, Object]:
+    return _decoded(data, "Node")
+
+
+def _decoded(data: bytes, kind: str) -> tuple[Key, Object]:
     obj: Object = msgspec.json.decode(data)
-    obj["apiVersion"], obj["kind"] = "v1", "Pod"
+    obj["apiVersion"], obj["kind"] = "v1", kind
     obj["metadata"].pop("managedFields", None)
     return key_of(obj), obj

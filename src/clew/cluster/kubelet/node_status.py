@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -10,11 +10,13 @@ from pathlib import Path
 from clew import __version__
 from clew.api.conditions import with_condition
 from clew.api.objects import Object
+from clew.cluster.images import ListedImage
 from clew.cluster.kubelet.config import KubeletConfig
 from clew.cluster.kubelet.container_spec import machine_memory
 from clew.cluster.kubelet.sandboxes import NETWORK_NOT_READY
 
 KUBELET_PORT = 10250
+_MOST_IMAGES = 50
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 _CALM = (
     ("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
@@ -48,7 +50,9 @@ def node_object(config: KubeletConfig) -> Object:
     }  # fmt: skip
 
 
-def node_status(config: KubeletConfig, before: Object, now: str, network_problem: str) -> Object:
+def node_status(
+    config: KubeletConfig, before: Object, now: str, network_problem: str, images: Iterable[ListedImage] = ()
+) -> Object:
     """The whole status; `network_problem` is why pods cannot be given addresses, or nothing."""
     conditions = before.get("conditions")
     ready = ("Ready", "True", "KubeletReady", "kubelet is posting ready status")
@@ -65,8 +69,30 @@ def node_status(config: KubeletConfig, before: Object, now: str, network_problem
         ],
         "capacity": room, "allocatable": room,
         "conditions": [{**each, "lastHeartbeatTime": now} for each in conditions or ()],
-        "nodeInfo": _info(config), "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
+        "nodeInfo": _info(config), "images": _images(images),
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
     }  # fmt: skip
+
+
+def says_else(node: Object, wanted: Object) -> bool:
+    """Whether the API shows another state of the node than `wanted`; times do not count."""
+    shown = node.get("status") or {}
+    if any(shown.get(field) != wanted[field] for field in ("addresses", "capacity", "allocatable", "images")):
+        return True
+    found = {each["type"]: each for each in shown.get("conditions") or ()}
+    return any(
+        (found.get(each["type"]) or {}).get(field) != each[field]
+        for each in wanted["conditions"]
+        for field in ("status", "reason", "message")
+    )
+
+
+def _images(images: Iterable[ListedImage]) -> list[Object]:
+    """The largest first, fifty at most, as kubelets list them."""
+    names: dict[str, Object] = {}
+    for image in images:
+        names.setdefault(image.id, {"names": [], "sizeBytes": image.size})["names"].append(image.reference)
+    return sorted(names.values(), key=lambda each: (-each["sizeBytes"], each["names"]))[:_MOST_IMAGES]
 
 
 @cache

@@ -16,6 +16,7 @@ from clew.api.objects import Object, dig
 from clew.base.errors import WorldError
 from clew.cluster.kubelet import messages
 from clew.cluster.kubelet.backoff import Backoff
+from clew.cluster.kubelet.cni import CniError
 from clew.cluster.kubelet.containers import ContainerWork
 from clew.cluster.kubelet.ending import end_pod
 from clew.cluster.kubelet.instances import Instance, PodRecords, Sandbox, instance_of, pod_labels
@@ -217,7 +218,14 @@ class PodWorker:
             text = f'MountVolume.SetUp failed for volume "{problem.volume}" : {problem}'
             self._pause("FailedMount", text, self._mount_pause)
         except SandboxError as problem:
+            if problem.left is not None:
+                self.records = self.records.in_sandbox(problem.left)
             self._pause(problem.reason, str(problem), self._sandbox_pause)
+        except CniError as problem:
+            text = (
+                f'error killing pod: failed to "KillPodSandbox" for "{self.uid}" with KillPodSandboxError: "{problem}"'
+            )
+            self._pause("FailedKillPod", text, self._sandbox_pause)
         except WorldError as problem:
             logger.warning("pod %s/%s: %s", self.records.namespace, self.records.name, problem)
             self._pause("", "", self._sandbox_pause)

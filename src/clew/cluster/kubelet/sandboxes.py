@@ -22,9 +22,10 @@ NETWORK_NOT_READY = (
 class SandboxError(WorldError):
     """There is no sandbox for now; `reason` is the Event's."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, left: Sandbox | None = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.left = left  # what could not be undone yet; it must be removed before another is made
 
 
 class Sandboxes:
@@ -61,36 +62,47 @@ class Sandboxes:
         except NodeLostError:
             raise
         except (NodeError, CniError) as problem:
-            await self._undo(identity, pod)
+            left = await self._undo(identity, pod)
             raise SandboxError(
                 "FailedCreatePodSandBox",
                 "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox "
                 f'"{identity}": {problem}'
                 if isinstance(problem, CniError)
                 else f"Failed to create pod sandbox: {problem.message}",
+                left,
             ) from problem
         found = sandbox_of(started["record"])
         return found if own_network else _with_addresses(found, addresses)
 
     async def _attach(self, identity: str, netns: str, pod: Object) -> tuple[str, ...]:
-        attached = await self._around.cni.add(identity, netns, pod)
+        """Whoever dies from here on, the sandbox's notes say with what DEL must be called."""
+        network = self._around.cni.plan(pod)
+        await self._around.handle.ask("sandbox_note", sandbox=identity, notes={"network": network})
+        attached = await self._around.cni.add(identity, netns, pod, network)
         await self._around.handle.ask(
-            "sandbox_note", sandbox=identity,
-            notes={"addresses": attached.addresses, "network": attached.network, "result": attached.result},
-        )  # fmt: skip
+            "sandbox_note", sandbox=identity, notes={"addresses": attached.addresses, "result": attached.result}
+        )
         return attached.addresses
 
-    async def _undo(self, identity: str, pod: Object) -> None:
+    async def _undo(self, identity: str, pod: Object) -> Sandbox | None:
+        """Take back what was made; what the network does not let go of yet is returned, and not ready."""
         listed = await self._around.handle.ask("list")
         for record in listed["sandboxes"]:
-            if record["id"] == identity:
+            if record["id"] != identity:
+                continue
+            try:
                 await self.remove(sandbox_of(record), pod_labels(pod))
+            except NodeLostError:
+                raise
+            except (NodeError, CniError):
+                return sandbox_of({**record, "state": "stopped"})
+        return None
 
     async def remove(self, sandbox: Sandbox, labels: Mapping[str, str]) -> None:
         """End the pause process, detach from the network, forget. CniError when the network does not let go yet."""
         around = self._around
         await around.handle.ask("sandbox_stop", sandbox=sandbox.id)
-        if sandbox.netns and (sandbox.network is not None or sandbox.result is not None):
+        if sandbox.netns and sandbox.network:
             await around.cni.delete(sandbox, labels)
         await around.handle.ask("sandbox_remove", sandbox=sandbox.id)
 

@@ -172,10 +172,9 @@ class AttachSession:
             elif found.type == STDERR:
                 yield _ERR, found.payload
             elif found.type == MESSAGE and "exit" in found.message:
-                self._exit.set_result(int(found.message["exit"]))
-                return
+                break
         if not self._exit.done():
-            self._exit.set_result(0)
+            self._exit.set_result(0)  # however the container ended: who attaches is told of that by the pod's status
 
     async def wait(self) -> int:
         return await asyncio.shield(self._exit)

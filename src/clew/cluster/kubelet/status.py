@@ -167,7 +167,7 @@ class _Status:
         gates_ready, gates_why = self._gates()
         pod_ready = (ready, why) if not ready else (gates_ready, gates_why)
         wanted: list[tuple[str, bool, tuple[str, str]]] = [
-            ("PodReadyToStartContainers", bool(self.seen.addresses) and not self.seen.finished, ("", "")),
+            ("PodReadyToStartContainers", self._has_sandbox(), ("", "")),
             ("Initialized", *self._initialized(phase)),
             ("Ready", *pod_ready),
             ("ContainersReady", ready, why),
@@ -177,6 +177,9 @@ class _Status:
         mine = {name for name, _, _ in wanted}
         made = [self._condition(old, name, true, words) for name, true, words in wanted]
         return [*made, *(each for each in old if each.get("type") not in mine)]
+
+    def _has_sandbox(self) -> bool:
+        return self.records.sandbox is not None and self.records.sandbox.ready and not self.seen.finished
 
     def _condition(self, old: list[Object], name: str, true: bool, words: tuple[str, str]) -> Object:  # noqa: FBT001 - a condition's value
         value = "True" if true else "False"

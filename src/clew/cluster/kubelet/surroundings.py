@@ -70,6 +70,7 @@ class Surroundings:
         self.objects = ObjectCache(client, clock)
         self.tokens = Tokens(client, clock)
         self.volumes = VolumeSetup(handle, self.objects, self.tokens, allocatable)
+        self.images = images
         self.puller = Puller(images, self.tell, clock)
         self.cni = Cni(handle, self.tree)
         self.gate = asyncio.Semaphore(config.at_once)

@@ -17,12 +17,23 @@ _Check = Callable[[Any, _Trail, list[FieldProblem]], None]
 
 
 def decode_problems(kind: Kind, obj: Object) -> list[FieldProblem]:
-    """All problems in the order of the object's fields; none for a custom kind, which its own schema checks."""
+    """All problems in the order of the object's fields; of a custom kind's only those of its metadata."""
     shape = shapes.of_kind(kind)
     found: list[FieldProblem] = []
     if shape is not None:
         _struct(shape.type)(obj, None, found)
+    else:
+        _identity(kind.kind, obj, found)
     return found
+
+
+def _identity(owner: str, obj: Object, found: list[FieldProblem]) -> None:
+    """What every kind has: the two words that say what it is, and ObjectMeta."""
+    for field in ("apiVersion", "kind"):
+        if obj.get(field) is not None and not isinstance(obj[field], str):
+            _wrong_type(Shape("string"), obj[field], (None, f".{field}", owner), found)
+    if obj.get("metadata") is not None:
+        _struct(shapes.METADATA_TYPE)(obj["metadata"], (None, ".metadata", owner), found)
 
 
 def _path(trail: _Trail) -> str:

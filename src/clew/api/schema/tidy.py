@@ -8,12 +8,13 @@ from clew.api.objects import Object
 from clew.api.quantity import QuantityError, canonical
 from clew.api.shapes import Shape
 
+_METADATA = Shape("struct", type=shapes.METADATA_TYPE)
+_CUSTOM = Shape("struct", own_fields={"metadata": _METADATA}, is_open=True)
+
 
 def drop_unknown(kind: Kind, obj: Object) -> None:
-    """Remove fields that the kind does not have, in place."""
-    shape = shapes.of_kind(kind)
-    if shape is not None:
-        _drop(shape, obj)
+    """Remove fields that the kind does not have, in place; of a custom kind only from its metadata."""
+    _drop(shapes.of_kind(kind) or _CUSTOM, obj)
 
 
 def _drop(shape: Shape, value: Any) -> None:
@@ -30,7 +31,11 @@ def _drop(shape: Shape, value: Any) -> None:
 
 def tidy(kind: Kind, obj: Object) -> None:
     """A round through Go's structs, in place: nulls and unknown fields vanish, quantities become canonical."""
-    _tidy(shapes.of_kind(kind) or shapes.ANY, obj)
+    shape = shapes.of_kind(kind)
+    if shape is not None:
+        _tidy(shape, obj)
+    elif "metadata" in obj:
+        _tidy(_METADATA, obj["metadata"])  # a custom kind's own nulls are its schema's matter
 
 
 def _tidy(shape: Shape, value: Any) -> None:

@@ -5,7 +5,6 @@ Pure functions over decoded objects, with the real server's field paths and text
 
 from clew.cluster.admission.cluster_kinds import token_request_errors
 from clew.cluster.admission.defaults import apply_defaults, qos_class
-from clew.cluster.admission.defaults.services import service_type_changed
 from clew.cluster.admission.field_errors import FieldError
 from clew.cluster.admission.metadata import validate_metadata
 from clew.cluster.admission.pods import ephemeral_errors
@@ -16,7 +15,6 @@ __all__ = [
     "apply_defaults",
     "ephemeral_errors",
     "qos_class",
-    "service_type_changed",
     "token_request_errors",
     "validate_create",
     "validate_metadata",

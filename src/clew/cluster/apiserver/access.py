@@ -61,6 +61,11 @@ class Access:
         kept = {key: value for key, value in details.items() if value}
         raise ApiRefusal(403, "Forbidden", f"{qualified}{name} is forbidden: {text}", kept)
 
+    def check_create(self, kind: Kind, namespace: str, name: str, who: Identity) -> None:
+        """A PUT or an apply that makes the object needs the right to create as well."""
+        where = namespace if kind.namespaced else ""
+        self.check(who, Attributes("create", kind.group, kind.plural, "", where, name))
+
     def check_grant(self, kind: Kind, obj: Object, old: Object | None, who: Identity) -> None:
         """Before a role or binding is written: 403 where it would give rights that its writer does not hold."""
         if kind not in _KINDS or MASTERS in who.groups:

@@ -3,79 +3,39 @@
 from typing import Any
 
 import msgspec
-import yaml
 from aiohttp import web
 
-from clew.api import protobuf, schema
-from clew.api.kinds import Kind
+from clew.api import protobuf, schema, yaml_text
+from clew.api.kinds import KINDS, Kind
 from clew.api.objects import Object
+from clew.api.schema.syntax import syntax_error
 from clew.cluster.admission import FieldError
-from clew.cluster.apiserver.errors import bad_request, invalid_options, unsupported_media
+from clew.cluster.admission.structural import prune_by_schema
+from clew.cluster.apiserver.catalog import Custom
+from clew.cluster.apiserver.errors import ApiRefusal, bad_request, invalid_options, unsupported_media
+from clew.cluster.apiserver.identity import Identity
+from clew.cluster.apiserver.state import Writer
 
 PROTOBUF = "application/vnd.kubernetes.protobuf"
-_JSON = ("application/json", "application/yaml", PROTOBUF)
+YAML = "application/yaml"
+_ACCEPTED = ("application/json", YAML, PROTOBUF)
+_AS_JSON = frozenset({"application/json", "application/octet-stream", "text/plain"})
 _HOW = ("Ignore", "Strict", "Warn")
+_OPTIONS = {"POST": "CreateOptions", "PATCH": "PatchOptions", "PUT": "UpdateOptions", "DELETE": "DeleteOptions"}
+_SHOWN = 30  # bytes of a body that could not be read
+_DELETE = Kind("", "v1", "DeleteOptions", "deleteoptions", False)
+YES = frozenset({"true", "1"})
 
 
-def decode(content_type: str, body: bytes) -> Any:
-    """400 for what cannot be read, 415 for what is no language of ours."""
-    try:
-        if content_type == PROTOBUF:
-            return protobuf.decode(body)
-        if "yaml" in content_type:
-            return yaml.load(body, Loader=yaml.CSafeLoader)
-        if content_type in {"application/json", "application/octet-stream", "text/plain"}:
-            return msgspec.json.decode(body)
-    except (msgspec.DecodeError, ValueError, yaml.YAMLError) as wrong:
-        raise bad_request(f"the object provided is unrecognized (must be of type runtime.Object): {wrong}") from None
-    raise unsupported_media(_JSON)
-
-
-async def read_options(request: web.BaseRequest) -> Object:
-    """A body that is no stored object: DeleteOptions, a review, a binding; {} for none."""
-    body = await request.read()
-    if not body:
-        return {}
-    obj = decode(request.content_type, body)
-    if not isinstance(obj, dict):
-        raise bad_request("the request's body must be an object")
-    return obj
-
-
-async def read_object(request: web.BaseRequest, kind: Kind, *, custom: bool = False) -> tuple[Object, list[str]]:
-    """An object of the kind and the warnings for the client; 400 for what does not decode, strictly where asked for.
-
-    A custom kind's fields are checked against its own schema later.
-    """
-    body = await request.read()
-    if not body:
-        raise bad_request("the request's body is empty; an object is needed")
-    obj = decode(request.content_type, body)
-    if not isinstance(obj, dict):
-        raise bad_request("the request's body must be an object")
-    _check_kind(kind, obj)
-    how = validation_of(request)
-    twice = [] if how == "Ignore" or request.content_type == PROTOBUF else _duplicates(request.content_type, body)
-    if custom:
-        return obj, settle(kind, twice, how)
-    return obj, settle(kind, [*unknown_fields(kind, obj), *twice], how)
-
-
-def _duplicates(content_type: str, body: bytes) -> list[str]:
-    return [problem.message for problem in schema.duplicate_fields(body, is_yaml="yaml" in content_type)]
-
-
-def _check_kind(kind: Kind, obj: Object) -> None:
-    version, name = obj.get("apiVersion") or kind.api_version, obj.get("kind") or kind.kind
-    if name != kind.kind or (version != kind.api_version and not isinstance(version, str)):
-        raise bad_request(
-            f"{name} in version {version!r} cannot be handled as a {kind.kind}: no kind {name!r} is registered for"
-            f" version {kind.api_version!r} here".replace("'", '"')
-        )
-    if version != kind.api_version:
-        raise bad_request(
-            f"the API version in the data ({version}) does not match the expected API version ({kind.api_version})"
-        )
+def writer_of(request: web.BaseRequest, who: Identity) -> Writer:
+    """Who writes and how, from the query; 422 for a dry run that is none."""
+    query = request.query
+    for value in query.getall("dryRun", ()):
+        if value not in {"", "All"}:
+            wrong = FieldError("dryRun", "FieldValueNotSupported", value, 'supported values: "All"')
+            raise invalid_options(_OPTIONS.get(request.method, "DeleteOptions"), [wrong])
+    manager = query.get("fieldManager") or request.headers.get("User-Agent", "unknown").split("/")[0]
+    return Writer(who, manager, query.get("dryRun") == "All", query.get("force") in YES)
 
 
 def validation_of(request: web.BaseRequest) -> str:
@@ -84,28 +44,109 @@ def validation_of(request: web.BaseRequest) -> str:
     if how not in _HOW:
         words = ", ".join(f'"{each}"' for each in _HOW)
         wrong = FieldError("fieldValidation", "FieldValueNotSupported", how, f"supported values: {words}")
-        raise invalid_options("CreateOptions" if request.method == "POST" else "UpdateOptions", [wrong])
+        raise invalid_options(_OPTIONS.get(request.method, "UpdateOptions"), [wrong])
     return how
 
 
-def unknown_fields(kind: Kind, obj: Object) -> list[str]:
+def decode(content_type: str, body: bytes, kind: str) -> Any:
+    """400 for what cannot be read as one of `kind`, 415 for what is no language of ours."""
+    try:
+        if content_type == PROTOBUF:
+            return protobuf.decode(body)
+        if "yaml" in content_type:
+            return yaml_text.load(body)
+        if content_type in _AS_JSON:
+            return msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        raise _unrecognized(kind, f"couldn't get version/kind; json parse error: {syntax_error(body)}", body) from None
+    except (ValueError, RecursionError) as wrong:
+        raise _unrecognized(kind, str(wrong), body) from None
+    raise unsupported_media(_ACCEPTED)
+
+
+def _unrecognized(kind: str, why: str, body: bytes) -> ApiRefusal:
+    shown = "<empty>"
+    if body:
+        tail = " ..." if len(body) > _SHOWN else ""
+        shown = (body[:_SHOWN].decode(errors="replace") if body[:1] == b"{" else body[:_SHOWN].hex()) + tail
+    return bad_request(f"the object provided is unrecognized (must be of type {kind}): {why} ({shown})")
+
+
+async def read_object(request: web.BaseRequest, kind: Kind, custom: Custom | None = None) -> tuple[Object, list[str]]:
+    """An object of the kind and the warnings for the client; 400 for what does not decode, strictly where asked for."""
+    body = await request.read()
+    how = validation_of(request)
+    obj = decode(request.content_type, body, kind.kind)
+    if not isinstance(obj, dict):
+        text = f"couldn't get version/kind; json parse error: json: cannot unmarshal {_go_name(obj)} into Go value of"
+        raise _unrecognized(kind.kind, f"{text} type struct {{ APIVersion string; Kind string }}", body)
+    _check_kind(kind, obj)
+    problems = field_problems(kind, custom, obj)
+    if how != "Ignore" and request.content_type != PROTOBUF:
+        problems += repeated_fields(request.content_type, body)
+    return obj, settle(kind, problems, how)
+
+
+async def read_options(request: web.BaseRequest) -> Object:
+    """DeleteOptions, of any group; {} for none."""
+    body = await request.read()
+    if not body:
+        return {}
+    obj = decode(request.content_type, body, _DELETE.kind)
+    if not isinstance(obj, dict):
+        raise bad_request("the request's body must be an object")
+    for problem in schema.decode_problems(_DELETE, obj):
+        if problem.fatal:
+            raise unreadable(_DELETE, problem.message)
+    return obj
+
+
+def repeated_fields(content_type: str, body: bytes) -> list[str]:
+    return [problem.message for problem in schema.duplicate_fields(body, is_yaml="yaml" in content_type)]
+
+
+def _go_name(value: Any) -> str:
+    return {str: "string", bool: "bool", list: "array"}.get(type(value), "number")
+
+
+def _check_kind(kind: Kind, obj: Object) -> None:
+    """Another kind, or a version that is none, is refused as Go's scheme refuses it."""
+    version, name = obj.get("apiVersion") or kind.api_version, obj.get("kind") or kind.kind
+    if (version, name) == (kind.api_version, kind.kind):
+        return
+    short = str(version).rpartition("/")[2]
+    if any((str(version), name) == (each.api_version, each.kind) for each in KINDS):
+        internal = f"{kind.group.partition('.')[0] or 'core'}.{kind.kind}"
+        why = f"converting ({short}.{name}) to ({internal}): unknown conversion"
+    else:
+        why = f'no kind "{name}" is registered for version "{version}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
+    raise bad_request(f'{name} in version "{short}" cannot be handled as a {kind.kind}: {why}')
+
+
+def field_problems(kind: Kind, custom: Custom | None, obj: Object) -> list[str]:
     """What the kind's schema does not know, dropped from the object and told; 400 for values of a wrong type."""
     problems = schema.decode_problems(kind, obj)
-    if not problems:
-        return []
     for problem in problems:
         if problem.fatal:
-            raise _unreadable(kind, problem.message)
-    schema.drop_unknown(kind, obj)
-    return [problem.message for problem in problems]
+            raise unreadable(kind, problem.message)
+    if problems:
+        schema.drop_unknown(kind, obj)
+    found = [problem.message for problem in problems]
+    if custom is not None:
+        found += [f'unknown field "{path}"' for path in prune_by_schema(custom.schema, obj)]
+    return found
 
 
 def settle(kind: Kind, problems: list[str], how: str) -> list[str]:
     """Unknown and repeated fields: refused (Strict), warned of (Warn) or passed over (Ignore)."""
     if problems and how == "Strict":
-        raise _unreadable(kind, f"strict decoding error: {', '.join(problems)}")
+        raise unreadable(kind, strictly(problems))
     return problems if how == "Warn" else []
 
 
-def _unreadable(kind: Kind, why: str) -> Exception:
+def strictly(problems: list[str]) -> str:
+    return f"strict decoding error: {', '.join(problems)}"
+
+
+def unreadable(kind: Kind, why: str) -> ApiRefusal:
     return bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {why}')

@@ -46,8 +46,10 @@ def not_found(kind: Kind, name: str) -> ApiRefusal:
     return ApiRefusal(404, "NotFound", f'{qualified(kind)} "{name}" not found', details_of(kind, name))
 
 
-def already_exists(kind: Kind, name: str) -> ApiRefusal:
-    return ApiRefusal(409, "AlreadyExists", f'{qualified(kind)} "{name}" already exists', details_of(kind, name))
+def already_exists(kind: Kind, name: str, *, generated: bool = False) -> ApiRefusal:
+    why = ", the server was not able to generate a unique name for the object" if generated else ""
+    message = f'{qualified(kind)} "{name}" already exists{why}'
+    return ApiRefusal(409, "AlreadyExists", message, details_of(kind, name))
 
 
 def conflict(kind: Kind, name: str, why: str = "") -> ApiRefusal:
@@ -118,6 +120,12 @@ def invalid(kind: Kind, name: str, errors: Sequence[FieldError]) -> ApiRefusal:
 def invalid_options(kind: str, errors: Sequence[FieldError]) -> ApiRefusal:
     """422 for the query or body that says how to do it: ListOptions, DeleteOptions, PatchOptions."""
     return _invalid(f"{kind}.meta.k8s.io", "", {"group": "meta.k8s.io", "kind": kind}, errors)
+
+
+def invalid_patch(shown: str, why: str) -> ApiRefusal:
+    """422 for a patch whose result cannot be read; its kind is not named, as the real server does not."""
+    wrong = FieldError("patch", "FieldValueInvalid", shown, why)
+    return _invalid("", "", {}, [wrong])
 
 
 def _invalid(title: str, name: str, details: Object, errors: Sequence[FieldError]) -> ApiRefusal:

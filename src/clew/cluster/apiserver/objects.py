@@ -8,17 +8,16 @@ from clew.api.kinds import CREATE_ONLY, ENDPOINTS, NAMESPACE, Kind
 from clew.api.objects import Object
 from clew.cluster.admission import FieldError
 from clew.cluster.apiserver import patching, reading
-from clew.cluster.apiserver.bodies import read_object, read_options, settle, validation_of
+from clew.cluster.apiserver.bodies import YES, read_object, read_options, validation_of, writer_of
 from clew.cluster.apiserver.catalog import stored_kind
 from clew.cluster.apiserver.errors import bad_request, invalid_options, method_not_allowed, not_found
 from clew.cluster.apiserver.identity import Identity
 from clew.cluster.apiserver.paths import RequestInfo
 from clew.cluster.apiserver.reading import list_page, selection, shaped
-from clew.cluster.apiserver.registry import Registry
+from clew.cluster.apiserver.registry import Registry, check_name
 from clew.cluster.apiserver.replies import respond, respond_bytes, success
 from clew.cluster.apiserver.reviews import Reviews
 from clew.cluster.apiserver.state import Writer
-from clew.cluster.apiserver.strategies.custom import unknown_fields
 from clew.cluster.apiserver.strategies.pods import with_ephemeral_containers
 from clew.cluster.apiserver.subresources.table import Subresources
 from clew.cluster.apiserver.versions import as_stored, inward
@@ -28,19 +27,6 @@ _DEFAULT_WATCH = 1800.0  # seconds
 _OLD_ENDPOINTS = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
 # Kinds whose deletion answers with the object, whether or not it is gone already
 _ANSWER_WITH_OBJECT = frozenset({"pods", "services", "serviceaccounts"})
-_YES = frozenset({"true", "1"})
-
-
-def writer_of(request: web.BaseRequest, who: Identity) -> Writer:
-    """Who writes and how, from the query; 422 for a dry run that is none."""
-    query = request.query
-    for value in query.getall("dryRun", ()):
-        if value not in {"", "All"}:
-            wrong = FieldError("dryRun", "FieldValueNotSupported", value, 'supported values: "All"')
-            options = {"POST": "CreateOptions", "PATCH": "PatchOptions", "PUT": "UpdateOptions"}
-            raise invalid_options(options.get(request.method, "DeleteOptions"), [wrong])
-    manager = query.get("fieldManager") or request.headers.get("User-Agent", "unknown").split("/")[0]
-    return Writer(who, manager, query.get("dryRun") == "All", query.get("force") in _YES)
 
 
 class Objects:
@@ -60,7 +46,8 @@ class Objects:
         if kind.verbs == CREATE_ONLY:
             if info.verb != "create":
                 raise method_not_allowed()
-            return respond(self.reviews.answer(kind, info.namespace, await read_options(request), who), 201)
+            review, warnings = await read_object(request, kind)
+            return respond(self.reviews.answer(kind, info.namespace, review, who), 201, warnings)
         handled = await self.subresources.answer(request, info, kind, who)
         if handled is not None:
             return handled
@@ -137,11 +124,7 @@ class Objects:
         return respond(shaped(self.state, chosen, made), 201, warnings)
 
     async def _read(self, request: web.BaseRequest, kind: Kind) -> tuple[Object, list[str]]:
-        custom = self.state.catalog.custom(kind)
-        obj, warnings = await read_object(request, kind, custom=custom is not None)
-        if custom is not None:
-            warnings = [*settle(kind, unknown_fields(custom, obj), validation_of(request)), *warnings]
-        return obj, warnings
+        return await read_object(request, kind, self.state.catalog.custom(kind))
 
     async def _update(
         self, request: web.BaseRequest, info: RequestInfo, kind: Kind, who: Identity
@@ -151,11 +134,11 @@ class Objects:
         chosen = self._chosen(request, info, kind)
         if kind == NAMESPACE and info.subresource == "finalize":
             return respond(await self.registry.deleter.finalize_namespace(info.name, obj, writer))
-        _check_name(info, obj)
+        check_name(info.namespace, info.name, obj)
         stored, obj = stored_kind(kind), inward(kind, obj)
         record = self.state.latest(stored, info.namespace, info.name)
         if record is None and not info.subresource and self.registry.strategies.of(stored).created_by_update:
-            obj["metadata"] = {**(obj.get("metadata") or {}), "name": info.name}
+            self.registry.access.check_create(stored, info.namespace, info.name, who)
             made = await self.registry.create(stored, info.namespace, obj, writer)
             return respond(shaped(self.state, chosen, made), 201, warnings)
         if info.subresource == "ephemeralcontainers":
@@ -170,11 +153,11 @@ class Objects:
     ) -> web.StreamResponse:
         writer = writer_of(request, who)
         language = request.content_type
-        patch = patching.read_patch(language, await request.read())
+        patch = patching.read_patch(language, await request.read(), validation_of(request))
         patching.check_options(language, manager=request.query.get("fieldManager", ""), forced=writer.force)
         chosen = self._chosen(request, info, kind)
-        target = patching.Target(kind, info.namespace, info.name, info.subresource, validation_of(request))
-        done = await self.patcher.patch(target, language, patch, writer)
+        target = patching.Target(kind, info.namespace, info.name, info.subresource)
+        done = await self.patcher.patch(target, patch, writer)
         return respond(shaped(self.state, chosen, done.obj), 201 if done.created else 200, done.warnings)
 
     async def _delete(
@@ -201,7 +184,7 @@ class Objects:
             except ValueError:
                 raise bad_request(f"gracePeriodSeconds: not a number: {query['gracePeriodSeconds']!r}") from None
         if query.get("orphanDependents"):
-            options["orphanDependents"] = query["orphanDependents"] in _YES
+            options["orphanDependents"] = query["orphanDependents"] in YES
         return options, writer_of(request, who).dry_run or "All" in (options.get("dryRun") or ())
 
     async def _delete_collection(
@@ -223,7 +206,7 @@ def _wanted(request: web.BaseRequest) -> Wanted:
     if version and not version.isdecimal():
         text = f'strconv.ParseUint: parsing "{version}": invalid syntax'
         raise bad_request(f'resourceVersion: Invalid value: "{version}": {text}')
-    initial = query.get("sendInitialEvents") in _YES
+    initial = query.get("sendInitialEvents") in YES
     match = query.get("resourceVersionMatch", "")
     why = ""
     if "sendInitialEvents" in query and match != "NotOlderThan":
@@ -236,17 +219,5 @@ def _wanted(request: web.BaseRequest) -> Wanted:
     replay = version in {"", "0"} and "sendInitialEvents" not in query
     return Wanted(
         since=int(version or 0), initial=initial, replay=replay,
-        bookmarks=query.get("allowWatchBookmarks") in _YES, seconds=float(seconds or _DEFAULT_WATCH),
+        bookmarks=query.get("allowWatchBookmarks") in YES, seconds=float(seconds or _DEFAULT_WATCH),
     )  # fmt: skip
-
-
-def _check_name(info: RequestInfo, obj: Object) -> None:
-    meta = obj.get("metadata") or {}
-    given = meta.get("name")
-    if not given:
-        text = f"name must be provided, the name on the URL is {info.name}"
-        raise bad_request(text)
-    if given != info.name:
-        raise bad_request(f"the name of the object ({given}) does not match the name on the URL ({info.name})")
-    if info.namespace and meta.get("namespace") not in {None, "", info.namespace}:
-        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")

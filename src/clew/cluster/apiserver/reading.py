@@ -127,7 +127,7 @@ def partial(obj: Object) -> Object:
 
 def shaped(state: State, chosen: Selection, obj: Object) -> Object:
     """One stored object as the client wants it."""
-    obj = outward(chosen.kind, obj)
+    obj = outward(state.catalog, chosen.kind, obj)
     if chosen.form == "table":
         return as_table(state, chosen, [obj])
     return partial(obj) if chosen.form == "partial" else obj
@@ -240,14 +240,16 @@ def encode_list(state: State, chosen: Selection, page: Page) -> bytes:
         if page.remaining is not None:
             meta["remainingItemCount"] = page.remaining
     if chosen.form == "table":
-        table = as_table(state, chosen, [outward(kind, record.decode()) for record in page.records])
+        table = as_table(state, chosen, [outward(state.catalog, kind, record.decode()) for record in page.records])
         return msgspec.json.encode({**table, "metadata": meta})
     if chosen.form == "partial":
-        listed = [partial(outward(kind, record.decode())) for record in page.records]
+        listed = [partial(outward(state.catalog, kind, record.decode())) for record in page.records]
         head: Object = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta}
         return msgspec.json.encode(head | {"items": listed})
     head = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": meta}
     if not as_stored(state.catalog, kind):
-        return msgspec.json.encode(head | {"items": [outward(kind, record.decode()) for record in page.records]})
+        return msgspec.json.encode(
+            head | {"items": [outward(state.catalog, kind, record.decode()) for record in page.records]}
+        )
     joined = b",".join([record.raw for record in page.records])
     return msgspec.json.encode(head)[:-1] + b',"items":[' + joined + b"]}"

@@ -23,6 +23,9 @@ from clew.cluster.apiserver.strategies import Claim, Strategies, Strategy
 _KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName")
 _LONGEST_PREFIX = 58  # of a generated name, so that 63 characters hold it
 _NAME_TRIES = 8
+_NO_VERSION = FieldError(
+    "metadata.resourceVersion", "FieldValueInvalid", 0, "must be specified for an update", shown="0x0"
+)
 _SERVER_ONLY = ("deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink")
 
 
@@ -34,12 +37,14 @@ class Registry:
         self.strategies = strategies
         self.access = access
         self.deleter = Deleter(state, strategies)
+        self.suffix = random_suffix  # of generated names
 
     async def create(self, kind: Kind, namespace: str, obj: Object, writer: Writer) -> Object:
         """Store a new object; 404 without its namespace, 409 where the name is taken, 422 where it is wrong."""
-        obj = clone(obj)
         strategy = self.strategies.of(kind)
-        self._identify(kind, namespace, obj)
+        await strategy.ready(namespace, obj)
+        obj = clone(obj)
+        generated = self._identify(kind, namespace, obj)
         meta = obj["metadata"]
         if kind.namespaced:
             self.state.check_namespace(kind, namespace, meta.get("name", ""))
@@ -50,7 +55,7 @@ class Registry:
         if errors:
             raise invalid(kind, meta.get("name", ""), errors)
         if self.state.latest(kind, namespace, meta["name"]) is not None:
-            raise already_exists(kind, meta["name"])
+            raise already_exists(kind, meta["name"], generated=generated)
         if strategy.has_generation(obj):
             meta["generation"] = 1
         self.access.check_grant(kind, obj, None, writer.identity)
@@ -58,7 +63,8 @@ class Registry:
         obj = self._tracked(strategy, None, obj, writer, "")
         return await self._store(strategy, obj, claim, dry_run=writer.dry_run)
 
-    def _identify(self, kind: Kind, namespace: str, obj: Object) -> None:
+    def _identify(self, kind: Kind, namespace: str, obj: Object) -> bool:
+        """Names, uid and birth; True where the name was made here."""
         obj["apiVersion"], obj["kind"] = kind.api_version, kind.kind
         given: Any = obj.get("metadata") or {}
         if not isinstance(given, dict):
@@ -74,17 +80,19 @@ class Registry:
             raise bad_request(text)
         else:
             meta["namespace"] = namespace
-        if not meta.get("name") and meta.get("generateName"):
+        generated = bool(not meta.get("name") and meta.get("generateName"))
+        if generated:
             meta["name"] = self._generated(kind, namespace, str(meta["generateName"])[:_LONGEST_PREFIX])
         for field in _SERVER_ONLY:
             meta.pop(field, None)
         meta["uid"] = str(uuid.uuid4())
         meta["creationTimestamp"] = rfc3339(self.state.clock.now())
+        return generated
 
     def _generated(self, kind: Kind, namespace: str, prefix: str) -> str:
         name = ""
         for _ in range(_NAME_TRIES):
-            name = f"{prefix}{random_suffix()}"
+            name = f"{prefix}{self.suffix()}"
             if self.state.latest(kind, namespace, name) is None:
                 break
         return name
@@ -92,11 +100,15 @@ class Registry:
     async def update(
         self, kind: Kind, namespace: str, name: str, obj: Object, writer: Writer, subresource: str = ""
     ) -> Object:
-        """Replace an object, or only its status; 409 where the given resourceVersion is not the newest."""
+        """Replace an object, or only its status; 409 where the given resourceVersion is not the newest.
+
+        The subresource is the door through which the object is reached, as managedFields name it.
+        """
         strategy = self.strategies.of(kind)
         record = self.state.latest(kind, namespace, name)
         if record is None:
             raise not_found(kind, name)
+        check_name(namespace, name, obj)
         old = record.decode()
         new = self._successor(kind, strategy, old, obj)
         new = self._checked_part(strategy, new, old, subresource)
@@ -104,9 +116,9 @@ class Registry:
         if errors:
             raise invalid(kind, name, errors)
         self.access.check_grant(kind, new, old, writer.identity)
-        if strategy.has_generation(new) and not subresource and _content(new) != _content(old):
+        if subresource != "status" and strategy.has_generation(new) and strategy.content(new) != strategy.content(old):
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
-        claim = strategy.claim(new, old) if not subresource else None
+        claim = strategy.claim(new, old) if subresource != "status" else None
         new = self._tracked(strategy, old, new, writer, subresource)
         if new == old:
             if claim:
@@ -133,8 +145,7 @@ class Registry:
         if given and given != "0" and given != before["resourceVersion"]:
             raise conflict(kind, name)
         if not given and not strategy.unconditional:
-            text = "must be specified for an update"
-            raise invalid(kind, name, [FieldError("metadata.resourceVersion", "FieldValueInvalid", 0, text)])
+            raise invalid(kind, name, [_NO_VERSION])
         for field in _KEPT:
             meta.pop(field, None)
             if field in before:
@@ -160,7 +171,7 @@ class Registry:
         """With managedFields that say what this write set."""
         now = self.state.clock.now()
         return track_update(
-            strategy.kind, old, new, writer.manager, "Update", subresource, now, shape=strategy.shape
+            strategy.kind, old, new, writer.manager, writer.operation, subresource, now, shape=strategy.shape
         )  # fmt: skip
 
     async def _store(self, strategy: Strategy, obj: Object, claim: Claim | None, *, dry_run: bool) -> Object:
@@ -180,5 +191,15 @@ class Registry:
         return stored
 
 
-def _content(obj: Object) -> Object:
-    return {key: value for key, value in obj.items() if key not in {"metadata", "status"}}
+def check_name(namespace: str, name: str, obj: Object) -> None:
+    """400 for an object that says it is another than the one at its URL."""
+    meta = obj.get("metadata") or {}
+    given = meta.get("name")
+    if not given:
+        raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+    if given != name:
+        raise bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
+    where = meta.get("namespace")
+    if namespace and where and where != namespace:
+        text = f"the namespace of the object ({where}) does not match the namespace on the request"
+        raise bad_request(f"{text} ({namespace})")

@@ -1,6 +1,7 @@
 """What the parts of the API server share: storage, catalogue, options, clock; and who writes."""
 
 import asyncio
+from typing import Literal
 
 import msgspec
 
@@ -18,12 +19,13 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Writer(Value):
-    """Who writes, and how they want it."""
+    """Who writes, and how they want it; `operation` is how managedFields call it."""
 
     identity: Identity
     manager: str
     dry_run: bool = False
     force: bool = False
+    operation: Literal["Apply", "Update"] = "Update"
 
 
 class State:

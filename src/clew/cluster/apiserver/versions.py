@@ -5,6 +5,7 @@ Pure. What is stored is the core group's Event, and a custom object in the versi
 
 from clew.api.kinds import EVENT, EVENTS_EVENT, Kind
 from clew.api.objects import Object
+from clew.cluster.admission.structural import default_by_schema, prune_by_schema
 from clew.cluster.apiserver.catalog import Catalog
 
 # events.k8s.io/v1 beside core v1: the same matter under two names
@@ -24,12 +25,17 @@ def as_stored(catalog: Catalog, kind: Kind) -> bool:
     return custom is None or not custom.several
 
 
-def outward(kind: Kind, obj: Object) -> Object:
-    """A stored object in the shape of the kind it is asked as."""
+def outward(catalog: Catalog, kind: Kind, obj: Object) -> Object:
+    """A stored object in the shape of the kind it is asked as. May change `obj`."""
     if kind == EVENTS_EVENT:
         obj = {_CORE_FIELDS.get(field, field): value for field, value in obj.items()}
-    if obj.get("apiVersion") != kind.api_version:
-        obj = {**obj, "apiVersion": kind.api_version}
+    if obj.get("apiVersion") == kind.api_version:
+        return obj
+    custom = catalog.custom(kind)
+    obj["apiVersion"] = kind.api_version
+    if custom is not None:  # no conversion but by the other version's schema
+        prune_by_schema(custom.schema, obj)
+        default_by_schema(custom.schema, obj)
     return obj
 
 

@@ -113,7 +113,7 @@ class Watch:
         return _line("ADDED", record.raw if self._raw else self._encoded(record.decode()))
 
     def _encoded(self, obj: Object) -> bytes:
-        obj = outward(self.chosen.kind, obj)
+        obj = outward(self.state.catalog, self.chosen.kind, obj)
         if self.chosen.form == "table":
             table = as_table(self.state, self.chosen, [obj])
             if self._columns_sent:

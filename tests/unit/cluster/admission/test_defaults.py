@@ -20,7 +20,7 @@ from clew.api.kinds import (
     SERVICE,
 )
 from clew.api.objects import clone
-from clew.cluster.admission import apply_defaults, qos_class, service_type_changed, validate_update
+from clew.cluster.admission import apply_defaults, qos_class, validate_update
 
 CONTAINER = {
     "name": "a", "image": "nginx", "imagePullPolicy": "Always", "resources": {},
@@ -177,16 +177,6 @@ def test_the_account_is_named_twice() -> None:
 )  # fmt: skip
 def test_services(spec: dict, made: dict) -> None:
     assert filled(SERVICE, {"spec": spec})["spec"] == made
-
-
-def test_a_service_that_turns_inward_loses_what_was_for_outside() -> None:
-    old = filled(SERVICE, {"spec": {"type": "LoadBalancer", "loadBalancerClass": "a/b"}})
-    new = {"spec": {**old["spec"], "type": "ClusterIP"}}
-    service_type_changed(new, old)
-    assert new["spec"] == {"type": "ClusterIP", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster"}
-    kept = {"spec": {**old["spec"], "type": "ClusterIP", "externalTrafficPolicy": "Local"}}
-    service_type_changed(kept, old)
-    assert kept["spec"]["externalTrafficPolicy"] == "Local"  # asked for, so it is judged
 
 
 def test_small_kinds() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import http.client
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -145,3 +146,71 @@ def kubectl(running: Running) -> Kubectl:
         return done
 
     return call
+
+
+class Answer(NamedTuple):
+    code: int
+    obj: Any
+    warnings: list[str]
+    text: str
+
+    @property
+    def causes(self) -> list[tuple[str, str, str]]:
+        """(field, reason, message) of each."""
+        causes = (self.obj.get("details") or {}).get("causes") or []
+        return [(each.get("field", ""), each.get("reason", ""), each["message"]) for each in causes]
+
+
+class Raw:
+    """One request over HTTPS and its answer, body and headers as given."""
+
+    def __init__(
+        self, running: Running, user: str = "admin", groups: tuple[str, ...] = ("system:masters",), token: str = ""
+    ) -> None:
+        credential = None if token else running.authority.client(user, groups)
+        self._tls = client_tls(running.authority.ca_pem, credential)
+        self._token = token
+        self._connection = http.client.HTTPSConnection("127.0.0.1", running.port, context=self._tls, timeout=30)
+
+    def __call__(
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json", **headers: str
+    ) -> Answer:
+        raw = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if raw is not None:
+            sent["Content-Type"] = content_type
+        if self._token:
+            sent["Authorization"] = f"Bearer {self._token}"
+        self._connection.request(method, path, raw, sent)
+        response = self._connection.getresponse()
+        text = response.read().decode()
+        warnings = [each[len('299 - "') : -1].replace('\\"', '"') for each in response.headers.get_all("Warning") or ()]
+        is_json = response.headers.get_content_type() == "application/json"
+        return Answer(response.status, json.loads(text) if is_json else None, warnings, text)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One server for a table of cases that leave nothing behind."""
+    server = Running(tmp_path_factory.mktemp("server")).start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def ask(shared: Running) -> Iterator[Raw]:
+    raw = Raw(shared)
+    yield raw
+    raw.close()
+
+
+@pytest.fixture
+def call(running: Running) -> Iterator[Raw]:
+    raw = Raw(running)
+    yield raw
+    raw.close()

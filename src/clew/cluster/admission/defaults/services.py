@@ -26,25 +26,6 @@ def service(obj: Object) -> None:
         fill(spec, allocateLoadBalancerNodePorts=True)
 
 
-def service_type_changed(new: Object, old: Object) -> None:
-    """Drop, in place, what belonged to the old type and was only carried over, as the real server does on update."""
-    spec, before = new.get("spec") or {}, old.get("spec") or {}
-    if spec.get("type") == before.get("type"):
-        return
-    outward = spec.get("type") in ("NodePort", "LoadBalancer") or bool(spec.get("externalIPs"))
-    balanced = spec.get("type") == "LoadBalancer"
-    dropped = {
-        "externalTrafficPolicy": not outward,
-        "allocateLoadBalancerNodePorts": not balanced,
-        "loadBalancerClass": not balanced,
-        "healthCheckNodePort": not balanced,
-        "internalTrafficPolicy": spec.get("type") == "ExternalName",
-    }
-    for name, goes in dropped.items():
-        if goes and spec.get(name) == before.get(name):
-            spec.pop(name, None)
-
-
 def endpoints(obj: Object) -> None:
     for subset in obj.get("subsets") or ():
         for port in subset.get("ports") or ():

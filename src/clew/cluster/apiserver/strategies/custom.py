@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from clew.api.objects import Object, clone
+from clew.api import schema
+from clew.api.objects import Object
 from clew.cluster.admission import FieldError, validate_metadata
 from clew.cluster.admission.structural import default_by_schema, prune_by_schema, schema_errors
 from clew.cluster.apiserver.catalog import Custom
@@ -22,7 +23,12 @@ class CustomStrategy(Strategy):
     def has_generation(self, obj: Object) -> bool:  # noqa: ARG002 - of all custom objects
         return True
 
+    def content(self, obj: Object) -> Object:
+        """Without a status of its own, what is called so is content as well."""
+        return super().content(obj) if self.has_status else {**obj, "metadata": None}
+
     def fill(self, obj: Object, subresource: str = "") -> None:  # noqa: ARG002 - status has its schema too
+        schema.tidy(self.kind, obj)
         prune_by_schema(self.custom.schema, obj)
         default_by_schema(self.custom.schema, obj)
 
@@ -43,22 +49,3 @@ class CustomStrategy(Strategy):
 
     def errors(self, obj: Object, old: Object | None, subresource: str) -> Sequence[FieldError]:  # noqa: ARG002
         return [*validate_metadata(self.kind, obj, old), *schema_errors(self.custom.schema, obj)]
-
-
-def unknown_fields(custom: Custom, obj: Object) -> list[str]:
-    """`unknown field "spec.foo"` for each field that the schema will drop."""
-    pruned = clone(obj)
-    prune_by_schema(custom.schema, pruned)
-    return [f'unknown field "{path}"' for path in _lost(obj, pruned, "")]
-
-
-def _lost(before: object, after: object, path: str) -> list[str]:
-    found: list[str] = []
-    if isinstance(before, dict) and isinstance(after, dict):
-        for field, value in before.items():
-            at = f"{path}.{field}" if path else field
-            found += _lost(value, after[field], at) if field in after else [at]
-    elif isinstance(before, list) and isinstance(after, list):
-        for index, (one, other) in enumerate(zip(before, after, strict=False)):
-            found += _lost(one, other, f"{path}[{index}]")
-    return found

@@ -5,10 +5,11 @@ As the admission plugins ServiceAccount, Priority, DefaultTolerationSeconds and 
 
 from collections.abc import Sequence
 
-from clew.api.kinds import POD, SERVICE_ACCOUNT
+from clew.api.kinds import NAMESPACE, POD, SERVICE_ACCOUNT
 from clew.api.objects import Object, clone
 from clew.cluster import admission
 from clew.cluster.admission import FieldError
+from clew.cluster.apiserver.catalog import storage_name
 from clew.cluster.apiserver.errors import forbidden
 from clew.cluster.apiserver.names import random_suffix
 from clew.cluster.apiserver.state import State
@@ -16,6 +17,7 @@ from clew.cluster.apiserver.strategies.strategy import Strategy
 
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path
 TOKEN_SECONDS = 3607
+_ACCOUNT_WAIT = 1.0  # seconds
 _PATIENCE = 300  # seconds a pod stays on a node that is not ready, unless it says otherwise
 _PRIORITIES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
 _TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
@@ -25,6 +27,20 @@ class PodStrategy(Strategy):
     def __init__(self, state: State) -> None:
         super().__init__(POD)
         self.state = state
+
+    async def ready(self, namespace: str, obj: Object) -> None:
+        """A new namespace's first pod waits for the account that a controller makes, as kube-apiserver has it wait."""
+        spec = obj.get("spec")
+        name = (spec.get("serviceAccountName") if isinstance(spec, dict) else None) or "default"
+        accounts = self.state.storage.collection(storage_name(SERVICE_ACCOUNT))
+        if name != "default" or self.state.latest(NAMESPACE, "", namespace) is None:
+            return
+        ends = self.state.clock.monotonic() + _ACCOUNT_WAIT
+        while self.state.latest(SERVICE_ACCOUNT, namespace, name) is None:
+            left = ends - self.state.clock.monotonic()
+            if left <= 0:
+                return
+            await accounts.wait(accounts.end, left)
 
     def admit(self, obj: Object) -> None:
         spec = obj.get("spec")
@@ -77,7 +93,7 @@ class PodStrategy(Strategy):
 
     def errors(self, obj: Object, old: Object | None, subresource: str) -> Sequence[FieldError]:
         if subresource == "ephemeralcontainers" and old is not None:
-            return _ephemeral_errors(obj, old)
+            return list(admission.ephemeral_errors(obj, old))
         return super().errors(obj, old, subresource)
 
 
@@ -89,28 +105,6 @@ def with_ephemeral_containers(current: Object, given: Object) -> Object:
         made["metadata"]["resourceVersion"] = version
     made["spec"]["ephemeralContainers"] = clone((given.get("spec") or {}).get("ephemeralContainers") or [])
     return made
-
-
-def _ephemeral_errors(new: Object, old: Object) -> list[FieldError]:
-    found: list[FieldError] = []
-    field = "spec.ephemeralContainers"
-    now = {each.get("name"): each for each in new["spec"].get("ephemeralContainers") or ()}
-    for each in old["spec"].get("ephemeralContainers") or ():
-        if each["name"] not in now:
-            why = f'existing ephemeral containers "{each["name"]}" may not be removed'
-            found.append(FieldError(field, "FieldValueForbidden", None, why))
-        elif now[each["name"]] != each:
-            why = f'existing ephemeral containers "{each["name"]}" may not be changed'
-            found.append(FieldError(field, "FieldValueForbidden", None, why))
-    taken = {each["name"] for part in ("containers", "initContainers") for each in new["spec"].get(part) or ()}
-    for at, each in enumerate(new["spec"].get("ephemeralContainers") or ()):
-        if not each.get("name"):
-            found.append(FieldError(f"{field}[{at}].name", "FieldValueRequired", None))
-        elif each["name"] in taken:
-            found.append(FieldError(f"{field}[{at}].name", "FieldValueDuplicate", each["name"]))
-        if not each.get("image"):
-            found.append(FieldError(f"{field}[{at}].image", "FieldValueRequired", None))
-    return found
 
 
 def _tolerates(toleration: Object, key: str) -> bool:

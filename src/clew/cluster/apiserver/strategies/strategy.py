@@ -7,7 +7,22 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from clew.api import schema
-from clew.api.kinds import CONFIG_MAP, CRD, ENDPOINT_SLICE, ENDPOINTS, EVENT, LEASE, NAMESPACE, NODE, SERVICE, Kind
+from clew.api.kinds import (
+    CLUSTER_ROLE,
+    CLUSTER_ROLE_BINDING,
+    CONFIG_MAP,
+    CRD,
+    ENDPOINT_SLICE,
+    ENDPOINTS,
+    EVENT,
+    LEASE,
+    NAMESPACE,
+    NODE,
+    ROLE,
+    ROLE_BINDING,
+    SERVICE,
+    Kind,
+)
 from clew.api.objects import Object
 from clew.cluster import admission
 from clew.cluster.admission import FieldError
@@ -17,7 +32,9 @@ if TYPE_CHECKING:
 
 _NO_GENERATION = frozenset({NAMESPACE, NODE, SERVICE, EVENT, LEASE, CONFIG_MAP})
 _CONDITIONAL = frozenset({CRD, LEASE})
-_CREATED_BY_UPDATE = frozenset({EVENT, LEASE, ENDPOINTS})
+_CREATED_BY_UPDATE = frozenset({
+    EVENT, LEASE, ENDPOINTS, SERVICE, ROLE, ROLE_BINDING, CLUSTER_ROLE, CLUSTER_ROLE_BINDING,
+})  # fmt: skip
 
 
 class Claim(Protocol):
@@ -44,6 +61,13 @@ class Strategy:
 
     def has_generation(self, obj: Object) -> bool:
         return self.kind == ENDPOINT_SLICE or ("spec" in obj and self.kind not in _NO_GENERATION)
+
+    def content(self, obj: Object) -> Object:
+        """The part of an object whose changes are counted by its generation."""
+        return {key: value for key, value in obj.items() if key not in {"metadata", "status"}}
+
+    async def ready(self, namespace: str, obj: Object) -> None:
+        """Wait a moment for what a new object needs and somebody is about to make."""
 
     def fill(self, obj: Object, subresource: str = "") -> None:
         """Into the form that is stored: as Go's structs would give it back, with every default."""

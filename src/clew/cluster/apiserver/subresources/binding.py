@@ -1,6 +1,6 @@
 """pods/binding, the scheduler's decision, and pods/eviction, a polite deletion."""
 
-from clew.api.kinds import POD
+from clew.api.kinds import POD, Kind
 from clew.api.objects import Object
 from clew.base.clock import rfc3339
 from clew.cluster.admission import FieldError
@@ -8,6 +8,9 @@ from clew.cluster.apiserver.errors import bad_request, conflict, invalid, not_fo
 from clew.cluster.apiserver.registry import Registry
 from clew.cluster.apiserver.replies import success
 from clew.cluster.apiserver.state import Writer
+
+BINDING = Kind("", "v1", "Binding", "bindings", True)
+EVICTION = Kind("policy", "v1", "Eviction", "evictions", True)
 
 
 async def bind(registry: Registry, namespace: str, name: str, binding: Object, writer: Writer) -> Object:

@@ -1,15 +1,15 @@
 """The scale subresource: autoscaling/v1 Scale of workloads and of custom kinds that name their paths."""
 
-from typing import Any
-
 from clew.api.kinds import Kind
 from clew.api.objects import Object, dig
 from clew.api.selectors import LabelSelector
 from clew.cluster.admission import FieldError
-from clew.cluster.apiserver.errors import bad_request, conflict, invalid, not_found
+from clew.cluster.apiserver import patching
+from clew.cluster.apiserver.errors import conflict, invalid, not_found, unsupported_media
 from clew.cluster.apiserver.registry import Registry
 from clew.cluster.apiserver.state import Writer
 
+SCALE = Kind("autoscaling", "v1", "Scale", "scales", True)
 _META = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
@@ -46,6 +46,17 @@ class Scales:
             _steps(scale.get("labelSelectorPath", "")),
         )
 
+    def patched(self, kind: Kind, namespace: str, name: str, patch: patching.Patch) -> tuple[Object, list[str]]:
+        """The newest Scale with a patch on it, and what the client is warned of."""
+        if patch.language == patching.APPLY:
+            raise unsupported_media((patching.JSON, patching.MERGE, patching.STRATEGIC))
+        record = self.registry.state.latest(kind, namespace, name)
+        if record is None:
+            raise not_found(kind, name)
+        current = self.of(kind, record.decode())
+        scale = patching.apply_patch(patch, SCALE, current)
+        return scale, patching.check_result(patch, SCALE, None, scale)
+
     async def set(self, kind: Kind, namespace: str, name: str, scale: Object, writer: Writer) -> Object:
         """The Scale after its replicas are written to the object; 409 for an old resourceVersion."""
         record = self.registry.state.latest(kind, namespace, name)
@@ -55,18 +66,16 @@ class Scales:
         version = (scale.get("metadata") or {}).get("resourceVersion")
         if version and version != obj["metadata"]["resourceVersion"]:
             raise conflict(kind, name)
-        replicas: Any = (scale.get("spec") or {}).get("replicas", 0)
-        if not isinstance(replicas, int) or isinstance(replicas, bool):
-            raise bad_request(f"spec.replicas must be a whole number, not {replicas!r}")
+        replicas = (scale.get("spec") or {}).get("replicas") or 0
         if replicas < 0:
             text = "must be greater than or equal to 0"
-            raise invalid(kind, name, [FieldError("spec.replicas", "FieldValueInvalid", replicas, text)])
+            raise invalid(SCALE, name, [FieldError("spec.replicas", "FieldValueInvalid", replicas, text)])
         *parents, last = self._paths(kind)[0]
         inner = obj
         for step in parents:
             inner = inner.setdefault(step, {})
         inner[last] = replicas
-        return self.of(kind, await self.registry.update(kind, namespace, name, obj, writer))
+        return self.of(kind, await self.registry.update(kind, namespace, name, obj, writer, "scale"))
 
 
 def _steps(path: str) -> list[str]:

@@ -1,27 +1,24 @@
 """Which subresource is served by whom; status, finalize and ephemeralcontainers are ordinary updates."""
 
-from typing import Any
-
 from aiohttp import web
 
 from clew.api.kinds import POD, SERVICE_ACCOUNT, Kind
 from clew.api.objects import Object
 from clew.cluster.apiserver import patching
-from clew.cluster.apiserver.bodies import read_options
-from clew.cluster.apiserver.errors import method_not_allowed, unsupported_media
+from clew.cluster.apiserver.bodies import read_object, validation_of, writer_of
+from clew.cluster.apiserver.errors import method_not_allowed
 from clew.cluster.apiserver.identity import Identity
 from clew.cluster.apiserver.paths import RequestInfo
 from clew.cluster.apiserver.registry import Registry
 from clew.cluster.apiserver.replies import respond
-from clew.cluster.apiserver.state import Writer
-from clew.cluster.apiserver.subresources.binding import bind, evict
+from clew.cluster.apiserver.subresources.binding import BINDING, EVICTION, bind, evict
 from clew.cluster.apiserver.subresources.pods import PodStreams
-from clew.cluster.apiserver.subresources.scale import Scales
-from clew.cluster.apiserver.subresources.token import request_token
+from clew.cluster.apiserver.subresources.scale import SCALE, Scales
+from clew.cluster.apiserver.subresources.token import TOKEN_REQUEST, request_token
 from clew.cluster.apiserver.tokens import Tokens
 
 STREAMS = frozenset({"log", "exec", "attach", "portforward"})
-_SCALE = Kind("autoscaling", "v1", "Scale", "scales", True)
+_BODIES = {(SERVICE_ACCOUNT, "token"): TOKEN_REQUEST, (POD, "binding"): BINDING, (POD, "eviction"): EVICTION}
 
 
 class Subresources:
@@ -43,44 +40,33 @@ class Subresources:
             return await self.streams.serve(request, info.namespace, info.name, part)
         if part == "scale":
             return await self._scale(request, info, kind, who)
-        if info.verb != "create" or not part:
+        wanted = _BODIES.get((kind, part)) if info.verb == "create" else None
+        if wanted is None:
             return None
-        body = await read_options(request)
-        if kind == SERVICE_ACCOUNT and part == "token":
-            made = request_token(self.registry.state, self.tokens, info.namespace, info.name, body)
-            return respond(made, 201)
-        if kind == POD and part == "binding":
-            return respond(await bind(self.registry, info.namespace, info.name, body, _writer(request, who)), 201)
-        if kind == POD and part == "eviction":
-            return respond(await evict(self.registry, info.namespace, info.name, body, _writer(request, who)), 201)
-        return None
+        body, warnings = await read_object(request, wanted)
+        return respond(await self._created(request, info, wanted, body, who), 201, warnings)
+
+    async def _created(
+        self, request: web.BaseRequest, info: RequestInfo, wanted: Kind, body: Object, who: Identity
+    ) -> Object:
+        if wanted == TOKEN_REQUEST:
+            return request_token(self.registry.state, self.tokens, info.namespace, info.name, body)
+        act = bind if wanted == BINDING else evict
+        return await act(self.registry, info.namespace, info.name, body, writer_of(request, who))
 
     async def _scale(
         self, request: web.BaseRequest, info: RequestInfo, kind: Kind, who: Identity
     ) -> web.StreamResponse:
-        if info.verb == "get":
-            return respond(self.scales.of(kind, self.registry.state.get(kind, info.namespace, info.name)))
-        if info.verb == "update":
-            scale = await read_options(request)
-        elif info.verb == "patch":
-            language = request.content_type
-            patch = patching.read_patch(language, await request.read())
-            scale = self._patched(info, kind, language, patch)
-        else:
-            raise method_not_allowed()
-        return respond(await self.scales.set(kind, info.namespace, info.name, scale, _writer(request, who)))
-
-    def _patched(self, info: RequestInfo, kind: Kind, language: str, patch: Any) -> Object:
-        if language == patching.APPLY:
-            raise unsupported_media(patching.LANGUAGES[:-1])
-        current = self.scales.of(kind, self.registry.state.get(kind, info.namespace, info.name))
-        current["metadata"].pop("resourceVersion", None)
-        # Scale is flat: a strategic patch of it is a merge patch
-        return patching.apply_language(
-            patching.JSON if language == patching.JSON else patching.MERGE, _SCALE, current, patch
-        )
-
-
-def _writer(request: web.BaseRequest, who: Identity) -> Writer:
-    manager = request.query.get("fieldManager") or request.headers.get("User-Agent", "unknown").split("/")[0]
-    return Writer(who, manager, request.query.get("dryRun") == "All")
+        writer = writer_of(request, who)
+        match info.verb:
+            case "get":
+                return respond(self.scales.of(kind, self.registry.state.get(kind, info.namespace, info.name)))
+            case "update":
+                scale, warnings = await read_object(request, SCALE)
+            case "patch":
+                patch = patching.read_patch(request.content_type, await request.read(), validation_of(request))
+                scale, warnings = self.scales.patched(kind, info.namespace, info.name, patch)
+            case _:
+                raise method_not_allowed()
+        made = await self.scales.set(kind, info.namespace, info.name, scale, writer)
+        return respond(made, 200, warnings)

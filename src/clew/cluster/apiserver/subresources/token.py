@@ -5,16 +5,14 @@ from datetime import timedelta
 from clew.api.kinds import NODE, POD, SECRET, SERVICE_ACCOUNT, Kind
 from clew.api.objects import Object
 from clew.base.clock import rfc3339
-from clew.cluster.admission import FieldError
+from clew.cluster.admission import token_request_errors
 from clew.cluster.apiserver.errors import ApiRefusal, bad_request, conflict, invalid
 from clew.cluster.apiserver.state import State
 from clew.cluster.apiserver.tokens import Tokens
 
-SHORTEST = 600  # seconds
-LONGEST = 1 << 32
 _MOUNTED = 3607  # what the volume of a pod asks for
 _EXTENDED = 365 * 24 * 3600  # such a token holds for those who never read the file again, as kube-apiserver has it
-_REVIEW = Kind("authentication.k8s.io", "v1", "TokenRequest", "tokenrequests", True)
+TOKEN_REQUEST = Kind("authentication.k8s.io", "v1", "TokenRequest", "tokenrequests", True)
 
 
 def request_token(state: State, tokens: Tokens, namespace: str, name: str, request: Object) -> Object:
@@ -22,7 +20,9 @@ def request_token(state: State, tokens: Tokens, namespace: str, name: str, reque
     account = state.get(SERVICE_ACCOUNT, namespace, name)
     spec = request.get("spec") or {}
     seconds = spec.get("expirationSeconds") or 3600
-    _check(seconds)
+    wrong = list(token_request_errors(request))
+    if wrong:
+        raise invalid(TOKEN_REQUEST, name, wrong)
     audiences = spec.get("audiences") or [tokens.issuer]
     bound = _bound(state, namespace, name, spec.get("boundObjectRef"))
     mounted = seconds == _MOUNTED and any(word == "pod" for word, _ in bound) and audiences == [tokens.issuer]
@@ -39,16 +39,6 @@ def request_token(state: State, tokens: Tokens, namespace: str, name: str, reque
             "expirationTimestamp": rfc3339(now + timedelta(seconds=seconds)),
         },
     }  # fmt: skip
-
-
-def _check(seconds: int) -> None:
-    why = ""
-    if seconds < SHORTEST:
-        why = "may not specify a duration less than 10 minutes"
-    elif seconds > LONGEST:
-        why = "may not specify a duration larger than 2^32 seconds"
-    if why:
-        raise invalid(_REVIEW, "", [FieldError("spec.expirationSeconds", "FieldValueInvalid", seconds, why)])
 
 
 def _bound(state: State, namespace: str, account: str, reference: Object | None) -> list[tuple[str, Object]]:

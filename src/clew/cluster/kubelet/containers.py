@@ -254,7 +254,7 @@ class ContainerWork:
             return
         execute = self._executor(instance)
 
-        async def once(probe: Object) -> str:
+        async def once(probe: Object) -> str | None:
             return await ask(self._around.handle, container.spec, probe, self._worker.addresses[0], execute)
 
         prober = self._probers[container.name] = Prober(container.spec, self, once, self._around.clock)

@@ -77,6 +77,8 @@ class PodWorker:
     # What happens to the pod; called by the kubelet.
 
     def update(self, pod: Object) -> None:
+        if _told_by_volumes(pod) != _told_by_volumes(self.pod):
+            self._refresh_at = min(self._refresh_at, self.around.clock.monotonic())
         self.pod = pod
         self._note_ending()
         self.wake()
@@ -341,3 +343,8 @@ class PodWorker:
         for sandbox in self.records.sandboxes:
             await self.sandboxes.remove(sandbox, pod_labels(self.pod))
             self.records = self.records.without_sandbox(sandbox.id)
+
+
+def _told_by_volumes(pod: Object) -> tuple[Object, Object]:
+    """Of a pod itself, what its volumes may show. To touch an annotation has always been the way to hurry them."""
+    return pod["metadata"].get("labels") or {}, pod["metadata"].get("annotations") or {}

@@ -32,20 +32,20 @@ class Result(Protocol):
         """Failed as often as its threshold allows: the container is to be restarted."""
 
 
-async def ask(handle: NodeHandle, container: Object, probe: Object, address: str, execute: Execute) -> str:
-    """One try; nothing for success, else why it failed."""
+async def ask(handle: NodeHandle, container: Object, probe: Object, address: str, execute: Execute) -> str | None:
+    """One try; None for success, else why it failed, which a program need not say."""
     seconds = float(probe.get("timeoutSeconds") or 1)
     try:
         if probe.get("httpGet"):
             status, _ = await http_get(handle, container, probe["httpGet"], address, seconds)
-            return "" if 200 <= status < 400 else f"HTTP probe failed with statuscode: {status}"
+            return None if 200 <= status < 400 else f"HTTP probe failed with statuscode: {status}"
         if probe.get("tcpSocket"):
             target = probe["tcpSocket"]
             await tcp_open(handle, target.get("host") or address, port_of(container, target["port"]), seconds)
-            return ""
+            return None
         if probe.get("exec"):
             code, output = await execute(list(probe["exec"].get("command") or ()), seconds)
-            return "" if code == 0 else output
+            return None if code == 0 else output
     except WorldError as problem:
         return str(problem)
     return "probes by grpc are not supported: use httpGet, tcpSocket or exec"
@@ -54,7 +54,9 @@ async def ask(handle: NodeHandle, container: Object, probe: Object, address: str
 class Prober:
     """The probes of one run of a container."""
 
-    def __init__(self, container: Object, tell: Result, once: Callable[[Object], Awaitable[str]], clock: Clock) -> None:
+    def __init__(
+        self, container: Object, tell: Result, once: Callable[[Object], Awaitable[str | None]], clock: Clock
+    ) -> None:
         self._container = container
         self._tell = tell
         self._once = once
@@ -100,9 +102,9 @@ class Prober:
         run, last = 0, ""
         while True:
             why = await self._once(probe)
-            outcome = "failure" if why else "success"
+            outcome = "success" if why is None else "failure"
             run, last = (run + 1 if outcome == last else 1), outcome
-            if why:
+            if why is not None:
                 self._tell.probe_failed(self._container["name"], kind, why)
             if self._count(kind, probe, outcome, run):
                 return

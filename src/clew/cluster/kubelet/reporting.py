@@ -7,7 +7,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from clew.api.kinds import POD
-from clew.api.objects import Object
+from clew.api.objects import Object, dig
+from clew.api.patch import strategic_merge_patch
 from clew.base.clock import rfc3339
 from clew.cluster.kubelet.status import Observed, pod_status
 from clew.watch.client import STRATEGIC
@@ -20,24 +21,27 @@ logger = logging.getLogger(__name__)
 
 
 class Reporter:
-    """Of one pod; it remembers what it wrote last, since the API's own answer comes later by the watch."""
+    """Of one pod. What the API answers to a write counts at once; the watch brings it later."""
 
     def __init__(self, worker: "PodWorker") -> None:
         self._worker = worker
-        self._written: Object | None = None
+        self._answer: Object = {}
+        self._last: tuple[Object, Object] = ({}, {})
 
     async def report(self) -> None:
-        """Write the status where it changed; what the API refuses for now is tried again in a second."""
+        """Write the status where the API shows another; what it refuses for now is tried again in a second."""
         worker = self._worker
         if worker.gone:
             return
-        status = self._status()
-        if status == self._written:
+        before = self._shown()
+        status = self._status(before)
+        patch = {"status": status_patch(before, status)}
+        if (before, status) == self._last or strategic_merge_patch(POD, {"status": before}, patch)["status"] == before:
             return
         meta = worker.pod["metadata"]
-        body = {"metadata": {"uid": meta["uid"]}, "status": status_patch(self._merged(), status)}
+        body = {"metadata": {"uid": meta["uid"]}, **patch}
         try:
-            await worker.around.client.patch(
+            self._answer = await worker.around.client.patch(
                 POD, meta["name"], body, meta["namespace"], subresource="status", content_type=STRATEGIC
             )
         except ApiError as error:
@@ -45,9 +49,9 @@ class Reporter:
                 logger.warning("status of pod %s/%s not written: %s", meta["namespace"], meta["name"], error)
                 worker.pause(1.0)
             return
-        self._written = status
+        self._last = (self._shown(), status)  # should the API have kept it otherwise, writing it again is no use
 
-    def _status(self) -> Object:
+    def _status(self, before: Object) -> Object:
         worker = self._worker
         seen = Observed(
             addresses=worker.addresses,
@@ -58,12 +62,18 @@ class Reporter:
             finished=worker.finished,
             failure=worker.failure,
         )
-        base = worker.pod if self._written is None else {**worker.pod, "status": self._merged()}
-        return pod_status(base, worker.records, seen, rfc3339(worker.around.clock.now()))
+        pod = {**worker.pod, "status": before}
+        return pod_status(pod, worker.records, seen, rfc3339(worker.around.clock.now()))
 
-    def _merged(self) -> Object:
-        """What the API has, or has not told us yet that it has."""
-        return {**(self._worker.pod.get("status") or {}), **(self._written or {})}
+    def _shown(self) -> Object:
+        """The status in the API, as far as we have heard: of the newer of the watch's object and our write's."""
+        newer = max((self._worker.pod, self._answer), key=_version)
+        return newer.get("status") or {}
+
+
+def _version(pod: Object) -> int:
+    """Versions are numbers that grow (KEP-5504)."""
+    return int(dig(pod, "metadata", "resourceVersion") or 0)
 
 
 def status_patch(before: Object, status: Object) -> Object:

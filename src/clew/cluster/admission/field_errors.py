@@ -25,18 +25,17 @@ _VALUELESS = frozenset({"FieldValueRequired", "FieldValueForbidden", "FieldValue
 
 
 class FieldError(Value):
-    """`reason` is the metav1.CauseType; `value` the wrong one, as decoded JSON; `shown` what Go prints in its place."""
+    """`reason` is the metav1.CauseType; `value` the wrong one: decoded JSON or a Value."""
 
     field: str
     reason: str
     value: Any
     detail: str = ""
-    shown: str = ""
 
     def __str__(self) -> str:
         text = f"{self.field}: {_WORDS[self.reason]}"
         if self.reason not in _VALUELESS:
-            text += f": {self.shown or msgspec.json.encode(self.value, order='sorted').decode()}"
+            text += f": {msgspec.json.encode(self.value, order='deterministic').decode()}"
         return f"{text}: {self.detail}" if self.detail else text
 
 

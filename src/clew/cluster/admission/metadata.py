@@ -50,8 +50,8 @@ def validate_metadata(kind: Kind, obj: Object, old: Object | None) -> list[Field
 def _name(kind: Kind, meta: Object) -> Iterator[FieldError]:
     rule = _NAME_RULES.get(kind, names.subdomain)
     prefix = meta.get("generateName") or ""
-    if prefix and not meta.get("name"):
-        masked = f"{prefix.removesuffix('-')}a" if prefix.endswith("-") else prefix
+    if prefix:
+        masked = f"{prefix[:-2]}a" if len(prefix) > 1 and prefix.endswith("-") else prefix
         yield from each_invalid("metadata.generateName", prefix, rule(masked))
     if not meta.get("name"):
         yield required("metadata.name", "name or generateName is required")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from clew.api.objects import Object
+from clew.base.value import Value
 from clew.cluster.admission import names
 from clew.cluster.admission.field_errors import (
     FieldError,
@@ -28,6 +29,17 @@ _FAMILIES = ("IPv4", "IPv6")
 _FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
 _DISTRIBUTIONS = ("PreferClose", "PreferSameNode", "PreferSameZone")
 _MOST_AFFINITY = 86_400  # seconds: one day
+
+
+class _Port(Value, rename="pascal"):
+    """A ServicePort as the real server prints it: its own type, with Go's names."""
+
+    name: str = ""
+    protocol: Any = ""
+    app_protocol: None = None
+    port: Any = 0
+    target_port: int = 0
+    node_port: int = 0
 
 
 def service_errors(service: Object) -> Iterator[FieldError]:
@@ -100,7 +112,7 @@ def _same_ports(ports: list[Object]) -> Iterator[FieldError]:
         nodes.add(node)
         key = (port.get("protocol"), port.get("port"))
         if key in taken:
-            yield duplicate(f"spec.ports[{index}]", {"port": key[1], "protocol": key[0]})
+            yield duplicate(f"spec.ports[{index}]", _Port(protocol=key[0], port=key[1]))
         taken.add(key)
 
 

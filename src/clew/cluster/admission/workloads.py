@@ -8,6 +8,7 @@ from typing import Any
 
 from clew.api.objects import Object
 from clew.api.selectors import LabelSelector, SelectorError
+from clew.base.value import Value
 from clew.cluster.admission import names
 from clew.cluster.admission.field_errors import (
     FieldError,
@@ -21,6 +22,13 @@ from clew.cluster.admission.field_errors import (
 from clew.cluster.admission.metadata import annotation_errors, label_errors
 from clew.cluster.admission.pods import spec_errors
 from clew.cluster.admission.pods.placement import selector_errors
+
+
+class _Strategy(Value, rename="pascal"):
+    """A DeploymentStrategy as the real server prints it: its own type, with Go's names."""
+
+    type: str
+    rolling_update: Object | None
 
 
 def deployment_errors(obj: Object) -> Iterator[FieldError]:
@@ -73,7 +81,7 @@ def _selector(spec: Object, what: str) -> Iterator[FieldError]:
 
 
 def _mismatch(labels: Object) -> FieldError:
-    return invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
+    return invalid("spec.template.metadata.labels", labels or None, "`selector` does not match template `labels`")
 
 
 def _template(spec: Object) -> Iterator[FieldError]:
@@ -96,7 +104,7 @@ def _strategy(strategy: Object) -> Iterator[FieldError]:
             text = "may not be specified when strategy `type` is 'Recreate'"
             yield forbidden(f"{at}.rollingUpdate", text)
     elif kind != "RollingUpdate":
-        yield unsupported(at, strategy, ("Recreate", "RollingUpdate"))
+        yield unsupported(at, _Strategy(kind or "", rolling), ("Recreate", "RollingUpdate"))
     elif rolling is None:
         yield required(f"{at}.rollingUpdate", "this should be defaulted and never be nil")
     else:

@@ -23,9 +23,7 @@ from clew.cluster.apiserver.strategies import Claim, Strategies, Strategy
 _KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName")
 _LONGEST_PREFIX = 58  # of a generated name, so that 63 characters hold it
 _NAME_TRIES = 8
-_NO_VERSION = FieldError(
-    "metadata.resourceVersion", "FieldValueInvalid", 0, "must be specified for an update", shown="0x0"
-)
+_NO_VERSION = FieldError("metadata.resourceVersion", "FieldValueInvalid", 0, "must be specified for an update")
 _SERVER_ONLY = ("deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink")
 
 

@@ -34,7 +34,8 @@ def service(**spec: object) -> dict:
         ),
         (
             {"ports": [{"port": 80, "name": "a"}, {"port": 80, "name": "b"}]},
-            ['spec.ports[1]: Duplicate value: {"port":80,"protocol":"TCP"}'],
+            [('spec.ports[1]: Duplicate value: {"Name":"","Protocol":"TCP","AppProtocol":null,"Port":80,"TargetPort":0,'
+              '"NodePort":0}')],
         ),
         ({"ports": [{"port": 80, "name": "a"}, {"port": 80, "name": "b", "protocol": "UDP"}]}, []),
         (

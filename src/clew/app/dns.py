@@ -1,25 +1,26 @@
 """`clew dns`: a Corefile to a running server. The composition root of the `coredns` Deployment."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 import sys
 from pathlib import Path
 
 from clew import __version__
-from clew.app.dns_feed import Feed
+from clew.app.dns_feed import Feed, client_for
 from clew.base.clock import Clock, SystemClock
 from clew.base.errors import UserError
 from clew.base.metrics import Registry
 from clew.base.value import Value
 from clew.servers.dns import wire
-from clew.servers.dns.chain import Context, Plugin, Site, link
+from clew.servers.dns.chain import Answer, Context, Plugin, Site, link
 from clew.servers.dns.corefile import ServerBlock, Word, parse
 from clew.servers.dns.plugins import build
 from clew.servers.dns.plugins.health import Health
-from clew.servers.dns.plugins.kubernetes import Kubernetes
+from clew.servers.dns.plugins.kubernetes import Kubernetes, Watching
 from clew.servers.dns.server import Listener, Route, bind
-from clew.watch.client import Client
+from clew.servers.dns.wire import Query, Response
 
 
 class DnsOptions(Value):
@@ -77,6 +78,15 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
+def own_addresses() -> frozenset[str]:
+    """The machine's, or the pod's, own addresses, as far as its name leads to them."""
+    try:
+        found = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_DGRAM)
+    except OSError:
+        return frozenset()
+    return frozenset(str(address[0]).partition("%")[0] for *_, address in found)
+
+
 class Program:
     """The listeners, and the generation that answers through them."""
 
@@ -84,16 +94,22 @@ class Program:
         self.options = options
         self.context = Context(clock or SystemClock(), Registry(), _say)
         self.context.corefile_changed = self._reload
-        self.feed = Feed(_say)
+        self.context.ask = self._ask
+        self.feeds: dict[Watching, Feed] = {}
         self.listeners: dict[int, Listener] = {}
         self.generation = Generation(self._read(), options, self.context)
         self._replaced = asyncio.Event()
+        self._watches: dict[Watching, asyncio.Task[None]] = {}
 
     def _read(self) -> str:
         try:
             return self.options.conf.read_text(encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot read {self.options.conf}: {error.strerror}", "name a Corefile by --conf") from None
+
+    def _ask(self, port: int, query: Query) -> Answer:
+        listener = self.listeners.get(port)
+        return listener.ask(query) if listener else Response(rcode=wire.SERVFAIL)
 
     async def _reload(self) -> None:
         """A changed Corefile takes over whole, or not at all."""
@@ -122,23 +138,42 @@ class Program:
             await listener.start([bind(host, port, socket.SOCK_DGRAM)], [bind(host, port, socket.SOCK_STREAM)])
             self.listeners[port] = listener
 
+    def _watch(self, group: asyncio.TaskGroup) -> None:
+        """One feed for each way of watching; those that go on being wanted keep what they know."""
+        plugins = self.generation.kubernetes
+        wanted = {plugin.options.watching for plugin in plugins}
+        for watching in self.feeds.keys() - wanted:
+            del self.feeds[watching]
+            self._watches.pop(watching).cancel()
+        for watching in wanted - self.feeds.keys():
+            feed = Feed(watching, own_addresses(), self.context.clock, self.context.registry)
+            self.feeds[watching] = feed
+            client = client_for(watching, self.options.kubeconfig)
+            self._watches[watching] = group.create_task(feed.run(client))
+        for watching, feed in self.feeds.items():
+            feed.serve(plugin for plugin in plugins if plugin.options.watching == watching)
+
+    async def _synced(self) -> None:
+        """Give the first list a moment before the first question, so that a start is no hail of SERVFAIL."""
+        patience = max((plugin.options.startup_timeout for plugin in self.generation.kubernetes), default=0.0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                for feed in self.feeds.values():
+                    await feed.wait_synced()
+
     async def run(self) -> None:
         """Serve until cancelled."""
         async with asyncio.TaskGroup() as group:
-            if self.generation.kubernetes:
-                group.create_task(self.feed.run(self._client()))
             while True:
                 self._replaced.clear()
-                self.feed.serve(self.generation.kubernetes)
-                await self._listen()
+                self._watch(group)
                 running = [group.create_task(plugin.run()) for plugin in self.generation.plugins]
+                await self._synced()
+                await self._listen()
                 await self._replaced.wait()
                 for task in running:
                     task.cancel()
                 await asyncio.gather(*running, return_exceptions=True)
-
-    def _client(self) -> Client:
-        return Client.from_kubeconfig(self.options.kubeconfig) if self.options.kubeconfig else Client.in_cluster()
 
     async def stop(self) -> None:
         for listener in self.listeners.values():

@@ -1,30 +1,62 @@
 """Services and their endpoints to the names of the Kubernetes DNS specification 1.1.0. Pure, one service at a time.
 
 Beyond the specification, as CoreDNS: endpoints have their own names and reverse names also where the service has a
-cluster IP. Called by the DNS server's feed.
+cluster IP, and a service's own name has SRV records of all its ports. Called by the DNS server's feed.
 """
 
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
+from clew.base.value import Value
 from clew.facts.endpointslice import Endpoint, EndpointSlice
 from clew.facts.service import Service
 from clew.ir.names import NameSet, Record, RecordType
 
 
-def service_names(domain: str, service: Service | None, slices: Iterable[EndpointSlice]) -> NameSet:
+class NameOptions(Value):
+    """What a configuration may ask for."""
+
+    pod_names: bool = False  # an endpoint without hostname is called as its pod, where that fits a label
+    ignore_empty: bool = False  # a service with a cluster IP and no ready endpoint has no names
+
+
+_USUAL = NameOptions()
+
+
+def service_names(
+    domain: str, service: Service | None, slices: Iterable[EndpointSlice], options: NameOptions = _USUAL
+) -> NameSet:
     """The records of one service in `domain` (`cluster.local`); none where it is not there or could not be read."""
     if service is None or service.malformed:
         return NameSet("", ())
     name = f"{service.name}.{service.namespace}.svc.{domain}"
     origin = f"Service {service.namespace}/{service.name}"
     if service.type == "ExternalName":
-        return NameSet(origin, (Record(name, "CNAME", service.external_name.removesuffix(".")),))
+        return NameSet(origin, _alias(name, service.external_name))
     ready = list(_ready(service, slices))
-    records = [*_own(name, service), *_endpoints(name, ready)]
+    if options.ignore_empty and not ready and not service.headless:
+        return NameSet(origin, ())
+    records = [*_own(name, service), *_endpoints(name, ready, options)]
     if service.headless:
-        records += _headless(name, ready)
+        records += _headless(name, ready, options)
     return NameSet(origin, tuple(dict.fromkeys(records)))
+
+
+def addresses(service: Service | None, slices: Iterable[EndpointSlice]) -> tuple[str, ...]:
+    """Every address that has a reverse name through this service."""
+    if service is None or service.malformed or service.type == "ExternalName":
+        return ()
+    found = [ip for endpoint, _ in _ready(service, slices) for ip in endpoint.addresses]
+    return tuple(dict.fromkeys((*service.cluster_ips, *found)))
+
+
+def _alias(name: str, target: str) -> tuple[Record, ...]:
+    """An address is no name: CoreDNS, too, serves nothing for it."""
+    try:
+        ip_address(target)
+    except ValueError:
+        return (Record(name, "CNAME", target.removesuffix(".")),)
+    return ()
 
 
 def _address(name: str, ip: str) -> Record:
@@ -43,8 +75,10 @@ def _own(name: str, service: Service) -> Iterator[Record]:
         yield _reverse(ip, name)
     if service.cluster_ips:
         for port in service.ports:
+            target = f"0 100 {port.port} {name}"
+            yield Record(name, "SRV", target)
             if port.name:
-                yield Record(f"_{port.name}._{port.protocol.lower()}.{name}", "SRV", f"0 100 {port.port} {name}")
+                yield Record(f"_{port.name}._{port.protocol.lower()}.{name}", "SRV", target)
 
 
 def _ready(service: Service, slices: Iterable[EndpointSlice]) -> Iterator[tuple[Endpoint, EndpointSlice]]:
@@ -55,30 +89,35 @@ def _ready(service: Service, slices: Iterable[EndpointSlice]) -> Iterator[tuple[
                     yield endpoint, part
 
 
-def _label(endpoint: Endpoint, ip: str) -> str:
-    """The endpoint's own label: its hostname, else its address with dashes."""
-    return endpoint.hostname or ip.replace(".", "-").replace(":", "-")
+def _label(endpoint: Endpoint, ip: str, options: NameOptions) -> str:
+    """The endpoint's own label: its hostname, its pod's name where asked for, else its address with dashes."""
+    if endpoint.hostname:
+        return endpoint.hostname
+    if options.pod_names and 0 < len(endpoint.target) < 64 and "." not in endpoint.target:
+        return endpoint.target
+    return ip.replace(".", "-").replace(":", "-")
 
 
-def _endpoints(name: str, ready: list[tuple[Endpoint, EndpointSlice]]) -> Iterator[Record]:
+def _endpoints(name: str, ready: list[tuple[Endpoint, EndpointSlice]], options: NameOptions) -> Iterator[Record]:
     for endpoint, _ in ready:
         for ip in endpoint.addresses:
-            own = f"{_label(endpoint, ip)}.{name}"
+            own = f"{_label(endpoint, ip, options)}.{name}"
             yield _address(own, ip)
             yield _reverse(ip, own)
 
 
-def _headless(name: str, ready: list[tuple[Endpoint, EndpointSlice]]) -> list[Record]:
+def _headless(name: str, ready: list[tuple[Endpoint, EndpointSlice]], options: NameOptions) -> list[Record]:
     """A headless service's name is all its endpoints; each named port an SRV set over them."""
     records: list[Record] = []
     targets: dict[str, dict[tuple[int, str], None]] = {}
     for endpoint, part in ready:
         for ip in endpoint.addresses:
+            own = f"{_label(endpoint, ip, options)}.{name}"
             records.append(_address(name, ip))
             for port in part.ports:
+                targets.setdefault(name, {})[port.port, own] = None
                 if port.name:
-                    service = f"_{port.name}._{port.protocol.lower()}.{name}"
-                    targets.setdefault(service, {})[port.port, f"{_label(endpoint, ip)}.{name}"] = None
+                    targets.setdefault(f"_{port.name}._{port.protocol.lower()}.{name}", {})[port.port, own] = None
     for service, found in targets.items():
         weight = max(100 // len(found), 1)
         records += [Record(service, "SRV", f"0 {weight} {port} {target}") for port, target in found]

@@ -31,6 +31,7 @@ def test_a_cluster_ip_has_address_reverse_and_service_records() -> None:
         (BASE, "AAAA", "fd00::7"),
         ("7.0.96.10.in-addr.arpa", "PTR", BASE),
         ("7." + "0." * 28 + "0.d.f.ip6.arpa", "PTR", BASE),
+        (BASE, "SRV", f"0 100 80 {BASE}"),
         (f"_http._tcp.{BASE}", "SRV", f"0 100 80 {BASE}"),
     }
 

@@ -1,7 +1,10 @@
 """Reading a directive's arguments: numbers, durations, addresses; each refusal names line, column and what is right."""
 
 import re
+from collections.abc import Sequence
+from difflib import get_close_matches
 
+from clew.base.errors import UserError
 from clew.servers.dns.corefile import Directive, Word
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
@@ -38,6 +41,19 @@ def no_arguments(directive: Directive) -> None:
 def no_block(directive: Directive) -> None:
     for inner in directive.block:
         raise inner.name.error(f"{directive.name.text!r} has no property {inner.name.text!r}")
+
+
+def unknown_property(directive: Directive, inner: Directive, known: Sequence[str]) -> UserError:
+    """Says where, and the nearest property that there is."""
+    return inner.name.error(
+        f"{directive.name.text} has no property {inner.name.text!r}", nearest(inner.name.text, known)
+    )
+
+
+def nearest(text: str, known: Sequence[str]) -> str:
+    """A remedy: the known word nearest to `text`, else all of them."""
+    near = get_close_matches(text, known, 1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
 
 
 def one_argument(directive: Directive) -> Word:

@@ -5,15 +5,15 @@ a task of its own. `then` is the one place that tells the two apart.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Protocol
 
 from clew.base.clock import Clock
 from clew.base.metrics import Registry
 from clew.base.value import Value
-from clew.servers.dns import wire
+from clew.servers.dns import message, wire
 from clew.servers.dns.corefile import Directive
-from clew.servers.dns.wire import Query, Response
+from clew.servers.dns.wire import Query, Response, WireError
 
 Answer = Response | Awaitable[Response]
 Handler = Callable[[Query], Answer]
@@ -36,6 +36,18 @@ class Context:
         self.say = say
         self.readiness: dict[str, Callable[[], bool]] = {}
         self.corefile_changed: Callable[[], Awaitable[None]] | None = None
+        self.ask: Callable[[int, Query], Answer] = lambda _port, _query: Response(
+            rcode=wire.SERVFAIL
+        )  # the whole server
+        self._stale: list[Callable[[Collection[bytes] | None], None]] = []
+
+    def on_stale(self, listener: Callable[[Collection[bytes] | None], None]) -> None:
+        """Call `listener` with the tokens (`Response.lasting`) whose answers changed; None for all."""
+        self._stale.append(listener)
+
+    def stale(self, tokens: Collection[bytes] | None) -> None:
+        for listener in self._stale:
+            listener(tokens)
 
 
 class Plugin(Protocol):
@@ -62,6 +74,23 @@ def then(answer: Answer, step: Callable[[Response], Response]) -> Answer:
         return step(await answer)
 
     return later()
+
+
+def chased(query: Query, response: Response, ask: Callable[[Query], Answer]) -> Answer:
+    """The response with what its alias leads to (`chase`), asked of `ask`; as it is where that fails."""
+    if not response.chase or query.qtype == wire.CNAME:
+        return response
+
+    def joined(found: Response) -> Response:
+        try:
+            found = message.opened(found, inner)
+        except WireError:
+            return response
+        records = [response.chase + each[2:] if each[:2] == wire.TO_QUESTION else each for each in found.answers]
+        return Response(found.rcode, [*response.answers, *records], found.authority, authoritative=True, lasting=None)
+
+    inner = message.ask_for(query, response.chase, query.qtype)
+    return then(ask(inner), joined)
 
 
 def refuse(_query: Query) -> Response:

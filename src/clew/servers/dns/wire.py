@@ -6,6 +6,7 @@ because a label's length (at most 63) is never an ASCII capital. Nothing here wa
 
 import struct
 from collections.abc import Sequence
+from ipaddress import ip_address
 
 import msgspec
 
@@ -23,7 +24,7 @@ OUR_UDP_SIZE = 1232  # DNS flag day 2020: what crosses any path unfragmented
 _HEADER = struct.Struct(">HHHHHH")
 _QUESTION_TAIL = struct.Struct(">HH")
 _RECORD_HEAD = struct.Struct(">HHIH")
-_TO_QUESTION = b"\xc0\x0c"  # compression pointer to the name of the question
+TO_QUESTION = b"\xc0\x0c"  # compression pointer to the name of the question
 
 
 class WireError(ValueError):
@@ -72,6 +73,8 @@ class Response(msgspec.Struct, gc=False):
     additional: Sequence[bytes] = ()
     authoritative: bool = False
     raw: bytes = b""
+    chase: bytes = b""  # an alias leads to this name (wire form), for which somebody else answers
+    lasting: tuple[bytes, ...] | None = None  # the same to everybody until one of these tokens is announced as changed
 
 
 def name_to_wire(text: str) -> bytes:
@@ -86,6 +89,11 @@ def name_to_wire(text: str) -> bytes:
     if len(wire) > 255:
         raise ValueError(f"not a domain name: {text!r} (longer than 255 bytes)")
     return wire
+
+
+def reverse_name(ip: str) -> bytes:
+    """The name below in-addr.arpa or ip6.arpa that stands for an address."""
+    return name_to_wire(ip_address(ip).reverse_pointer)
 
 
 def labels(wire: bytes) -> list[bytes]:
@@ -103,6 +111,17 @@ def name_to_text(wire: bytes) -> str:
         "".join(chr(c) if 33 <= c < 127 and c not in b'.\\"' else f"\\{c:03d}" for c in label) for label in labels(wire)
     )
     return text + "."
+
+
+def is_below(lower: bytes, apex: bytes) -> bool:
+    """Whether a name is `apex` or stands below it, at a label's border; both in wire form and lower case."""
+    rest = len(lower) - len(apex)
+    if rest < 0 or not lower.endswith(apex):
+        return False
+    at = 0
+    while at < rest:
+        at += 1 + lower[at]
+    return at == rest
 
 
 def skip_name(raw: bytes, at: int) -> int:
@@ -180,7 +199,7 @@ def body(kind: int, ttl: int, data: bytes) -> bytes:
 
 def owned_by_question(bodies: Sequence[bytes]) -> list[bytes]:
     """Records whose owner is the name asked for; keeps the asker's capitals (0x20)."""
-    return [_TO_QUESTION + each for each in bodies]
+    return [TO_QUESTION + each for each in bodies]
 
 
 def soa_data(mname: bytes, rname: bytes, serial: int, negative_ttl: int) -> bytes:

@@ -1,26 +1,20 @@
-"""A zone in memory: who answers to which name, as bytes made when the record came, not when it is asked for.
+"""Authorities: who answers to which name below an apex, and how; and the zone whose records are all in memory.
 
-Records arrive in sets under a key (one service, say) and replace that key's former set, so one change costs the
-same in a zone of a hundred names and of a hundred thousand. Names between the zone and a record exist too
-(empty non-terminals, RFC 8020): they answer NODATA, not NXDOMAIN.
+An `Authority` knows how to answer (aliases, NODATA against NXDOMAIN, SOA, targets' addresses) and leaves finding a
+name to whoever derives from it: `Zone` here, from sets of records given under a key; the kubernetes plugin, from
+services. Names between the apex and a record exist too (empty non-terminals, RFC 8020): they answer NODATA.
 """
 
 import socket
 import struct
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 
 from clew.ir.names import Record
 from clew.servers.dns import wire
 
+Sets = Mapping[int, Collection[bytes]]  # records (bodies without owner) by type; empty: the name exists, no more
 
-class Node:
-    """A name that exists: its records by type (bodies without owner), and how many sets and children need it."""
-
-    __slots__ = ("bodies", "uses")
-
-    def __init__(self) -> None:
-        self.bodies: dict[int, dict[bytes, int]] = {}
-        self.uses = 0
+_MOST_ALIASES = 8  # a chain of CNAMEs is followed no further
 
 
 def _data(record: Record) -> bytes:
@@ -40,56 +34,156 @@ def _data(record: Record) -> bytes:
     raise ValueError(f"no such record type: {record.type!r}")
 
 
-def _ancestors(name: bytes, depth_of_zone: int) -> list[bytes]:
-    """The names between `name` and the zone's own, nearest first."""
-    found: list[bytes] = []
-    while True:
+def entry(record: Record, ttl: int) -> tuple[bytes, int, bytes]:
+    """A record as owner (wire form, lower case), type and body; ValueError where a name or an address is none."""
+    kind = wire.TYPES[record.type]
+    return wire.name_to_wire(record.name.lower()), kind, wire.body(kind, ttl, _data(record))
+
+
+def ancestors(name: bytes, apex: bytes) -> Iterable[bytes]:
+    """The names between `name` and the apex, nearest first."""
+    name = name[1 + name[0] :]
+    while len(name) > len(apex):
+        yield name
         name = name[1 + name[0] :]
-        if len(wire.labels(name)) <= depth_of_zone:
-            return found
-        found.append(name)
 
 
-class Zone:
+class Authority:
     """One apex, such as `cluster.local` or `in-addr.arpa`."""
 
     def __init__(self, apex: str, ttl: int = 5) -> None:
         self.apex = wire.name_to_wire(apex.lower())
         self.ttl = ttl
         self.serial = 1
-        self._depth = len(wire.labels(self.apex))
+
+    def find(self, lower: bytes) -> Sets | None:
+        """What stands at a name at or below the apex (wire form, lower case); None where there is no such name."""
+        raise NotImplementedError
+
+    def token(self, lower: bytes) -> bytes:
+        """What a change is announced under that alters the answer to this name."""
+        return lower
+
+    def holds(self, lower: bytes) -> bool:
+        """Whether the name (wire form, lower case) is at or below the apex, at a label's border."""
+        return wire.is_below(lower, self.apex)
+
+    def soa(self) -> bytes:
+        """The apex's SOA as a whole record, for the authority section of negative answers."""
+        data = wire.soa_data(b"\2ns\3dns" + self.apex, b"\x0ahostmaster" + self.apex, self.serial, self.ttl)
+        return wire.record(self.apex, wire.SOA, self.ttl, data)
+
+    def name_servers(self) -> Collection[bytes]:
+        """The wire names of the servers that answer for the apex."""
+        return (b"\2ns\3dns" + self.apex,)
+
+    def answer(self, query: wire.Query) -> wire.Response:
+        """What is said to a question at or below the apex; `chase` is set where an alias leads out of it."""
+        if query.lower == self.apex and query.qtype in {wire.SOA, wire.NS, wire.ANY}:
+            return self._at_apex(query.qtype)
+        answers: list[bytes] = []
+        seen: list[bytes] = []
+        name, owner = query.lower, wire.TO_QUESTION
+        for _ in range(_MOST_ALIASES):
+            seen.append(self.token(name))
+            sets = self.find(name)
+            if sets is None:
+                return self._negative(wire.NXDOMAIN, answers, seen)
+            bodies = sets.get(query.qtype) or (query.qtype == wire.ANY and next(iter(sets.values()), ()))
+            if bodies:  # ANY: one set is enough (RFC 8482)
+                answers += [owner + body for body in bodies]
+                extra = self._targets(bodies, seen) if query.qtype == wire.SRV else ()
+                return wire.Response(answers=answers, additional=extra, authoritative=True, lasting=tuple(seen))
+            alias = next(iter(sets.get(wire.CNAME, ())), b"")
+            if not alias:
+                return self._negative(wire.NOERROR, answers, seen)
+            answers.append(owner + alias)
+            owner = alias[10:]
+            name = owner.lower()
+            if not self.holds(name):
+                return wire.Response(answers=answers, authoritative=True, chase=owner)
+        return wire.Response(rcode=wire.SERVFAIL)
+
+    def negative(self, rcode: int, lower: bytes) -> wire.Response:
+        """NXDOMAIN, or NODATA for NOERROR (RFC 2308), about one name."""
+        return self._negative(rcode, (), (self.token(lower),))
+
+    def _negative(self, rcode: int, answers: Collection[bytes], seen: Iterable[bytes]) -> wire.Response:
+        return wire.Response(rcode, tuple(answers), (self.soa(),), authoritative=True, lasting=tuple(seen))
+
+    def _at_apex(self, qtype: int) -> wire.Response:
+        if qtype != wire.NS:
+            return wire.Response(answers=(self.soa(),), authoritative=True)
+        bodies = [wire.body(wire.NS, self.ttl, name) for name in self.name_servers()]
+        extra = self._addresses(self.name_servers(), [])
+        return wire.Response(answers=[wire.TO_QUESTION + each for each in bodies], additional=extra, authoritative=True)
+
+    def _targets(self, bodies: Iterable[bytes], seen: list[bytes]) -> list[bytes]:
+        """Addresses of SRV targets below the apex, so that the asker need not ask again (RFC 2782)."""
+        return self._addresses(dict.fromkeys(body[16:] for body in bodies), seen)
+
+    def _addresses(self, names: Iterable[bytes], seen: list[bytes]) -> list[bytes]:
+        found = []
+        for name in names:
+            lower = name.lower()
+            if self.holds(lower):
+                token = self.token(lower)
+                if token not in seen:
+                    seen.append(token)
+                sets = self.find(lower) or {}
+                found += [name + each for kind in (wire.A, wire.AAAA) for each in sets.get(kind, ())]
+        return found
+
+
+class Node:
+    """A name that exists: its records by type (bodies without owner), and how many sets and children need it."""
+
+    __slots__ = ("bodies", "uses")
+
+    def __init__(self) -> None:
+        self.bodies: dict[int, dict[bytes, int]] = {}
+        self.uses = 0
+
+
+class Zone(Authority):
+    """Records in sets under a key; a set replaces that key's former one, and one change costs what it changes."""
+
+    def __init__(self, apex: str, ttl: int = 5) -> None:
+        super().__init__(apex, ttl)
         self._nodes: dict[bytes, Node] = {}
         self._sets: dict[Hashable, tuple[tuple[bytes, int, bytes], ...]] = {}
-        self._soa = b""
 
     def __len__(self) -> int:
         return len(self._nodes)
 
-    def holds(self, lower: bytes) -> bool:
-        """Whether the name (wire form, lower case) is at or below the apex, at a label's border."""
-        if not lower.endswith(self.apex):
-            return False
-        rest, at = len(lower) - len(self.apex), 0
-        while at < rest:
-            at += 1 + lower[at]
-        return at == rest
+    def find(self, lower: bytes) -> Sets | None:
+        node = self._nodes.get(lower)
+        if node is None:
+            return {} if lower == self.apex else None
+        return node.bodies
 
     def put(self, key: Hashable, records: Iterable[Record]) -> None:
         """Replace the key's records; an empty set removes them. A record outside the zone is a ValueError."""
-        new = tuple(dict.fromkeys(self._entry(record) for record in records))
+        self.put_entries(key, [entry(record, self.ttl) for record in records])
+
+    def put_entries(self, key: Hashable, entries: Iterable[tuple[bytes, int, bytes]]) -> None:
+        """As `put`, from owners (wire form, lower case), types and bodies."""
+        new = tuple(dict.fromkeys(entries))
+        for name, _, _ in new:
+            if not self.holds(name):
+                raise ValueError(f"{wire.name_to_text(name)} is not in the zone {wire.name_to_text(self.apex)}")
         old = self._sets.get(key, ())
         if new == old:
             return
-        for entry in new:
-            self._add(*entry)
-        for entry in old:
-            self._remove(*entry)
+        for each in new:
+            self._add(*each)
+        for each in old:
+            self._remove(*each)
         if new:
             self._sets[key] = new
         else:
             self._sets.pop(key, None)
         self.serial += 1
-        self._soa = b""
 
     def replace(self, sets: Mapping[Hashable, Iterable[Record]]) -> None:
         """The whole zone at once; keys that are not named go."""
@@ -98,18 +192,11 @@ class Zone:
         for key, records in sets.items():
             self.put(key, records)
 
-    def _entry(self, record: Record) -> tuple[bytes, int, bytes]:
-        name = wire.name_to_wire(record.name.lower())
-        if not self.holds(name):
-            raise ValueError(f"{record.name} is not in the zone {wire.name_to_text(self.apex)}")
-        kind = wire.TYPES[record.type]
-        return name, kind, wire.body(kind, self.ttl, _data(record))
-
     def _add(self, name: bytes, kind: int, body: bytes) -> None:
         node = self._need(name)
         bodies = node.bodies.setdefault(kind, {})
         bodies[body] = bodies.get(body, 0) + 1
-        for ancestor in _ancestors(name, self._depth):
+        for ancestor in ancestors(name, self.apex):
             self._need(ancestor)
 
     def _need(self, name: bytes) -> Node:
@@ -126,57 +213,8 @@ class Zone:
             del bodies[body]
             if not bodies:
                 del self._nodes[name].bodies[kind]
-        for each in (name, *_ancestors(name, self._depth)):
+        for each in (name, *ancestors(name, self.apex)):
             node = self._nodes[each]
             node.uses -= 1
             if not node.uses:
                 del self._nodes[each]
-
-    def lookup(self, lower: bytes) -> Node | None:
-        return self._nodes.get(lower)
-
-    def soa(self) -> bytes:
-        """The apex's SOA as a whole record, for the authority section of negative answers."""
-        if not self._soa:
-            data = wire.soa_data(b"\2ns\3dns" + self.apex, b"\x0ahostmaster" + self.apex, self.serial, self.ttl)
-            self._soa = wire.record(self.apex, wire.SOA, self.ttl, data)
-        return self._soa
-
-    def answer(self, query: wire.Query) -> wire.Response:
-        """What the zone says to a question at or below its apex."""
-        node = self._nodes.get(query.lower)
-        if node is None:
-            if query.lower == self.apex:
-                return self._at_apex(query)
-            return self.negative(wire.NXDOMAIN)
-        bodies = node.bodies.get(query.qtype)
-        if query.qtype == wire.ANY:  # RFC 8482: one set is enough
-            bodies = next(iter(node.bodies.values()), None)
-        if bodies:
-            extra = self._targets(bodies) if query.qtype == wire.SRV else ()
-            return wire.Response(answers=wire.owned_by_question(tuple(bodies)), additional=extra, authoritative=True)
-        alias = node.bodies.get(wire.CNAME)
-        if alias:
-            return wire.Response(answers=wire.owned_by_question(tuple(alias)), authoritative=True)
-        return self.negative(wire.NOERROR)
-
-    def negative(self, rcode: int) -> wire.Response:
-        """NXDOMAIN, or NODATA for NOERROR (RFC 2308)."""
-        return wire.Response(rcode=rcode, authority=(self.soa(),), authoritative=True)
-
-    def _at_apex(self, query: wire.Query) -> wire.Response:
-        if query.qtype in {wire.SOA, wire.ANY}:
-            return wire.Response(answers=(self.soa(),), authoritative=True)
-        if query.qtype == wire.NS:
-            data = b"\2ns\3dns" + self.apex
-            return wire.Response(answers=(wire.record(self.apex, wire.NS, self.ttl, data),), authoritative=True)
-        return self.negative(wire.NOERROR)
-
-    def _targets(self, bodies: Iterable[bytes]) -> list[bytes]:
-        """Addresses of SRV targets in this zone, so that the asker need not ask again (RFC 2782)."""
-        found = []
-        for target in dict.fromkeys(body[16:] for body in bodies):
-            node = self._nodes.get(target.lower())
-            if node is not None:
-                found += [target + each for kind in (wire.A, wire.AAAA) for each in node.bodies.get(kind, ())]
-        return found

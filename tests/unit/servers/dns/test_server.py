@@ -13,7 +13,6 @@ import dns.rcode
 import pytest
 
 from clew.app.dns import DnsOptions, Program
-from clew.ir.names import Record
 
 Ask = Callable[..., Awaitable[dns.message.Message]]
 
@@ -83,46 +82,6 @@ async def test_forward_asks_upstream_and_cache_answers_without_it(tmp_path: Path
             assert str(again.question[0].name) == "wWw.example."
             lost = await ask(port, "new.example.")
             assert lost.rcode() == dns.rcode.SERVFAIL
-
-
-KUBERNETES = """.:PORT {
-  kubernetes cluster.local in-addr.arpa ip6.arpa {
-    pods insecure
-    fallthrough in-addr.arpa ip6.arpa
-  }
-}"""
-
-
-async def test_cluster_names_before_and_after_the_first_list(tmp_path: Path) -> None:
-    config = tmp_path / "kubeconfig"
-    config.write_text(
-        "apiVersion: v1\nkind: Config\ncurrent-context: x\nclusters: [{name: x, cluster: {server: 'http://127.0.0.1:9'}}]\n"
-        "users: [{name: x, user: {token: t}}]\ncontexts: [{name: x, context: {cluster: x, user: x}}]\n"
-    )
-    path = tmp_path / "Corefile"
-    port = free_port()
-    path.write_text(KUBERNETES.replace("PORT", str(port)))
-    program = Program(DnsOptions(path, host="127.0.0.1", kubeconfig=str(config)))
-    task = asyncio.ensure_future(program.run())
-    try:
-        while port not in program.listeners:
-            assert not task.done(), task.exception()
-            await asyncio.sleep(0.01)
-        assert (await ask(port, "web.default.svc.cluster.local.")).rcode() == dns.rcode.SERVFAIL
-        (plugin,) = program.generation.kubernetes
-        plugin.synced, plugin.namespaces = True, frozenset({"default"})
-        plugin.feed("web", [Record("web.default.svc.cluster.local", "A", "10.96.0.9")])
-        assert "10.96.0.9" in (await ask(port, "web.default.svc.cluster.local.")).answer[0].to_text()
-        assert (await ask(port, "web.")).rcode() == dns.rcode.REFUSED
-        pod = await ask(port, "10-244-1-5.default.pod.cluster.local.")
-        assert "10.244.1.5" in pod.answer[0].to_text()
-        assert (await ask(port, "10-244-1-5.nowhere.pod.cluster.local.")).rcode() == dns.rcode.NXDOMAIN
-        assert (await ask(port, "dns-version.cluster.local.", "TXT")).answer[0].to_text().endswith('"1.1.0"')
-        assert (await ask(port, "9.9.9.9.in-addr.arpa.", "PTR")).rcode() == dns.rcode.REFUSED
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await program.stop()
 
 
 async def test_a_bad_corefile_keeps_the_old_one_at_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

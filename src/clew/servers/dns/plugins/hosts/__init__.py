@@ -20,10 +20,10 @@ class Hosts(Passive):
 
     def wrap(self, following: Handler) -> Handler:
         def handle(query: Query) -> Answer:
-            node = self.zone.lookup(query.lower)
-            if node is None or not node.bodies:
+            sets = self.zone.find(query.lower)
+            if not sets:
                 return following(query) if self.fallthrough else Response(rcode=wire.NXDOMAIN, authoritative=True)
-            bodies = node.bodies.get(query.qtype, {})
+            bodies = sets.get(query.qtype, {})
             return Response(answers=wire.owned_by_question(tuple(bodies)), authoritative=True)
 
         return handle

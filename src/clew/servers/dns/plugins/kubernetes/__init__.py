@@ -1,123 +1,103 @@
-"""kubernetes: the names of the Kubernetes DNS specification 1.1.0, from zones in memory.
+"""kubernetes: the names of the Kubernetes DNS specification 1.1.0; see README.md."""
 
-What fills the zones is not seen from here: `app.dns` feeds them with what `compile.dns` makes of services and slices.
-"""
+from collections.abc import Collection, Iterable
 
-from collections.abc import Hashable, Iterable
-from ipaddress import IPv6Address, ip_address
-
-from clew.ir.names import Record
 from clew.servers.dns import wire
-from clew.servers.dns.arguments import number, one_argument
-from clew.servers.dns.chain import Answer, Context, Handler, Passive, Site
+from clew.servers.dns.chain import Answer, Context, Handler, Passive, Site, chased
 from clew.servers.dns.corefile import Directive
+from clew.servers.dns.plugins.kubernetes.options import Options, Watching, read
+from clew.servers.dns.plugins.kubernetes.zones import ClusterZone, Key, ReverseZone, Source
 from clew.servers.dns.wire import Query, Response
-from clew.servers.dns.zone import Zone
 
-REVERSE = ("in-addr.arpa", "ip6.arpa")
+__all__ = ["Kubernetes", "Options", "Source", "Watching", "setup"]
 
 
-def _pod_address(label: bytes) -> str:
-    """`10-244-1-5` or `fd00--5` to an address; empty where it is none."""
-    text = label.decode("ascii", "replace")
-    for separator in (".", ":"):
-        try:
-            return str(ip_address(text.replace("-", separator)))
-        except ValueError:
-            continue
-    return ""
+class Nothing:
+    """The cluster before anything is known of it."""
+
+    def has_namespace(self, name: str) -> bool:  # noqa: ARG002 - the protocol's
+        return False
+
+    def records(self, key: Key, domain: str) -> tuple[()]:  # noqa: ARG002 - the protocol's
+        return ()
+
+    def holders(self, ip: str) -> tuple[()]:  # noqa: ARG002 - the protocol's
+        return ()
+
+    def pod_namespaces(self, ip: str) -> tuple[()]:  # noqa: ARG002 - the protocol's
+        return ()
 
 
 class Kubernetes(Passive):
-    """Zones by apex; `synced` tells whether the first full list has been fed."""
+    """Answers from a `source` that whoever holds the cluster's state gives; SERVFAIL until it says it is complete."""
 
-    def __init__(self, zones: tuple[str, ...], ttl: int, pods: str, fall: tuple[str, ...] | None) -> None:
-        self.zones = tuple(Zone(apex, ttl) for apex in zones)
-        self.cluster_zones = tuple(z for z, name in zip(self.zones, zones, strict=True) if name not in REVERSE)
-        self.domain = next((name for name in zones if name not in REVERSE), "cluster.local")
-        self.pods = pods
-        self.ttl = ttl
+    def __init__(self, options: Options, site: Site, context: Context) -> None:
+        self.options = options
+        self.site = site
+        self.context = context
         self.synced = False
-        self.namespaces: frozenset[str] = frozenset()
-        self._fall = None if fall is None else tuple(wire.name_to_wire(name) for name in fall)
-        for zone in self.cluster_zones:
-            zone.put("dns-version", (Record(f"dns-version.{self.domain}", "TXT", "1.1.0"),))
+        self.source: Source = Nothing()
+        self.cluster = [ClusterZone(zone, options.ttl, self.source, options.pods) for zone in options.domains]
+        domain = options.domains[0] if options.domains else "cluster.local"
+        self.reverse = [ReverseZone(zone, options.ttl, self.source, domain) for zone in options.reverse]
+        self._zones: list[ClusterZone | ReverseZone] = [*self.cluster, *self.reverse]
+        self._zones.sort(key=lambda zone: -len(zone.apex))
+        self._falls = tuple(wire.name_to_wire(zone) for zone in options.fallthrough or ())
 
-    def feed(self, key: Hashable, records: Iterable[Record]) -> None:
-        """Replace what one object gives rise to, in every zone that holds it."""
-        by_zone: dict[int, list[Record]] = {}
-        for record in records:
-            name = wire.name_to_wire(record.name.lower())
-            for at, zone in enumerate(self.zones):
-                if zone.holds(name):
-                    by_zone.setdefault(at, []).append(record)
-        for at, zone in enumerate(self.zones):
-            zone.put(key, by_zone.get(at, ()))
+    def serve(self, source: Source, stands_at: Collection[Key], own_ips: Collection[str]) -> None:
+        """Answer from this source from now on; `stands_at` are the services that lead to this server."""
+        self.source = source
+        for zone in self._zones:
+            zone.source = source
+        for cluster in self.cluster:
+            cluster.stands_at, cluster.own_ips = stands_at, own_ips
+            cluster.forget_all()
+        self.context.stale(None)
 
-    def _zone_of(self, lower: bytes) -> Zone | None:
-        best = None
-        for zone in self.zones:
-            if zone.holds(lower) and (best is None or len(zone.apex) > len(best.apex)):
-                best = zone
-        return best
+    def changed(self, keys: Collection[Key], ips: Iterable[str], *, pods: bool = False) -> None:
+        """These services changed, and with them these addresses' names; `pods`: some pod did."""
+        tokens = {wire.reverse_name(ip) for ip in ips}
+        for zone in self.cluster:
+            for key in keys:
+                zone.forget(key)
+                tokens |= zone.tokens(key)
+            if pods:
+                tokens.add(zone.pods_token)
+        self._touch()
+        self.context.stale(tokens)
 
-    def _falls(self, lower: bytes) -> bool:
-        if self._fall is None:
-            return False
-        return not self._fall or any(lower.endswith(name) for name in self._fall)
+    def namespaces_changed(self) -> None:
+        """Rare, and every answer below `svc` and `pod` may hang on it."""
+        self._touch()
+        self.context.stale(None)
 
-    def _pod(self, query: Query, zone: Zone) -> Response | None:
-        """`a-b-c-d.NAMESPACE.pod.DOMAIN`, computed: `pods insecure` vouches for nothing."""
-        parts = wire.labels(query.lower[: -len(zone.apex)] + b"\0")
-        if self.pods != "insecure" or len(parts) != 3 or parts[2] != b"pod":
-            return None
-        address = _pod_address(parts[0])
-        if not address or parts[1].decode("ascii", "replace") not in self.namespaces:
-            return zone.negative(wire.NXDOMAIN)
-        ip = ip_address(address)
-        kind = wire.AAAA if isinstance(ip, IPv6Address) else wire.A
-        if query.qtype not in {kind, wire.ANY}:
-            return zone.negative(wire.NOERROR)
-        record = wire.body(kind, self.ttl, ip.packed)
-        return Response(answers=wire.owned_by_question((record,)), authoritative=True)
+    def _touch(self) -> None:
+        now = int(self.context.clock.now().timestamp())
+        for zone in self._zones:
+            zone.serial = now
+
+    def _zone_of(self, lower: bytes) -> ClusterZone | ReverseZone | None:
+        return next((zone for zone in self._zones if zone.holds(lower)), None)
 
     def wrap(self, following: Handler) -> Handler:
+        def ask(query: Query) -> Answer:
+            return self.context.ask(self.site.port, query)
+
         def handle(query: Query) -> Answer:
             zone = self._zone_of(query.lower)
-            if zone is None:
+            if zone is None or query.qclass != wire.IN:
                 return following(query)
             if not self.synced:
                 return Response(rcode=wire.SERVFAIL)  # better asked again than told that it does not exist
             response = zone.answer(query)
-            if response.rcode == wire.NXDOMAIN:
-                pod = self._pod(query, zone)
-                if pod is not None:
-                    return pod
-                if self._falls(query.lower):
-                    return following(query)
-            return response
+            if response.rcode == wire.NXDOMAIN and any(wire.is_below(query.lower, fall) for fall in self._falls):
+                return following(query)
+            return chased(query, response, ask) if response.chase else response
 
         return handle
 
 
 def setup(directive: Directive, site: Site, context: Context) -> Kubernetes:
-    zones = tuple(word.text.removesuffix(".").lower() for word in directive.arguments) or site.zones
-    ttl, pods = 5, "disabled"
-    fall: tuple[str, ...] | None = None
-    for inner in directive.block:
-        match inner.name.text:
-            case "ttl":
-                ttl = number(one_argument(inner))
-                if ttl > 3600:
-                    raise inner.arguments[0].error("a ttl above 3600", "write 0 to 3600")
-            case "pods":
-                pods = one_argument(inner).text
-                if pods not in {"disabled", "insecure"}:
-                    raise inner.arguments[0].error(f"no pods mode {pods!r}", "disabled or insecure")
-            case "fallthrough":
-                fall = tuple(word.text.removesuffix(".").lower() for word in inner.arguments)
-            case other:
-                raise inner.name.error(f"kubernetes has no property {other!r}", "ttl, pods and fallthrough are known")
-    plugin = Kubernetes(zones, ttl, pods, fall)
+    plugin = Kubernetes(read(directive, site.zones), site, context)
     context.readiness["kubernetes"] = lambda: plugin.synced
     return plugin

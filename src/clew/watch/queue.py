@@ -29,7 +29,7 @@ class WorkQueue(Generic[K]):
         self._ready: asyncio.Queue[K] = asyncio.Queue()
         self._waiting: set[K] = set()  # in the queue, or to be queued when its run ends
         self._running: set[K] = set()
-        self._later: dict[K, asyncio.TimerHandle] = {}
+        self._later: dict[K, tuple[float, asyncio.Handle]] = {}  # when, and what may be cancelled
         self._failures: dict[K, Backoff] = {}
         self._started: dict[K, float] = {}
 
@@ -46,12 +46,13 @@ class WorkQueue(Generic[K]):
     def add_after(self, key: K, seconds: float) -> None:
         """Once, at the earliest time that anybody asked for."""
         loop = asyncio.get_running_loop()
+        when = loop.time() + seconds
         due = self._later.get(key)
         if due is not None:
-            if due.when() <= loop.time() + seconds:
+            if due[0] <= when:
                 return
-            due.cancel()
-        self._later[key] = loop.call_later(seconds, self._due, key)
+            due[1].cancel()
+        self._later[key] = when, loop.call_later(seconds, self._due, key)
 
     @property
     def idle(self) -> bool:
@@ -65,7 +66,7 @@ class WorkQueue(Generic[K]):
                 for _ in range(workers):
                     tasks.create_task(self._work(reconcile), name=f"{self.name} worker")
         finally:
-            for due in self._later.values():
+            for _, due in self._later.values():
                 due.cancel()
             self._later.clear()
 

@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+import uvloop
 
 from clew.watch.errors import ApiError
 from clew.watch.queue import WorkQueue
@@ -98,3 +99,24 @@ async def test_an_appointment_is_kept_and_the_earliest_counts() -> None:
     queue.add_after("a", 60)
     await drive(queue, reconcile, done)
     assert runs == 2
+
+
+def test_an_appointment_in_no_time_at_all_is_one_on_uvloop_too() -> None:
+    """Its call_later of less than a millisecond gives a handle that does not know when: a controller died of it."""
+    ran: list[str] = []
+
+    async def main() -> None:
+        queue: WorkQueue[str] = WorkQueue("q")
+        done = asyncio.Event()
+
+        async def reconcile(key: str) -> None:
+            ran.append(key)
+            done.set()
+
+        queue.add_after("a", 0.0001)
+        queue.add_after("a", 0.0002)
+        queue.add_after("a", 0.00005)
+        await drive(queue, reconcile, done)
+
+    uvloop.run(main())
+    assert ran == ["a"]

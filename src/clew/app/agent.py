@@ -22,8 +22,10 @@ from clew.base.clock import Clock, SystemClock
 from clew.base.errors import UserError
 from clew.base.metrics import Registry
 from clew.base.value import Value
+from clew.dataplane.hostports.apply import HostPortPlane
 from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink.apply import NetlinkPlane
+from clew.dataplane.netlink.objects import BRIDGE
 from clew.dataplane.overlay.apply import OverlayPlane
 from clew.facts import endpointslice, service
 from clew.facts import node as node_facts
@@ -82,7 +84,12 @@ class Agent:
             ),
             self._tables.nodes,
             self._attachments.table,
-            Planes(NetlinkPlane(Netlink(), Sysctl(), enter), OverlayPlane(Netlink()), MasqueradePlane(KernelNft())),
+            Planes(
+                NetlinkPlane(Netlink(), Sysctl(), enter),
+                OverlayPlane(Netlink()),
+                HostPortPlane(KernelNft(), KernelConntrack(), Sysctl(), BRIDGE),
+                MasqueradePlane(KernelNft()),
+            ),
             clock,
         )
         self._calls = CniCalls(self._attachments, self._network, Spool(self._paths.spool), self.registry)

@@ -18,6 +18,11 @@ def network(text: str) -> Network:
     return ip_network(text)
 
 
+def overlap(one: Network, other: Network) -> bool:
+    """Whether two prefixes, of whatever families, have an address in common."""
+    return one.version == other.version and one.overlaps(other)
+
+
 def family_of(text: str) -> Family:
     """4 or 6 for an address or prefix in text form."""
     return 6 if ":" in text else 4

@@ -21,6 +21,8 @@ class Code(IntEnum):
     NO_ADDRESS_LEFT = 101
     KERNEL_REFUSED = 102
     CHECK_FAILED = 103
+    PORT_TAKEN = 104
+    ADDRESS_REFUSED = 105
     DEFECT = 999  # ours, and a bug
 
 

@@ -11,8 +11,9 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from clew.base.value import Value
-from clew.cni import versions
+from clew.cni import runtime_config, versions
 from clew.cni.errors import CniError, Code
+from clew.cni.runtime_config import Args, Port, RuntimeConfig
 
 Command = Literal["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"]
 
@@ -39,6 +40,10 @@ class Config(Value):
     valid: tuple[tuple[str, str], ...] | None = None  # GC: the attachments that exist, (container, interface)
     chained: bool = False  # prevResult is there
     dns: Mapping[str, Any] = {}
+    previous: tuple[str, ...] | None = None  # CHECK: the addresses that prevResult says, with their lengths
+    ports: tuple[Port, ...] = ()
+    ips: tuple[str, ...] = ()  # addresses that the runtime chose, bare
+    mac: str = ""
 
 
 class Call(Value):
@@ -66,6 +71,8 @@ class _Config(msgspec.Struct):
     mtu: int = 0
     dns: dict[str, Any] = {}
     prevResult: dict[str, Any] | None = None  # noqa: N815
+    runtimeConfig: RuntimeConfig = msgspec.field(default_factory=RuntimeConfig)  # noqa: N815
+    args: Args = msgspec.field(default_factory=Args)
     valid: list[_Attachment] | None = msgspec.field(default=None, name="cni.dev/valid-attachments")
 
 
@@ -109,7 +116,28 @@ def _parse_config(command: str, config: bytes) -> Config:
             "cni.dev/valid-attachments is missing",
             "GC needs the list of what is in use; an empty list removes everything",
         )
-    return Config(version, found.name, found.mtu, valid, found.prevResult is not None, found.dns)
+    asked = found.runtimeConfig
+    return Config(
+        version,
+        found.name,
+        found.mtu,
+        valid,
+        found.prevResult is not None,
+        runtime_config.dns(asked) or found.dns,
+        _previous(found.prevResult),
+        runtime_config.ports(asked),
+        runtime_config.ips([*asked.ips, *found.args.cni.ips]),
+        runtime_config.mac(asked.mac),
+    )
+
+
+def _previous(result: dict[str, Any] | None) -> tuple[str, ...] | None:
+    """The addresses in a result of any version; None where there is none."""
+    if result is None:
+        return None
+    listed = result.get("ips")
+    entries = listed if isinstance(listed, list) else []
+    return tuple(str(entry["address"]) for entry in entries if isinstance(entry, dict) and "address" in entry)
 
 
 def _parse_args(text: str) -> dict[str, str]:

@@ -52,6 +52,10 @@ class ExhaustedError(Exception):
         super().__init__(f"no free address in {pool.cidr}: all {pool.size} are in use")
 
 
+class UnsuitableError(Exception):
+    """An address that somebody asked for cannot be given; the text says why."""
+
+
 def pools(cidrs: Iterable[str], origin: str) -> tuple[tuple[Pool, ...], tuple[Problem, ...]]:
     """A node's ranges, one a family: the first that is usable; the others are problems."""
     chosen: dict[int, Pool] = {}
@@ -70,6 +74,22 @@ def pools(cidrs: Iterable[str], origin: str) -> tuple[tuple[Pool, ...], tuple[Pr
         else:
             chosen[found.version] = Pool(str(found))
     return tuple(chosen.values()), tuple(problems)
+
+
+def fixed(asked: Iterable[str], pools: Iterable[Pool], taken: AbstractSet[str]) -> dict[Pool, str]:
+    """The pool of each address that was asked for. UnsuitableError where it is in none, not a pod's, or taken."""
+    found: dict[Pool, str] = {}
+    for text in asked:
+        chosen = address(text)
+        pool = next((pool for pool in pools if chosen in pool.network), None)
+        if pool is None:
+            raise UnsuitableError(f"{text} is in none of this node's ranges")
+        if not int(pool.first) <= int(chosen) <= int(pool.last):
+            raise UnsuitableError(f"{text} is no pod's in {pool.cidr}: it is the gateway, the network or the broadcast")
+        if text in taken:
+            raise UnsuitableError(f"{text} is in use by another pod")
+        found[pool] = text
+    return found
 
 
 def choose(pool: Pool, taken: AbstractSet[str], previous: str = "") -> str:

@@ -2,10 +2,11 @@
 
 from ipaddress import ip_interface
 
+from clew.base.addresses import family_of
 from clew.compile.ipam import Pool
-from clew.facts.attachment import Attachment
+from clew.facts.attachment import ANY, Attachment
 from clew.facts.node import Node
-from clew.ir.links import PodPort, Switch
+from clew.ir.links import HostPort, PodPort, Switch
 
 
 def switch(node: Node, pools: tuple[Pool, ...], mtu: int) -> Switch:
@@ -22,7 +23,23 @@ def port(attachment: Attachment) -> PodPort:
         gateways=tuple(gateway_of(address) for address in attachment.addresses),
         mtu=attachment.mtu,
         origin=attachment.origin,
+        mac=attachment.mac,
     )
+
+
+def host_ports(attachment: Attachment) -> tuple[HostPort, ...]:
+    """Each mapping in each family that both the pod and the mapping's `host_ip` have."""
+    found = []
+    for mapping in attachment.ports:
+        for address in attachment.addresses:
+            family = family_of(address)
+            if mapping.host_ip and family_of(mapping.host_ip) != family:
+                continue
+            host_ip = "" if mapping.host_ip in ANY else mapping.host_ip
+            bare = address.partition("/")[0]
+            port = mapping.container_port
+            found.append(HostPort(mapping.protocol, family, host_ip, mapping.host_port, bare, port, attachment.origin))
+    return tuple(found)
 
 
 def gateway_of(address: str) -> str:

@@ -7,7 +7,7 @@ it. Both are problems of the node, shown on it, and touch no other node's routes
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_interface
 
-from clew.base.addresses import Network, address, family_of, network
+from clew.base.addresses import Network, address, family_of, network, overlap
 from clew.base.errors import Problem
 from clew.base.value import Value
 from clew.compile.ipam import Pool
@@ -118,8 +118,4 @@ class _Ranges:
             return self._owners[cidr]
         if all(version != cidr.version or length == cidr.prefixlen for version, length in self._lengths):
             return None  # ranges of one length overlap only where they are equal, and this is how clusters are
-        return next((name for range_, name in self._owners.items() if _overlap(cidr, range_)), None)
-
-
-def _overlap(one: Network, other: Network) -> bool:
-    return one.version == other.version and one.overlaps(other)
+        return next((name for range_, name in self._owners.items() if overlap(cidr, range_)), None)

@@ -1,7 +1,9 @@
-"""How pods of one node hang together, in neutral words: a switch with the gateways on it, and a port a pod.
+"""How pods of one node hang together, in neutral words: a switch with the gateways on it, a port a pod, host ports.
 
 Made by compile/links.py, rendered by dataplane/netlink. Addresses are text with their prefix length; MTU is in bytes.
 """
+
+from typing import Literal
 
 from clew.base.value import Value
 
@@ -23,7 +25,20 @@ class PodPort(Value):
     gateways: tuple[str, ...]  # bare addresses, one a family, in the order of `addresses`
     mtu: int
     origin: str
+    mac: str = ""  # "": by rule
 
     @property
     def key(self) -> tuple[str, str]:
         return self.container, self.ifname
+
+
+class HostPort(Value):
+    """What arrives at a port of the node's own addresses goes to a port of a pod; the source stays as it is."""
+
+    protocol: Literal["TCP", "UDP", "SCTP"]
+    family: Literal[4, 6]
+    host_ip: str  # "": every address of the node in this family
+    host_port: int
+    address: str  # the pod's, bare
+    port: int
+    origin: str

@@ -10,7 +10,7 @@ from clew.base.errors import WorldError
 from clew.base.value import Value
 from clew.compile import ipam
 from clew.compile.ipam import Pool
-from clew.facts.attachment import Attachment, PodRef
+from clew.facts.attachment import Attachment, PodRef, PortMapping
 from clew.node.journal import Journal, Record
 from clew.store.table import Table
 
@@ -19,6 +19,10 @@ Key = tuple[str, str]
 
 class TakenError(Exception):
     """The container has an attachment by this interface name already."""
+
+
+class PortTakenError(Exception):
+    """Another pod of this node has the host port, or this one asks for it twice; the text says so."""
 
 
 class Wish(Value):
@@ -30,6 +34,9 @@ class Wish(Value):
     netns: str
     mtu: int
     pod: PodRef = PodRef()
+    ips: tuple[str, ...] = ()  # bare; the runtime's own choice for the family of each
+    ports: tuple[PortMapping, ...] = ()
+    mac: str = ""
 
     @property
     def key(self) -> Key:
@@ -59,22 +66,42 @@ class Attachments:
         return (address for attachment in self._reserved.values() for address in attachment.addresses)
 
     async def reserve(self, wish: Wish, pools: Iterable[Pool]) -> Attachment:
-        """An address of each pool, on disk when this returns. TakenError, ipam.ExhaustedError, WorldError."""
+        """An address of each pool, on disk when this returns.
+
+        TakenError, PortTakenError, ipam.ExhaustedError, ipam.UnsuitableError, WorldError.
+        """
         if wish.key in self._reserved:
             raise TakenError
+        self._refuse_taken_ports(wish)
+        pools = tuple(pools)
         taken = {address.partition("/")[0] for address in self.addresses()}
         previous = {":" in address: address for address in self._last}
-        chosen = tuple((pool, ipam.choose(pool, taken, previous.get(pool.network.version == 6, ""))) for pool in pools)
+        fixed = ipam.fixed(wish.ips, pools, taken)
+        chosen = tuple(
+            (pool, fixed.get(pool) or ipam.choose(pool, taken, previous.get(pool.network.version == 6, "")))
+            for pool in pools
+        )
         addresses = tuple(pool.with_length(address) for pool, address in chosen)
-        attachment = Attachment(wish.container, wish.ifname, wish.network, wish.netns, addresses, wish.mtu, wish.pod)
+        attachment = Attachment(
+            wish.container, wish.ifname, wish.network, wish.netns, addresses, wish.mtu, wish.pod, wish.ports, wish.mac
+        )
         self._reserved[wish.key] = attachment
-        self._last = tuple({**previous, **{":" in address: address for _, address in chosen}}.values())
+        given = {":" in address: address for pool, address in chosen if pool not in fixed}
+        self._last = tuple({**previous, **given}.values())
         try:
             await self._journal.append(Record("put", attachment))
         except WorldError:  # not even the disk knows of it
             del self._reserved[wish.key]
             raise
         return attachment
+
+    def _refuse_taken_ports(self, wish: Wish) -> None:
+        for place, mapping in enumerate(wish.ports):
+            if any(mapping.clashes(earlier) for earlier in wish.ports[:place]):
+                raise PortTakenError(f"host port {mapping} is asked for twice")
+            for other in self._reserved.values():
+                if any(mapping.clashes(theirs) for theirs in other.ports):
+                    raise PortTakenError(f"host port {mapping} belongs to {other.origin}")
 
     async def release(self, key: Key) -> None:
         """Its link is gone: the addresses are free when the journal says so."""

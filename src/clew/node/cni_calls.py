@@ -20,12 +20,12 @@ from clew.cni.errors import CniError, Code
 from clew.cni.request import Call, parse
 from clew.cni.versions import NEWEST
 from clew.compile import links
-from clew.compile.ipam import ExhaustedError
+from clew.compile.ipam import ExhaustedError, UnsuitableError
 from clew.dataplane.netlink import render
 from clew.dataplane.netlink.objects import BRIDGE
-from clew.facts.attachment import Attachment, PodRef
+from clew.facts.attachment import Attachment, PodRef, PortMapping
 from clew.kernel.errors import KernelError
-from clew.node.attachments import Attachments, TakenError, Wish
+from clew.node.attachments import Attachments, PortTakenError, TakenError, Wish
 from clew.node.podnet import LostError, PodNetwork
 from clew.node.spool import Spool
 
@@ -128,7 +128,9 @@ class CniCalls:
     async def _reserve(self, call: Call) -> Attachment:
         pod = PodRef(*(call.pod.get(f"K8S_POD_{word}", "") for word in ("NAMESPACE", "NAME", "UID")))
         mtu = call.config.mtu or self._network.mtu
-        wish = Wish(call.container, call.ifname, call.config.name, call.netns, mtu, pod)
+        config = call.config
+        ports = tuple(PortMapping(p.host_port, p.container_port, p.protocol, p.host_ip) for p in config.ports)
+        wish = Wish(call.container, call.ifname, config.name, call.netns, mtu, pod, config.ips, ports, config.mac)
         try:
             return await self._attachments.reserve(wish, self._network.pools)
         except TakenError as taken:
@@ -137,8 +139,15 @@ class CniCalls:
                 f"container {call.container} has an attachment named {call.ifname} already",
                 "DEL it before another ADD",
             ) from taken
+        except PortTakenError as taken:
+            raise CniError(Code.PORT_TAKEN, str(taken), "choose another, or another node") from taken
+        except UnsuitableError as refused:
+            raise CniError(Code.ADDRESS_REFUSED, str(refused), f"ranges: {self._ranges()}") from refused
         except ExhaustedError as empty:
             raise CniError(Code.NO_ADDRESS_LEFT, str(empty), "the node's spec.podCIDRs are used up") from empty
+
+    def _ranges(self) -> str:
+        return ", ".join(pool.cidr for pool in self._network.pools)
 
     async def _delete(self, key: Key) -> None:
         async with self._alone(key):
@@ -155,6 +164,14 @@ class CniCalls:
             raise CniError(Code.UNKNOWN_CONTAINER, f"container {call.container} is not attached as {call.ifname}")
         if ns is None:
             raise CniError(Code.INVALID_ENVIRONMENT, "the plugin passed no namespace", f"CNI_NETNS is {call.netns!r}")
+        said = call.config.previous
+        missing = set(attachment.addresses) - set(attachment.addresses if said is None else said)
+        if missing:
+            raise CniError(
+                Code.CHECK_FAILED,
+                f"prevResult does not say {', '.join(sorted(missing))}",
+                f"{attachment.origin} has {', '.join(attachment.addresses)}",
+            )
         async with self._alone(call.key):
             if problem := await self._network.check(call.key, ns):
                 raise CniError(Code.CHECK_FAILED, f"the attachment of {attachment.origin} is broken", problem)

@@ -30,7 +30,8 @@ class CniPaths(Value):
 
 def conflist(paths: CniPaths) -> bytes:
     """The network configuration list. Keys are written as the plugin reads them: plain text, no escapes."""
-    plugin = {"type": NAME, "agentSocket": str(paths.socket), "agentSpool": str(paths.spool)}
+    can = dict.fromkeys(("portMappings", "ips", "mac", "dns"), True)
+    plugin = {"type": NAME, "capabilities": can, "agentSocket": str(paths.socket), "agentSpool": str(paths.spool)}
     document = {
         "cniVersion": CONFLIST_VERSION,
         "cniVersions": [CONFLIST_VERSION, NEWEST],

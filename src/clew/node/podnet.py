@@ -18,6 +18,7 @@ from clew.base.clock import Clock
 from clew.base.value import Value
 from clew.compile import ipam, links, masquerade, routes
 from clew.compile.routes import DIRECT, Between
+from clew.dataplane.hostports.apply import HostPortPlane
 from clew.dataplane.masquerade import render as nat
 from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink import render
@@ -42,6 +43,7 @@ Key = tuple[str, str]
 
 RETRY = 1.0  # seconds after which a refused change is tried again
 DRIFT = 30.0  # seconds after which everything is read back, should somebody have changed it
+HOST_PORTS = "host ports"
 DEFAULT_MTU = 1500  # where no link carries the node's address
 
 
@@ -60,6 +62,7 @@ class Planes(NamedTuple):
 
     links: NetlinkPlane
     tunnels: OverlayPlane
+    host_ports: HostPortPlane
     nat: MasqueradePlane
 
 
@@ -79,7 +82,7 @@ class PodNetwork:
         self._node = settings.node
         self._nodes = nodes
         self._attachments = attachments
-        self._plane, self._tunnels, self._nat = planes
+        self._plane, self._tunnels, self._host_ports, self._nat = planes
         self._settings = settings
         self._pace = Pace(clock, least=0, most=DRIFT, retry=RETRY)
         self._waiters: list[tuple[Key, asyncio.Future[None]]] = []
@@ -104,6 +107,7 @@ class PodNetwork:
         """
         self._compile_ports()
         self._plane.read()
+        self._host_ports.read()
         whole = self._plane.whole()
         return frozenset(key for key in self._keys() if render.host_name(*key) not in whole)
 
@@ -154,11 +158,12 @@ class PodNetwork:
     async def check(self, key: Key, ns: int) -> str:
         """What is wrong with an attachment's two ends; empty where nothing is (CNI CHECK)."""
         async with self._planes:
-            return await asyncio.to_thread(self._check, render.host_name(*key), ns)
+            return await asyncio.to_thread(self._check, key, ns)
 
-    def _check(self, name: str, ns: int) -> str:
+    def _check(self, key: Key, ns: int) -> str:
         self._plane.read()
-        return self._plane.check(name, ns)
+        self._host_ports.read()
+        return self._plane.check(render.host_name(*key), ns) or self._host_ports.problem(key)
 
     async def _turn(self, turn: Turn) -> None:
         read_back = turn is not Turn.CHANGE or self._disturbed
@@ -182,16 +187,18 @@ class PodNetwork:
             if read_back:
                 self._plane.read()
                 self._tunnels.read()
+                self._host_ports.read()
                 self._nat.read()
         except KernelError as refusal:
             failures["read back"] = refusal
         failures |= self._tunnels.make()
         outcome = self._plane.sync()
         failures |= self._tunnels.sweep()
-        try:
-            self._nat.sync()
-        except KernelError as refusal:
-            failures["masquerade"] = refusal
+        for name, plane in ((HOST_PORTS, self._host_ports), ("masquerade", self._nat)):
+            try:
+                plane.sync()
+            except KernelError as refusal:
+                failures[name] = refusal
         return Outcome({**outcome.failures, **failures}, outcome.missing)
 
     def _compile_ports(self) -> None:
@@ -203,11 +210,14 @@ class PodNetwork:
             kept = {render.host_name(*key) for key in changed}
             for name in self._plane.ports.desired.keys() - kept:
                 self._plane.drop_port(name)
+            self._host_ports.keep_only(changed)
         for key in changed:
             attachment = self._attachments.get(key)
             if attachment is None:
                 self._plane.drop_port(render.host_name(*key))
+                self._host_ports.want(key, ())
             else:
+                self._host_ports.want(key, links.host_ports(attachment))
                 self._plane.want_port(render.port(links.port(attachment)))
 
     def _keys(self) -> set[Key]:
@@ -256,12 +266,17 @@ class PodNetwork:
         name = render.host_name(*key)
         if waiter.done():
             return
-        if (refusal := self.failures.get(name)) is not None:
+        refusal = self.failures.get(name) or (self.failures.get(HOST_PORTS) if self._has_ports(key) else None)
+        if refusal is not None:
             waiter.set_exception(refusal)
         elif name in self._plane.ports.updates:
             waiter.set_exception(LostError(f"the link {name} is gone"))
         else:
             waiter.set_result(None)
+
+    def _has_ports(self, key: Key) -> bool:
+        attachment = self._attachments.get(key)
+        return attachment is not None and bool(attachment.ports)
 
     def _report(self, outcome: Outcome) -> None:
         """Say each trouble once, not at every try."""

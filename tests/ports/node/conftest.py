@@ -213,9 +213,23 @@ class Node:
 
     def pod(self, container: str) -> "Pod":
         """A pod attached to this node."""
-        pod = Pod(self, container, self.lab.namespace(f"{self.name}-{container}"))
+        pod = self.bare_pod(container)
         pod.attach()
         return pod
+
+    def bare_pod(self, container: str) -> "Pod":
+        """A pod's namespace, attached to nothing."""
+        return Pod(self, container, self.lab.namespace(f"{self.name}-{container}"))
+
+    def own_ips(self) -> set[str]:
+        """Every address in the node's namespace."""
+        with Netlink(self.ns) as kernel:
+            return {each.address.partition("/")[0] for each in kernel.addresses()}
+
+    def nft(self, family: str, table: str) -> str:
+        """A table with its elements and handles."""
+        command = ["nsenter", f"--net={self.ns}", "nft", "--handle", "list", "table", family, table]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
 
 
 class Pod:
@@ -223,8 +237,9 @@ class Pod:
         self.node, self.container, self.ns = node, container, ns
         self.result: dict[str, Any] = {}
 
-    def attach(self) -> None:
-        status, self.result = self.node.cni("ADD", self.container, self.ns)
+    def attach(self, **config: Any) -> None:
+        """ADD, with `config` beside the node's own."""
+        status, self.result = self.node.cni("ADD", self.container, self.ns, **config)
         assert status == 0, self.result
 
     def detach(self) -> None:

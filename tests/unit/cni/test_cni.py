@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from clew.cni import framing, result, versions
 from clew.cni.errors import CniError, Code
 from clew.cni.request import Call, parse
+from clew.cni.runtime_config import Port
 
 ENV = {
     "CNI_COMMAND": "ADD",
@@ -21,6 +22,13 @@ ENV = {
     "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web",
 }
 CONFIG: dict[str, Any] = {"cniVersion": "1.0.0", "name": "clew", "type": "clew-cni"}
+
+
+PORT: dict[str, Any] = {"hostPort": 8080, "containerPort": 80}
+
+
+def mapped(**change: Any) -> dict[str, Any]:
+    return {"runtimeConfig": {"portMappings": [{**PORT, **change}]}}
 
 
 def call(env: Mapping[str, str] = {}, **config: Any) -> Call:
@@ -55,6 +63,15 @@ def test_a_call_of_a_kubelet() -> None:
         ({}, {"name": "a b"}, 7, "name is 'a b'"),
         ({}, {"mtu": 5}, 7, "mtu is 5"),
         ({}, {"mtu": "big"}, 7, "$.mtu"),
+        ({}, {"runtimeConfig": {"ips": ["x"]}}, 7, "ips is 'x': it must be an address"),
+        ({}, {"runtimeConfig": {"ips": ["10.0.0.1", "10.0.0.2"]}}, 7, "'10.0.0.2': it must be the only one of IPv4"),
+        ({}, {"runtimeConfig": {"mac": "01:00:5e:00:00:01"}}, 7, "it must be a unicast hardware address"),
+        ({}, {"runtimeConfig": {"mac": "2:3:4"}}, 7, "runtimeConfig.mac is '2:3:4'"),
+        ({}, {"runtimeConfig": {"portMappings": [{}]}}, 7, "containerPort"),
+        ({}, mapped(hostPort=65536), 7, "runtimeConfig.portMappings[0].hostPort is '65536': it must be 1 to 65535"),
+        ({}, mapped(containerPort=0), 7, "runtimeConfig.portMappings[0].containerPort is '0'"),
+        ({}, mapped(protocol="icmp"), 7, "portMappings[0].protocol is 'icmp': it must be tcp, udp or sctp"),
+        ({}, mapped(hostIP="node"), 7, "runtimeConfig.portMappings[0].hostIP is 'node'"),
         ({"CNI_COMMAND": "GC"}, {"cniVersion": "1.1.0"}, 7, "cni.dev/valid-attachments"),
         ({"CNI_COMMAND": "STATUS"}, {}, 1, "STATUS does not exist in CNI 1.0.0: it came with 1.1.0"),
         ({"CNI_COMMAND": "CHECK"}, {"cniVersion": "0.3.1"}, 1, "CHECK does not exist"),
@@ -65,6 +82,28 @@ def test_what_is_wrong_is_named(env: dict[str, str], config: dict[str, Any], cod
         call(env, **config)
     assert caught.value.code == code
     assert words in str(caught.value)
+
+
+def test_what_a_runtime_asks_for_one_container() -> None:
+    asked = {
+        "portMappings": [
+            PORT,
+            {"hostPort": 53, "containerPort": 5353, "protocol": "UDP", "hostIP": "fd00::0:1"},
+            {"containerPort": 9},
+        ],
+        "ips": ["10.244.1.9/24", "fd00::9"], "mac": "02:AA:00:00:00:07",
+    }  # fmt: skip
+    config = call(runtimeConfig=asked, args={"cni": {"ips": []}}).config
+    assert config.ports == (Port(8080, 80), Port(53, 5353, "UDP", "fd00::1"))
+    assert config.ips == ("10.244.1.9", "fd00::9")
+    assert config.mac == "02:aa:00:00:00:07"
+    assert call(runtimeConfig={"portMappings": None}).config.ports == ()
+    assert call(args={"cni": {"ips": ["10.244.1.9"]}, "other": 1}).config.ips == ("10.244.1.9",)
+    assert call(dns={"nameservers": ["9.9.9.9"]}).config.dns == {"nameservers": ["9.9.9.9"]}
+    asked = {"dns": {"servers": ["10.96.0.10"], "options": ["ndots:5"]}}
+    assert call(dns={"nameservers": ["9.9.9.9"]}, runtimeConfig=asked).config.dns == {
+        "nameservers": ["10.96.0.10"], "options": ["ndots:5"],
+    }  # fmt: skip
 
 
 def test_what_is_not_json() -> None:

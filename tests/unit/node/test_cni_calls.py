@@ -16,15 +16,17 @@ from hypothesis import strategies as st
 
 from clew.base.metrics import Registry
 from clew.cni import framing
+from clew.dataplane.hostports.apply import SETS, HostPortPlane
 from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink.apply import NetlinkPlane
 from clew.dataplane.netlink.objects import LINK_GROUP
 from clew.dataplane.overlay.apply import OverlayPlane
 from clew.facts.node import Node
+from clew.kernel.conntrack import FakeConntrack
 from clew.kernel.inside import FakeInside
 from clew.kernel.netlink import Add, Address, Delete, Link, Request, SetLink
 from clew.kernel.netlink.fake import FakeNetlink
-from clew.kernel.nft import FakeNft
+from clew.kernel.nft import FakeNft, NftError
 from clew.kernel.sysctl import FakeSysctl
 from clew.node.attachments import Attachments
 from clew.node.cni_calls import CniCalls
@@ -88,7 +90,10 @@ class Agent:
         self.attachments = Attachments(journal)
         self.network = PodNetwork(
             NetworkSettings("one", ("10.244.0.0/16",)), machine.nodes, self.attachments.table,
-            Planes(plane, OverlayPlane(machine.kernel), MasqueradePlane(machine.nft)), StillClock(),
+            Planes(
+                plane, OverlayPlane(machine.kernel),
+                HostPortPlane(machine.nft, FakeConntrack(), FakeSysctl(), "cbr0"), MasqueradePlane(machine.nft),
+            ), StillClock(),
         )  # fmt: skip
         self.registry = Registry()
         self.calls = CniCalls(self.attachments, self.network, Spool(machine.folder / "spool"), self.registry)
@@ -248,6 +253,75 @@ async def test_tombstones_are_carried_out_at_start_and_before_an_add(machine: Ma
         await agent.add(2)
         assert machine.aliases() == {"c2/eth0"}
         assert list(spool.iterdir()) == []
+
+
+async def test_a_runtime_chooses_addresses_mac_and_names(machine: Machine) -> None:
+    chosen = {
+        "ips": ["10.244.1.9/28"],
+        "mac": "02:00:00:00:00:07",
+        "dns": {"servers": ["10.96.0.10"], "searches": ["a"]},
+    }
+    async with machine.agent() as agent:
+        status, result = await agent.call("ADD", "c1", 1, runtimeConfig=chosen)
+        assert status == 0
+        assert [ip["address"] for ip in result["ips"]] == ["10.244.1.9/28"]
+        assert result["interfaces"][2]["mac"] == "02:00:00:00:00:07"
+        assert result["dns"] == {"nameservers": ["10.96.0.10"], "search": ["a"]}
+        eth0 = machine.pods[1].link("eth0")
+        assert eth0 is not None
+        assert eth0.mac == "02:00:00:00:00:07"
+        status, answer = await agent.call("ADD", "c2", 2, args={"cni": {"ips": ["10.244.1.9"]}})
+        assert (status, answer["msg"]) == (105, "10.244.1.9 is in use by another pod")
+        for text, words in (("10.9.9.9", "none of this node's ranges"), ("10.244.1.1", "it is the gateway")):
+            status, answer = await agent.call("ADD", "c2", 2, runtimeConfig={"ips": [text]})
+            assert status == 105
+            assert words in answer["msg"]
+        status, result = await agent.add(2)
+        assert result["ips"][0]["address"] == "10.244.1.2/28", "a choice does not move what comes next by itself"
+
+
+async def test_a_host_port_is_there_as_long_as_its_pod(machine: Machine) -> None:
+    web = {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}
+    async with machine.agent() as agent:
+        assert (await agent.call("ADD", "c1", 1, runtimeConfig=web))[0] == 0
+        assert len([key for target in SETS for key in machine.nft.elements(target)]) == 2
+        assert (await agent.call("CHECK", "c1", 1, runtimeConfig=web))[0] == 0
+        status, answer = await agent.call("ADD", "c2", 2, runtimeConfig=web)
+        assert (status, answer["msg"]) == (104, "host port 8080/TCP belongs to Pod default/c1")
+        twice = {"portMappings": [{"hostPort": 81, "containerPort": port} for port in (80, 90)]}
+        status, answer = await agent.call("ADD", "c2", 2, runtimeConfig=twice)
+        assert (status, answer["msg"]) == (104, "host port 81/TCP is asked for twice")
+        assert machine.aliases() == {"c1/eth0"}
+    async with machine.agent() as agent:
+        machine.nft.run("flush chain inet clew-hostports translate")
+        status, answer = await agent.call("CHECK", "c1", 1)
+        assert status == 103
+        assert "the host port 8080/TCP is missing or was changed" in answer["details"]
+        await agent.network.caught_up()
+        assert (await agent.call("CHECK", "c1", 1))[0] == 0
+        assert (await agent.call("DEL", "c1"))[0] == 0
+        assert machine.nft.listing("inet", "clew-hostports") is None
+        assert (await agent.call("ADD", "c2", 2, runtimeConfig=web))[0] == 0
+
+
+async def test_a_refused_host_port_undoes_the_add(machine: Machine) -> None:
+    async with machine.agent() as agent:
+        machine.nft.fault = lambda write: NftError(errno.EBUSY, "run an nft script") if write == "run" else None
+        status, answer = await agent.call(
+            "ADD", "c1", 1, runtimeConfig={"portMappings": [{"hostPort": 80, "containerPort": 80}]}
+        )
+        assert (status, answer["msg"]) == (102, "cannot attach Pod default/c1")
+        assert machine.aliases() == set()
+        assert agent.attachments.promised() == set()
+
+
+async def test_a_check_compares_with_the_result_that_the_runtime_kept(machine: Machine) -> None:
+    async with machine.agent() as agent:
+        _, result = await agent.add(1)
+        assert (await agent.call("CHECK", "c1", 1, prevResult=result))[0] == 0
+        result["ips"][0]["address"] = "10.244.1.7/28"
+        status, answer = await agent.call("CHECK", "c1", 1, prevResult=result)
+        assert (status, answer["msg"]) == (103, "prevResult does not say 10.244.1.2/28")
 
 
 async def test_what_does_not_fit_is_refused(machine: Machine) -> None:

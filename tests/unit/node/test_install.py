@@ -24,7 +24,12 @@ def test_both_are_as_runtimes_read_them(tmp_path: Path) -> None:
     assert conflist["cniVersion"] == "1.0.0"
     assert conflist["cniVersions"] == ["1.0.0", "1.1.0"]
     assert conflist["plugins"] == [
-        {"type": "clew-cni", "agentSocket": str(tmp_path / "cni.sock"), "agentSpool": str(tmp_path / "spool")}
+        {
+            "type": "clew-cni",
+            "capabilities": {"portMappings": True, "ips": True, "mac": True, "dns": True},
+            "agentSocket": str(tmp_path / "cni.sock"),
+            "agentSpool": str(tmp_path / "spool"),
+        }
     ]
     assert where.config_file.stat().st_mode & 0o777 == 0o600
 

@@ -15,7 +15,7 @@ def bridge(switch: Switch) -> BridgeLink:
 def port(pod: PodPort) -> Port:
     name = host_name(pod.container, pod.ifname)
     link = PortLink(name, f"{pod.container}/{pod.ifname}", BRIDGE, pod.mtu, host_mac(name))
-    end = PodEnd(pod.ifname, mac_of(pod.addresses), pod.mtu, pod.addresses, pod.gateways)
+    end = PodEnd(pod.ifname, pod.mac or mac_of(pod.addresses), pod.mtu, pod.addresses, pod.gateways)
     return Port(link, end, pod.origin)
 
 

@@ -1,0 +1,116 @@
+"""What a runtime asks for one container, beside the network's own configuration: capabilities of the CNI conventions.
+
+`portMappings`, `ips`, `mac`, `dns` in `runtimeConfig`, and `ips` in `args.cni`. Refusals name the field, its value and
+what would be right. Source: containernetworking/cni CONVENTIONS.md.
+"""
+
+import re
+from ipaddress import ip_address, ip_interface
+from typing import Any, Literal
+
+import msgspec
+
+from clew.base.value import Value
+from clew.cni.errors import CniError, Code
+
+Protocol = Literal["TCP", "UDP", "SCTP"]
+PROTOCOLS: dict[str, Protocol] = {"tcp": "TCP", "udp": "UDP", "sctp": "SCTP"}
+MOST_PORT = 65535
+MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
+
+
+class Port(Value):
+    """One checked entry of `portMappings`."""
+
+    host_port: int
+    container_port: int
+    protocol: Protocol = "TCP"
+    host_ip: str = ""
+
+
+class _Port(msgspec.Struct):
+    containerPort: int  # noqa: N815 - the conventions' own names
+    hostPort: int = 0  # noqa: N815 - 0: nothing is asked of the node
+    protocol: str = "tcp"
+    hostIP: str = ""  # noqa: N815
+
+
+class _Dns(msgspec.Struct):
+    servers: list[str] = []
+    searches: list[str] = []
+    options: list[str] = []
+
+
+class RuntimeConfig(msgspec.Struct):
+    portMappings: list[_Port] | None = None  # noqa: N815
+    ips: list[str] = []
+    mac: str = ""
+    dns: _Dns | None = None
+
+
+class _Cni(msgspec.Struct):
+    ips: list[str] = []
+
+
+class Args(msgspec.Struct):
+    cni: _Cni = msgspec.field(default_factory=_Cni)
+
+
+def ports(asked: RuntimeConfig) -> tuple[Port, ...]:
+    """Checked mappings; one without a host port asks for nothing. CniError (7) names the field."""
+    return tuple(
+        _port(f"runtimeConfig.portMappings[{place}]", port)
+        for place, port in enumerate(asked.portMappings or ())
+        if port.hostPort
+    )
+
+
+def _port(field: str, port: _Port) -> Port:
+    for name, number in (("hostPort", port.hostPort), ("containerPort", port.containerPort)):
+        if not 1 <= number <= MOST_PORT:
+            raise _refusal(f"{field}.{name}", number, f"1 to {MOST_PORT}")
+    protocol = PROTOCOLS.get(port.protocol.lower() or "tcp")
+    if protocol is None:
+        raise _refusal(f"{field}.protocol", port.protocol, "tcp, udp or sctp")
+    host_ip = ""
+    if port.hostIP:
+        try:
+            host_ip = str(ip_address(port.hostIP))
+        except ValueError:
+            raise _refusal(f"{field}.hostIP", port.hostIP, "an address of the node, or empty") from None
+    return Port(port.hostPort, port.containerPort, protocol, host_ip)
+
+
+def ips(asked: list[str]) -> tuple[str, ...]:
+    """Bare addresses, at most one a family; a length that is given along with one is the pool's business."""
+    found: dict[int, str] = {}
+    for text in asked:
+        try:
+            chosen = ip_interface(text).ip
+        except ValueError:
+            raise _refusal("ips", text, "an address, with or without a prefix length") from None
+        if chosen.version in found:
+            raise _refusal("ips", text, f"the only one of IPv{chosen.version}")
+        found[chosen.version] = str(chosen)
+    return tuple(found.values())
+
+
+def mac(text: str) -> str:
+    """In lower case; a group address cannot be a link's own."""
+    if not text:
+        return ""
+    if not MAC.fullmatch(text) or int(text[:2], 16) & 1 or not int(text.replace(":", ""), 16):
+        raise _refusal("runtimeConfig.mac", text, "a unicast hardware address such as 02:00:00:00:00:07")
+    return text.lower()
+
+
+def dns(asked: RuntimeConfig) -> dict[str, Any]:
+    """As a result shows it; empty where nothing is asked."""
+    if asked.dns is None:
+        return {}
+    found = {"nameservers": asked.dns.servers, "search": asked.dns.searches, "options": asked.dns.options}
+    return {name: value for name, value in found.items() if value}
+
+
+def _refusal(field: str, value: object, rule: str) -> CniError:
+    return CniError(Code.INVALID_CONFIGURATION, f"{field} is {str(value)!r}", f"it must be {rule}")

@@ -1,6 +1,7 @@
-"""The socket and the framing that nftables, conntrack and ipset share; knows nothing of what they say over it.
+"""The socket and the framing that nftables, conntrack, ipset and IPVS share; knows nothing of what they say over it.
 
-Used by kernel/nft, kernel/conntrack and kernel/ipset only. Source: include/uapi/linux/netfilter/nfnetlink.h.
+IPVS speaks generic netlink, whose messages begin with four bytes as well: `family` is the command there. Used by
+kernel/{nft,conntrack,ipset,ipvs} only. Source: include/uapi/linux/netfilter/nfnetlink.h, genetlink.h.
 """
 
 import errno
@@ -15,7 +16,7 @@ ERROR, DONE = 2, 3
 REQUEST, ACK, DUMP_INTERRUPTED, DUMP, CREATE = 1, 4, 0x10, 0x300, 0x400
 NESTED = 0x8000
 
-NETLINK_NETFILTER = 12
+NETLINK_NETFILTER, NETLINK_GENERIC = 12, 16
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 BUFFER = 64 << 20  # bytes; only what is in flight is ever allocated
@@ -78,14 +79,14 @@ Message = tuple[bytes, int, int, int, int, int]  # data, type, flags, sequence, 
 
 
 class Channel:
-    """One netfilter socket. `ns`: where it works (path or descriptor); None: in the caller's namespace.
+    """One netlink socket. `ns`: where it works (path or descriptor); None: in the caller's namespace.
 
     Blocking, one caller at a time.
     """
 
-    def __init__(self, ns: netns.Namespace | None = None) -> None:
+    def __init__(self, ns: netns.Namespace | None = None, protocol: int = NETLINK_NETFILTER) -> None:
         def opened() -> socket.socket:
-            return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+            return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
 
         self._socket = opened() if ns is None else netns.run_in(ns, opened)
         for option in (SO_SNDBUFFORCE, SO_RCVBUFFORCE):

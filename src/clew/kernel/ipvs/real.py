@@ -1,0 +1,193 @@
+"""IPVS of the running kernel, over generic netlink: the real half of the port.
+
+Changes go many to a send, each acknowledged by itself. The module is loaded where the kernel has it only as one, by
+whoever writes; who only looks loads nothing.
+"""
+
+import errno
+import shutil
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+
+from clew.kernel.errors import KernelError
+from clew.kernel.ipvs import wire
+from clew.kernel.ipvs.port import (
+    Change,
+    Delete,
+    DeleteReal,
+    IpvsError,
+    Put,
+    PutReal,
+    RealServer,
+    Timeouts,
+    VirtualKey,
+    VirtualServer,
+)
+from clew.kernel.netns import Namespace
+from clew.kernel.nfnetlink import ACK, ERROR, NETLINK_GENERIC, Channel, attribute, attributes, error_number, message
+
+CONTROLLER, GET_FAMILY, FAMILY_ID, FAMILY_NAME = 16, 3, 1, 2  # GENL_ID_CTRL, CTRL_CMD_*, CTRL_ATTR_*
+BATCH = 100  # changes in one send; every answer has to fit into the socket's buffer
+DUMPS = 20
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+MODPROBE_SECONDS = 30
+
+
+class KernelIpvs:
+    """`ns`: the network namespace to work in (path or descriptor); None: the calling thread's own.
+
+    `load`: load the module where the kernel has IPVS only as one. Without it, and without the module, there are no
+    servers, and every change is refused (EOPNOTSUPP).
+    """
+
+    def __init__(self, ns: Namespace | None = None, *, load: bool = True) -> None:
+        self._channel = Channel(ns, NETLINK_GENERIC)
+        self._load = load
+        self._lock = threading.Lock()
+        self._family = 0
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def servers(self) -> Mapping[VirtualKey, VirtualServer]:
+        found = (wire.read_service(part) for part in self._dump(wire.GET_SERVICE, b"", "list virtual servers"))
+        return dict(each for each in found if each is not None)
+
+    def real_servers(self, key: VirtualKey) -> Sequence[RealServer]:
+        parts = self._dump(wire.GET_DEST, wire.of_service(key), f"list real servers of {key}")
+        return [wire.read_real(part, key.family) for part in parts]
+
+    def attempt(self, changes: Sequence[Change]) -> list[IpvsError | None]:
+        with self._lock:
+            kind = self._kind("change virtual servers")
+            answers: list[IpvsError | None] = []
+            for start in range(0, len(changes), BATCH):
+                answers += self._exchange(kind, changes[start : start + BATCH])
+            return answers
+
+    def timeouts(self) -> Timeouts:
+        with self._lock:
+            return wire.read_timeouts(self._ask(wire.GET_CONFIG, b"", "read IPVS time-outs"))
+
+    def set_timeouts(self, timeouts: Timeouts) -> None:
+        with self._lock:
+            self._ask(wire.SET_CONFIG, wire.timeouts(timeouts), "set IPVS time-outs")
+
+    def _exchange(self, kind: int, changes: Sequence[Change]) -> list[IpvsError | None]:
+        places: dict[int, int] = {}
+        data = b""
+        for place, change in enumerate(changes):
+            command, payload = wire.request(change)
+            sequence = self._channel.next_sequence()
+            places[sequence] = place
+            data += message(kind, ACK, sequence, command, payload)
+        self._channel.send(data, "change virtual servers")
+        answers: list[IpvsError | None] = [None] * len(changes)
+        for answer, answered, _, sequence, start, _ in self._channel.receive("change virtual servers"):
+            if answered != ERROR or sequence not in places:
+                continue
+            place = places.pop(sequence)
+            number = error_number(answer, start)
+            if number:
+                answers[place] = IpvsError(
+                    number, describe(changes[place]), index=place, detail=_why(changes[place], number)
+                )
+            if not places:
+                break
+        return answers
+
+    def _ask(self, command: int, payload: bytes, doing: str) -> bytes:
+        """The attributes of the one answer, if any."""
+        sequence = self._channel.next_sequence()
+        self._channel.send(message(self._kind(doing), ACK, sequence, command, payload), doing)
+        answer = b""
+        for data, answered, _, of, start, end in self._channel.receive(doing):
+            if of != sequence:
+                continue
+            if answered == ERROR:
+                number = error_number(data, start)
+                if number:
+                    raise IpvsError(number, doing)
+                break
+            answer = data[start + 4 : end]
+        return answer
+
+    def _dump(self, command: int, payload: bytes, doing: str) -> list[bytes]:
+        with self._lock:
+            if not self._load and not self._resolved():
+                return []
+            kind = self._kind(doing)
+            for _ in range(DUMPS):
+                try:
+                    parts = self._channel.dump(kind, command, payload, doing)
+                except KernelError as refused:
+                    raise IpvsError(refused.number, doing) from refused
+                if parts is not None:
+                    return parts
+        raise IpvsError(errno.EINTR, doing, detail=f"interrupted {DUMPS} times by other changes")
+
+    def _kind(self, doing: str) -> int:
+        """The message type that the kernel gave to IPVS."""
+        if not self._resolved():
+            lacking = "the kernel has no IPVS (ip_vs)"
+            if self._load:
+                lacking = load_module() or (lacking if not self._resolved() else "")
+            if lacking:
+                raise IpvsError(errno.EOPNOTSUPP, doing, detail=lacking)
+        return self._family
+
+    def _resolved(self) -> bool:
+        if not self._family:
+            sequence = self._channel.next_sequence()
+            payload = attribute(FAMILY_NAME, wire.NAME.encode() + b"\0")
+            self._channel.send(message(CONTROLLER, 0, sequence, GET_FAMILY, payload), "look for IPVS")
+            for data, kind, _, of, start, end in self._channel.receive("look for IPVS"):
+                if of != sequence:
+                    continue
+                if kind != ERROR:
+                    found = {field: data[first:last] for field, first, last in attributes(data, start + 4, end)}
+                    self._family = int.from_bytes(found[FAMILY_ID], "little")
+                break
+        return bool(self._family)
+
+
+def load_module() -> str:
+    """Load ip_vs; "" where that worked or was not needed, else why not."""
+    program = shutil.which("modprobe", path=PATH)
+    if program is None:
+        return "the kernel has no IPVS (ip_vs), and there is no program modprobe to load it: install the package kmod"
+    done = subprocess.run([program, "ip_vs"], capture_output=True, text=True, check=False, timeout=MODPROBE_SECONDS)
+    if done.returncode:
+        return f"the kernel has no IPVS (ip_vs): {' '.join(done.stderr.split())}"
+    return ""
+
+
+def missing(ns: Namespace | None = None) -> str:
+    """What this kernel lacks to have virtual servers, in one sentence; "" where nothing. Loads the module."""
+    port = KernelIpvs(ns)
+    try:
+        port.servers()
+    except IpvsError as refused:
+        return refused.detail or str(refused)
+    finally:
+        port.close()
+    return ""
+
+
+def describe(change: Change) -> str:
+    match change:
+        case PutReal(key=key, server=server):
+            return f"{'edit' if change.known else 'add'} real server {server.address} port {server.port} of {key}"
+        case DeleteReal(key=key, address=address, port=port):
+            return f"delete real server {address} port {port} of {key}"
+        case Put(key=key):
+            return f"{'edit' if change.known else 'add'} virtual server {key}"
+        case Delete(key=key):
+            return f"delete virtual server {key}"
+
+
+def _why(change: Change, number: int) -> str:
+    if isinstance(change, Put) and number == errno.ENOENT:
+        return f"the kernel has no scheduler {change.server.scheduler} (module ip_vs_{change.server.scheduler})"
+    return ""

@@ -15,6 +15,7 @@ from clew.kernel import files
 
 NAME = "clew-cni"
 PROGRAM = Path(__file__).parent.parent / "cni" / "plugin" / NAME
+STATIC = PROGRAM.with_suffix(".static")  # where scripts/build-cni made it: it needs nothing of the node
 CONFLIST_VERSION = "1.0.0"  # what every runtime in use reads; those that know cniVersions take the newest
 
 
@@ -42,8 +43,9 @@ def conflist(paths: CniPaths) -> bytes:
 
 
 def install_plugin(paths: CniPaths) -> None:
-    """The program, executable by whoever runs the runtime."""
-    _put(paths.bin_dir / NAME, PROGRAM.read_bytes(), 0o755)
+    """The program, executable by whoever runs the runtime; the static one where it has been built."""
+    program = STATIC if STATIC.exists() else PROGRAM
+    _put(paths.bin_dir / NAME, program.read_bytes(), 0o755)
 
 
 def install_configuration(paths: CniPaths) -> None:

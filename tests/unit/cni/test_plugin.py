@@ -1,4 +1,4 @@
-"""The plugin program against a socket: what it passes on, what it prints, what it does when nobody answers."""
+"""The plugin against a socket: what it passes on, what it prints, what it does alone. Python and C, one suite."""
 
 import json
 import os
@@ -12,8 +12,19 @@ import pytest
 
 from clew.cni import framing
 from clew.cni.request import parse
+from clew.node import install
 
-PLUGIN = Path(__file__).parents[3] / "src" / "clew" / "cni" / "plugin" / "clew-cni"
+ROOT = Path(__file__).parents[3]
+PLUGIN = ROOT / "src" / "clew" / "cni" / "plugin" / "clew-cni"
+
+
+@pytest.fixture(scope="module", params=["python", "static"])
+def plugin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if request.param == "python":
+        return PLUGIN
+    program = tmp_path_factory.mktemp("plugin") / "clew-cni"
+    subprocess.run([ROOT / "scripts" / "build-cni", program], check=True, timeout=60)
+    return program
 
 
 class Agent:
@@ -45,7 +56,7 @@ class Agent:
         self._listener.close()
 
 
-def execute(tmp_path: Path, command: str, ns: str = "", *, filler: int = 0) -> tuple[int, str]:
+def execute(plugin: Path, tmp_path: Path, command: str, ns: str = "", *, filler: int = 0) -> tuple[int, str]:
     config = {
         "cniVersion": "1.0.0", "name": "clew", "filler": "x" * filler,
         "agentSocket": str(tmp_path / "sock"), "agentSpool": str(tmp_path / "spool"),
@@ -53,15 +64,15 @@ def execute(tmp_path: Path, command: str, ns: str = "", *, filler: int = 0) -> t
     env = {"CNI_COMMAND": command, "CNI_CONTAINERID": "abc", "CNI_IFNAME": "eth0", "CNI_PATH": "/x", "OTHER": "unseen"}
     env |= {"CNI_NETNS": ns} if ns else {}
     text = json.dumps(config, indent=1)
-    done = subprocess.run([PLUGIN], input=text.encode(), env=env, capture_output=True, timeout=30, check=False)
+    done = subprocess.run([plugin], input=text.encode(), env=env, capture_output=True, timeout=30, check=False)
     assert done.stderr == b""
     return done.returncode, done.stdout.decode()
 
 
-def test_a_call_is_passed_on_whole_with_the_namespace(tmp_path: Path) -> None:
+def test_a_call_is_passed_on_whole_with_the_namespace(plugin: Path, tmp_path: Path) -> None:
     agent = Agent(tmp_path / "sock", framing.encode_answer(b'{"ips":[]}', failed=False))
     (tmp_path / "ns").write_text("the namespace")
-    assert execute(tmp_path, "ADD", str(tmp_path / "ns"), filler=300_000) == (0, '{"ips":[]}')
+    assert execute(plugin, tmp_path, "ADD", str(tmp_path / "ns"), filler=300_000) == (0, '{"ips":[]}')
     agent.join()
     env, config = framing.decode_call(agent.data)
     assert env == {
@@ -74,59 +85,75 @@ def test_a_call_is_passed_on_whole_with_the_namespace(tmp_path: Path) -> None:
     os.close(descriptor)
 
 
-def test_an_error_is_printed_and_the_status_is_one(tmp_path: Path) -> None:
+def test_an_error_is_printed_and_the_status_is_one(plugin: Path, tmp_path: Path) -> None:
     agent = Agent(tmp_path / "sock", framing.encode_answer(b'{"code":101}', failed=True))
     (tmp_path / "ns").touch()
-    assert execute(tmp_path, "ADD", str(tmp_path / "ns")) == (1, '{"code":101}')
+    assert execute(plugin, tmp_path, "ADD", str(tmp_path / "ns")) == (1, '{"code":101}')
     agent.join()
     for descriptor in agent.descriptors:
         os.close(descriptor)
 
 
-def test_a_namespace_that_is_not_there(tmp_path: Path) -> None:
-    status, text = execute(tmp_path, "ADD", '/no"such')
+def test_a_namespace_that_is_not_there(plugin: Path, tmp_path: Path) -> None:
+    status, text = execute(plugin, tmp_path, "ADD", '/no"such')
     error = json.loads(text)
     assert (status, error["code"], error["cniVersion"]) == (1, 4, "1.0.0")
     assert "No such file" in error["msg"]
 
 
 @pytest.mark.parametrize(("command", "code"), [("ADD", 11), ("CHECK", 11), ("GC", 11), ("STATUS", 50)])
-def test_nobody_answers(tmp_path: Path, command: str, code: int) -> None:
-    status, text = execute(tmp_path, command)
+def test_nobody_answers(plugin: Path, tmp_path: Path, command: str, code: int) -> None:
+    status, text = execute(plugin, tmp_path, command)
     assert (status, json.loads(text)["code"]) == (1, code)
     assert str(tmp_path / "sock") in json.loads(text)["msg"]
 
 
-def test_an_agent_that_dies_in_the_middle(tmp_path: Path) -> None:
+def test_an_agent_that_dies_in_the_middle(plugin: Path, tmp_path: Path) -> None:
     agent = Agent(tmp_path / "sock", b"")
     (tmp_path / "ns").touch()
-    status, text = execute(tmp_path, "ADD", str(tmp_path / "ns"))
+    status, text = execute(plugin, tmp_path, "ADD", str(tmp_path / "ns"))
     agent.join()
     for descriptor in agent.descriptors:
         os.close(descriptor)
     assert (status, json.loads(text)["code"]) == (1, 11)
 
 
-def test_a_del_is_buried_once(tmp_path: Path) -> None:
-    assert execute(tmp_path, "DEL") == (0, "")
-    assert execute(tmp_path, "DEL") == (0, "")
+def test_a_del_is_buried_once(plugin: Path, tmp_path: Path) -> None:
+    assert execute(plugin, tmp_path, "DEL") == (0, "")
+    assert execute(plugin, tmp_path, "DEL") == (0, "")
     (tombstone,) = (tmp_path / "spool").iterdir()
     assert tombstone.stat().st_mode & 0o777 == 0o600
     call = parse(*framing.decode_call(tombstone.read_bytes()))
     assert (call.command, call.key) == ("DEL", ("abc", "eth0"))
 
 
-def test_a_del_that_cannot_be_buried(tmp_path: Path) -> None:
+def test_a_del_that_cannot_be_buried(plugin: Path, tmp_path: Path) -> None:
     (tmp_path / "spool").touch()
-    status, text = execute(tmp_path, "DEL")
+    status, text = execute(plugin, tmp_path, "DEL")
     assert (status, json.loads(text)["code"]) == (1, 11)
 
 
-def test_versions_need_no_agent(tmp_path: Path) -> None:
-    status, text = execute(tmp_path, "VERSION")
+def test_versions_need_no_agent(plugin: Path, tmp_path: Path) -> None:
+    status, text = execute(plugin, tmp_path, "VERSION")
     found: dict[str, Any] = json.loads(text)
     assert status == 0
     assert found["supportedVersions"] == ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
+
+
+def test_a_message_is_json_whatever_is_in_it(plugin: Path, tmp_path: Path) -> None:
+    status, text = execute(plugin, tmp_path, "ADD", 'a\\b"c\nd')
+    error = json.loads(text)
+    assert (status, error["code"]) == (1, 4)
+    assert error["msg"].startswith("CNI_NETNS is 'a\\b'c d'")
+
+
+def test_the_static_one_is_installed_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    static = tmp_path / "clew-cni.static"
+    static.write_bytes(b"ELF")
+    monkeypatch.setattr(install, "STATIC", static)
+    paths = install.CniPaths(tmp_path / "bin", tmp_path / "x.conflist", tmp_path / "sock", tmp_path / "spool")
+    install.install_plugin(paths)
+    assert (tmp_path / "bin" / "clew-cni").read_bytes() == b"ELF"
 
 
 def test_it_loads_nothing_but_what_is_built_in() -> None:

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from clew.base.errors import UserError
+from clew.node import install
 from clew.node.install import PROGRAM, CniPaths, install_configuration, install_plugin
+
+
+@pytest.fixture(autouse=True)
+def _no_static_plugin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever has been built in this checkout."""
+    monkeypatch.setattr(install, "STATIC", tmp_path / "none")
 
 
 def paths(root: Path) -> CniPaths:

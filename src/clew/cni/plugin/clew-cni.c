@@ -1,0 +1,233 @@
+/* The CNI plugin for nodes without Python: what clew-cni beside this file does, held to it by the same tests.
+ *
+ * Passes a runtime's call on to the agent of this node and prints the answer; it decides nothing. The messages are
+ * described in clew/cni/framing.py. Built by scripts/build-cni as one static file of the C library's; it allocates
+ * as it goes and frees nothing, for it ends with the call.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define SECONDS 90 /* how long a runtime may have to wait for an agent that is there */
+#define NEWEST "1.1.0"
+static const char *const SPEAKS[] = {"0.3.0", "0.3.1", "0.4.0", "1.0.0", NEWEST};
+#define SPOKEN (sizeof SPEAKS / sizeof SPEAKS[0])
+
+struct text {
+    char *bytes; /* ends with a NUL that `length` does not count */
+    size_t length;
+};
+
+extern char **environ;
+
+static void say(const char *bytes, size_t length, int status)
+{
+    while (length > 0) {
+        ssize_t written = write(1, bytes, length);
+        if (written < 0 && errno != EINTR)
+            _exit(1);
+        if (written > 0) {
+            bytes += written;
+            length -= (size_t)written;
+        }
+    }
+    _exit(status);
+}
+
+static void *grown(void *bytes, size_t length)
+{
+    void *found = realloc(bytes, length);
+    if (found == NULL)
+        _exit(1);
+    return found;
+}
+
+static void append(struct text *to, const char *bytes, size_t length)
+{
+    to->bytes = grown(to->bytes, to->length + length + 1);
+    memcpy(to->bytes + to->length, bytes, length);
+    to->length += length;
+    to->bytes[to->length] = 0;
+}
+
+static struct text print(const char *format, ...)
+{
+    struct text made = {NULL, 0};
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vasprintf(&made.bytes, format, arguments);
+    va_end(arguments);
+    if (length < 0)
+        _exit(1);
+    made.length = (size_t)length;
+    return made;
+}
+
+/* Everything up to the end of `file`; 0 where it ends well. */
+static int read_all(int file, struct text *to)
+{
+    char part[65536];
+    for (;;) {
+        ssize_t length = read(file, part, sizeof part);
+        if (length == 0)
+            return 0;
+        if (length > 0)
+            append(to, part, (size_t)length);
+        else if (errno != EINTR)
+            return -1;
+    }
+}
+
+static const char *after_blanks(const char *at)
+{
+    return at + strspn(at, " \t\r\n");
+}
+
+/* The text of a field of the configuration that Clew writes itself, so without escapes; else `otherwise`. */
+static char *field(const struct text *config, const char *name, const char *otherwise)
+{
+    char *quoted = print("\"%s\"", name).bytes;
+    const char *at = memmem(config->bytes, config->length, quoted, strlen(quoted));
+    if (at == NULL)
+        return strdup(otherwise);
+    at = after_blanks(at + strlen(quoted));
+    if (*at != ':')
+        return strdup(otherwise);
+    at = after_blanks(at + 1);
+    return *at == '"' ? strndup(at + 1, strcspn(at + 1, "\"")) : strdup(otherwise);
+}
+
+static void fail(const struct text *config, int code, const char *message)
+{
+    const char *version = field(config, "cniVersion", NEWEST);
+    size_t place = 0;
+    while (place < SPOKEN && strcmp(version, SPEAKS[place]) != 0)
+        place++;
+    struct text quoted = print("");
+    for (; *message; message++) {
+        if (*message == '\\')
+            append(&quoted, "\\\\", 2);
+        else
+            append(&quoted, *message == '"' ? "'" : *message == '\n' ? " " : message, 1);
+    }
+    struct text error = print("{\"cniVersion\":\"%s\",\"code\":%d,\"msg\":\"%s\"}",
+                              place < SPOKEN ? version : NEWEST, code, quoted.bytes);
+    say(error.bytes, error.length, 1);
+}
+
+static int send_all(int agent, const struct text *call, int ns)
+{
+    char room[CMSG_SPACE(sizeof ns)] = {0};
+    struct iovec data = {call->bytes, call->length};
+    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
+    if (ns >= 0) {
+        message.msg_control = room;
+        message.msg_controllen = sizeof room;
+        struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+        *rights = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof ns)};
+        memcpy(CMSG_DATA(rights), &ns, sizeof ns);
+    }
+    ssize_t sent = sendmsg(agent, &message, MSG_NOSIGNAL);
+    for (size_t at = sent < 0 ? 0 : (size_t)sent; sent >= 0 && at < call->length; at += (size_t)sent)
+        sent = send(agent, call->bytes + at, call->length - at, MSG_NOSIGNAL);
+    return sent < 0 || shutdown(agent, SHUT_WR) < 0 ? -1 : 0;
+}
+
+/* The agent's answer; empty where there is no agent, or where it broke off. */
+static struct text ask(const char *path, const struct text *call, int ns)
+{
+    struct text answer = print("");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct timeval limit = {SECONDS, 0};
+    int agent = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (agent < 0 || strlen(path) >= sizeof address.sun_path)
+        return answer;
+    memcpy(address.sun_path, path, strlen(path));
+    setsockopt(agent, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    setsockopt(agent, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    if (connect(agent, (struct sockaddr *)&address, sizeof address) < 0 || send_all(agent, call, ns) < 0 ||
+        read_all(agent, &answer) < 0)
+        return print("");
+    return answer;
+}
+
+/* Leave a DEL for the agent that comes back. */
+static int bury(const char *spool, const char *container, const char *interface, const struct text *call)
+{
+    if (*container == 0 || strchr(container, '/') || strchr(interface, '/'))
+        return -1;
+    char *draft = print("%s/.%s@%s.%d", spool, container, interface, (int)getpid()).bytes;
+    char *tombstone = print("%s/%s@%s", spool, container, interface).bytes;
+    if (mkdir(spool, 0700) < 0 && errno != EEXIST)
+        return -1;
+    int file = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (file < 0 || write(file, call->bytes, call->length) != (ssize_t)call->length || fsync(file) < 0)
+        return -1;
+    return rename(draft, tombstone);
+}
+
+static const char *variable(const char *name)
+{
+    const char *value = getenv(name);
+    return value == NULL ? "" : value;
+}
+
+static struct text call_of(const struct text *config)
+{
+    struct text block = print("");
+    for (char **each = environ; *each != NULL; each++)
+        if (strncmp(*each, "CNI_", 4) == 0)
+            append(&block, *each, strlen(*each) + 1);
+    struct text call = print("clew-cni 1 %zu\n", block.length);
+    append(&call, block.bytes, block.length);
+    append(&call, config->bytes, config->length);
+    return call;
+}
+
+static void say_versions(void)
+{
+    struct text versions = print("{\"cniVersion\":\"" NEWEST "\",\"supportedVersions\":[");
+    for (size_t place = 0; place < SPOKEN; place++) {
+        struct text quoted = print("%s\"%s\"", place ? "," : "", SPEAKS[place]);
+        append(&versions, quoted.bytes, quoted.length);
+    }
+    append(&versions, "]}", 2);
+    say(versions.bytes, versions.length, 0);
+}
+
+int main(void)
+{
+    struct text config = print("");
+    const char *command = variable("CNI_COMMAND"), *path = variable("CNI_NETNS");
+    if (read_all(0, &config) < 0)
+        fail(&config, 5, "the configuration cannot be read from standard input");
+    if (strcmp(command, "VERSION") == 0)
+        say_versions();
+    struct text call = call_of(&config);
+    int ns = -1;
+    if ((strcmp(command, "ADD") == 0 || strcmp(command, "CHECK") == 0) && *path != 0) {
+        ns = open(path, O_RDONLY | O_CLOEXEC);
+        if (ns < 0)
+            fail(&config, 4, print("CNI_NETNS is '%s': %s", path, strerror(errno)).bytes);
+    }
+    const char *agent = field(&config, "agentSocket", "/run/clew/cni.sock");
+    struct text answer = ask(agent, &call, ns);
+    if (answer.length > 0)
+        say(answer.bytes + 1, answer.length - 1, answer.bytes[0] - '0');
+    if (strcmp(command, "DEL") == 0) {
+        const char *spool = field(&config, "agentSpool", "/var/lib/clew-agent/spool");
+        if (bury(spool, variable("CNI_CONTAINERID"), variable("CNI_IFNAME"), &call) < 0)
+            fail(&config, 11, "the agent of this node does not answer, and its spool cannot be written");
+        say("", 0, 0);
+    }
+    fail(&config, strcmp(command, "STATUS") == 0 ? 50 : 11,
+         print("the agent of this node does not answer at %s", agent).bytes);
+}

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from clew.api.objects import Object
 
 Say = Callable[[str], None]
-_STARTING, _READY = 30.0, 90.0  # seconds
+READY_SECONDS = 90.0
 
 
 def need_root() -> None:
@@ -73,9 +73,13 @@ def daemon_pid(paths: LabPaths) -> int:
     return pid if command.split(b"\0")[-3:-1] == [b"clew.app.lab", paths.name.encode()] else 0
 
 
-def up(spec: LabSpec, say: Say) -> None:
-    """Create or resume the lab and wait until nodes and DNS are ready; what a failed creation made is removed."""
+def up(spec: LabSpec, say: Say, wait: float = READY_SECONDS) -> None:
+    """Create or resume the lab and wait until nodes and DNS are ready; what a failed creation made is removed.
+
+    `wait` is in seconds and for the whole of it: a slow machine (one that interprets another's code) needs more.
+    """
     paths = LabPaths(spec.name)
+    deadline = time.monotonic() + wait
     stored = read_stored_spec(paths)
     fresh = stored is None
     if stored is not None and stored != spec:
@@ -89,12 +93,12 @@ def up(spec: LabSpec, say: Say) -> None:
         files.replace(paths.state / "lab.json", msgspec.json.encode(spec))
         if not daemon_pid(paths):
             _start_daemon(paths)
-        _wait_for_file(paths)
+        _wait_for_file(paths, deadline)
         say("API server answers")
         config = stored_kubeconfig(paths)
         assert config is not None  # noqa: S101 - the daemon wrote it before it was ready
         kubeconfig_files.merge(paths.state, config)
-        asyncio.run(_wait_until_ready(paths, spec, say))
+        asyncio.run(_wait_until_ready(paths, spec, say, deadline))
     except OSError as error:
         if fresh:
             down(spec.name)
@@ -117,8 +121,7 @@ def _start_daemon(paths: LabPaths) -> None:
         )  # fmt: skip
 
 
-def _wait_for_file(paths: LabPaths) -> None:
-    deadline = time.monotonic() + _STARTING
+def _wait_for_file(paths: LabPaths, deadline: float) -> None:
     while not (paths.run / READY).exists():
         if time.monotonic() > deadline or ((paths.run / "daemon.pid").exists() and not daemon_pid(paths)):
             raise UserError(f"the lab's daemon did not start: {_last_line(paths)}", f"see {paths.log}/daemon.log")
@@ -137,10 +140,9 @@ def lab_client(paths: LabPaths) -> Client:
     return Client.from_kubeconfig(paths.state / "kubeconfig.json")
 
 
-async def _wait_until_ready(paths: LabPaths, spec: LabSpec, say: Say) -> None:
+async def _wait_until_ready(paths: LabPaths, spec: LabSpec, say: Say, deadline: float) -> None:
     """Poll, since a person waits and three objects are all there is to look at."""
     client = lab_client(paths)
-    deadline = time.monotonic() + _READY
     told: set[str] = set()
     try:
         while True:
@@ -152,7 +154,8 @@ async def _wait_until_ready(paths: LabPaths, spec: LabSpec, say: Say) -> None:
             if not waiting:
                 return
             if time.monotonic() > deadline:
-                raise UserError(f"not ready after {_READY:.0f} s: {', '.join(waiting)}", f"see {paths.log}/daemon.log")
+                hint = f"see {paths.log}/daemon.log; a slow machine needs a longer --wait"
+                raise UserError(f"not ready in time: {', '.join(waiting)}", hint)
             await asyncio.sleep(0.1)
     finally:
         await client.close()

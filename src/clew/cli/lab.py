@@ -16,30 +16,22 @@ from clew.cli.options import lab_name, output, show
 @click.option("--proxy-mode", help="The service proxy's mode.  [default: nftables]")
 @click.option("--network", help="How pods of different nodes reach each other: host-gw.")
 @click.option("--ip-family", type=click.Choice(["ipv4", "ipv6", "dual"]), default=None)
-def up(
-    name: str,
-    nodes: int | None,
-    config: Path | None,
-    proxy_mode: str | None,
-    network: str | None,
-    ip_family: str | None,
-) -> None:
+@click.option("--wait", type=click.FloatRange(min=1), default=90, show_default=True, help="Seconds to be ready in.")
+def up(name: str, config: Path | None, wait: float, **chosen: str | int | None) -> None:
     """Create a lab, or resume it; returns when nodes and DNS are ready and kubectl's context points at it."""
     from clew.app import lab_commands, lab_config  # noqa: PLC0415 - loaded when called
 
     lab_commands.need_root()
     lab_commands.need_programs()
-    proxy = {"mode": proxy_mode} if proxy_mode else None
-    spec = lab_config.read_spec(
-        name, config, {"nodes": nodes, "ip_family": ip_family, "network": network, "proxy": proxy}
-    )
+    mode = chosen.pop("proxy_mode")
+    spec = lab_config.read_spec(name, config, {**chosen, "proxy": {"mode": mode} if mode else None})
     started = time.monotonic()
 
     def say(text: str) -> None:
         click.echo(f"{time.monotonic() - started:6.1f} s  {text}", err=True)
 
     with lab_commands.locked(name):
-        lab_commands.up(spec, say)
+        lab_commands.up(spec, say, wait)
     click.echo(f"lab {name} is up in {time.monotonic() - started:.1f} s; kubectl's context is clew-{name}")
 
 

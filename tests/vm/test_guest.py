@@ -1,0 +1,58 @@
+"""The runner held to its word: statuses, output, limits, a guest that dies, and nothing left of any of it."""
+
+import os
+from pathlib import Path
+from tempfile import gettempdir
+
+import pytest
+from tests.vm.guest import Guest
+from tests.vm.kernel import CannotBootError
+
+
+def folders() -> set[Path]:
+    return set(Path(gettempdir()).glob("clew-vm-*"))
+
+
+def qemus() -> set[str]:
+    """Process ids of this process's own guests."""
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/status"):
+        text = status.read_text()
+        if "\nName:\tqemu" in "\n" + text and f"\nPPid:\t{os.getpid()}\n" in text:
+            found.add(status.parent.name)
+    return found
+
+
+def test_status_and_output_come_back_whole(guest: Guest) -> None:
+    done = guest.run("sh", "-c", "head -c 300000 /dev/zero | tr '\\0' x; echo; echo problem >&2; exit 7")
+    assert (done.status, len(done.stdout), done.stderr) == (7, 300_001, "problem\n")
+
+
+def test_the_machines_files_are_there_and_stay_as_they_are(guest: Guest) -> None:
+    probe = Path(__file__).with_name("probe")
+    script = f"test -f {__file__} && echo 1 > {probe} && cat {probe} && uname -r"
+    one, release = guest.run("sh", "-c", script).ok().stdout.split()
+    assert one == "1"
+    assert release.endswith("-amd64")
+    assert release != os.uname().release
+    assert not probe.exists()
+
+
+def test_a_command_beyond_its_limit_is_ended(guest: Guest) -> None:
+    assert guest.run("sleep", "100", seconds=2).status == 124
+
+
+def test_a_guest_that_dies_is_told_and_leaves_nothing() -> None:
+    before = folders(), qemus()
+    with pytest.raises(CannotBootError, match="the guest ended"), Guest() as doomed:
+        doomed.run("sh", "-c", "echo c > /proc/sysrq-trigger")
+    assert (folders(), qemus()) == before
+
+
+def test_a_machine_that_cannot_boot_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = folders()
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("tests.vm.kernel.SYSTEM_PATH", "")
+    with pytest.raises(CannotBootError, match=r"qemu-system-x86_64 is missing: apt-get install qemu-system-x86"):
+        Guest()
+    assert folders() == before

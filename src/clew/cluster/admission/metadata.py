@@ -106,8 +106,8 @@ def _finalizers(meta: Object) -> Iterator[FieldError]:
 
 
 def _unchanged(meta: Object, before: Object) -> Iterator[FieldError]:
-    for field in ("name", "namespace", "uid", "creationTimestamp"):
-        if before.get(field) and meta.get(field) and meta[field] != before[field]:
+    for field in ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
+        if meta.get(field) is not None and meta[field] != before.get(field):
             yield invalid(f"metadata.{field}", meta[field], "field is immutable")
     if before.get("deletionTimestamp"):
         added = sorted(set(meta.get("finalizers") or ()) - set(before.get("finalizers") or ()))

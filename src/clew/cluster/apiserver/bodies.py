@@ -22,6 +22,7 @@ _ACCEPTED = ("application/json", YAML, PROTOBUF)
 _AS_JSON = frozenset({"application/json", "application/octet-stream", "text/plain"})
 _HOW = ("Ignore", "Strict", "Warn")
 _OPTIONS = {"POST": "CreateOptions", "PATCH": "PatchOptions", "PUT": "UpdateOptions", "DELETE": "DeleteOptions"}
+_LONGEST_MANAGER = 128  # bytes
 _SHOWN = 30  # bytes of a body that could not be read
 _DELETE = Kind("", "v1", "DeleteOptions", "deleteoptions", False)
 YES = frozenset({"true", "1"})
@@ -34,8 +35,29 @@ def writer_of(request: web.BaseRequest, who: Identity) -> Writer:
         if value not in {"", "All"}:
             wrong = FieldError("dryRun", "FieldValueNotSupported", value, 'supported values: "All"')
             raise invalid_options(_OPTIONS.get(request.method, "DeleteOptions"), [wrong])
-    manager = query.get("fieldManager") or request.headers.get("User-Agent", "unknown").split("/")[0]
-    return Writer(who, manager, query.get("dryRun") == "All", query.get("force") in YES)
+    manager = query.get("fieldManager", "")
+    _check_manager(request.method, manager)
+    return Writer(
+        who,
+        manager or _agent(request.headers.get("User-Agent", "unknown")),
+        query.get("dryRun") == "All",
+        query.get("force") in YES,
+    )
+
+
+def _check_manager(method: str, manager: str) -> None:
+    wrong: FieldError | None = None
+    if len(manager.encode()) > _LONGEST_MANAGER:
+        wrong = FieldError("fieldManager", "FieldValueTooLong", None, f"may not be more than {_LONGEST_MANAGER} bytes")
+    elif not manager.isprintable():
+        wrong = FieldError("fieldManager", "FieldValueInvalid", manager, "should only contain printable characters")
+    if wrong:
+        raise invalid_options(_OPTIONS.get(method, "DeleteOptions"), [wrong])
+
+
+def _agent(user_agent: str) -> str:
+    """The program's name in a User-Agent, for writers who give none."""
+    return "".join(letter for letter in user_agent.partition("/")[0] if letter.isprintable())[:_LONGEST_MANAGER]
 
 
 def validation_of(request: web.BaseRequest) -> str:

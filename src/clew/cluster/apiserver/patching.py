@@ -22,6 +22,7 @@ from clew.cluster.apiserver.catalog import Custom, stored_kind
 from clew.cluster.apiserver.errors import (
     ApiRefusal,
     bad_request,
+    conflict,
     invalid_options,
     invalid_patch,
     not_found,
@@ -174,6 +175,12 @@ class Patcher:
             raise ApiRefusal(409, "Conflict", str(lost), {"causes": lost.causes}) from None
         except PatchError as wrong:
             raise refused(wrong) from None
+        for field in ("resourceVersion", "uid"):  # what the client insists on is checked like any update's
+            if meta.get(field):
+                made["metadata"][field] = meta[field]
+        if current is None and meta.get("uid"):
+            text = f"uid mismatch: the provided object specified uid {meta['uid']}, and no existing object was found"
+            raise conflict(target.kind, target.name, text)
         return made, list(patch.repeated) if patch.validation == "Warn" else []
 
 

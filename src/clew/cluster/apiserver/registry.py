@@ -20,7 +20,8 @@ from clew.cluster.apiserver.names import random_suffix
 from clew.cluster.apiserver.state import State, Writer
 from clew.cluster.apiserver.strategies import Claim, Strategies, Strategy
 
-_KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName")
+_KEPT = ("uid", "generation", "generateName", "selfLink")  # whatever the client says
+_COMPLETED = ("creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")  # may be left out
 _LONGEST_PREFIX = 58  # of a generated name, so that 63 characters hold it
 _NAME_TRIES = 8
 _NO_VERSION = FieldError("metadata.resourceVersion", "FieldValueInvalid", 0, "must be specified for an update")
@@ -147,6 +148,9 @@ class Registry:
         for field in _KEPT:
             meta.pop(field, None)
             if field in before:
+                meta[field] = before[field]
+        for field in _COMPLETED:
+            if field in before and (not meta.get(field) or field != "creationTimestamp"):
                 meta[field] = before[field]
         for field in ("name", "namespace", "resourceVersion"):
             if field in before:

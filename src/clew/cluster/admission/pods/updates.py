@@ -12,7 +12,7 @@ _CHANGEABLE = (
     " (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was"
     " previously negative)"
 )
-_FREE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "ephemeralContainers")
+_FREE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds")
 
 
 def pod_update_errors(new: Object, old: Object) -> Iterator[FieldError]:

@@ -12,12 +12,15 @@ from clew.api.kinds import (
     CLUSTER_ROLE_BINDING,
     CONFIG_MAP,
     CRD,
+    DAEMON_SET,
+    DEPLOYMENT,
     ENDPOINT_SLICE,
     ENDPOINTS,
     EVENT,
     LEASE,
     NAMESPACE,
     NODE,
+    REPLICA_SET,
     ROLE,
     ROLE_BINDING,
     SERVICE,
@@ -35,6 +38,14 @@ _CONDITIONAL = frozenset({CRD, LEASE})
 _CREATED_BY_UPDATE = frozenset({
     EVENT, LEASE, ENDPOINTS, SERVICE, ROLE, ROLE_BINDING, CLUSTER_ROLE, CLUSTER_ROLE_BINDING,
 })  # fmt: skip
+
+_BORN: dict[Kind, Object] = {
+    DEPLOYMENT: {},
+    REPLICA_SET: {"replicas": 0},
+    DAEMON_SET: dict.fromkeys(
+        ("currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady"), 0
+    ),
+}
 
 
 class Claim(Protocol):
@@ -79,9 +90,11 @@ class Strategy:
         """What the server adds to a new object of its own accord, or refuses for reasons beyond the object."""
 
     def prepare_create(self, obj: Object) -> None:
-        """Drop what only the server or a controller may say."""
+        """Drop what only the server or a controller may say; an empty status shows what Go's struct holds."""
         if self.has_status:
             obj.pop("status", None)
+        if self.kind in _BORN:
+            obj["status"] = dict(_BORN[self.kind])
 
     def prepare_update(self, new: Object, old: Object) -> None:
         """Carry over what a change of the object may not touch."""

@@ -61,17 +61,26 @@ class Chores:
             await collection.wait(position, _PATIENCE if finished else _AGAIN)
 
     async def gather_roles(self) -> bool:
-        """Write the rules of every ClusterRole with an aggregationRule; False where one could not be written."""
-        roles = self.state.objects(CLUSTER_ROLE)
-        for role in roles:
-            rules = aggregated(role, roles)
-            if rules is None or rules == (role.get("rules") or []):
-                continue
-            try:
-                await self.registry.update(CLUSTER_ROLE, "", role["metadata"]["name"], {**role, "rules": rules}, SELF)
-            except (WorldError, ApiRefusal):
-                return False
+        """Write the rules of every ClusterRole with an aggregationRule, until none of them changes any more.
+
+        Gathered roles may be gathered from in turn (admin from edit from view). False where one could not be written.
+        """
+        try:
+            for _ in range(len(self.state.objects(CLUSTER_ROLE))):
+                if not await self._gather_once():
+                    break
+        except (WorldError, ApiRefusal):
+            return False
         return True
+
+    async def _gather_once(self) -> bool:
+        """Whether a role's rules changed."""
+        roles = self.state.objects(CLUSTER_ROLE)
+        wanted = [(role, aggregated(role, roles)) for role in roles]
+        stale = [(role, rules) for role, rules in wanted if rules is not None and rules != (role.get("rules") or [])]
+        for role, rules in stale:
+            await self.registry.update(CLUSTER_ROLE, "", role["metadata"]["name"], {**role, "rules": rules}, SELF)
+        return bool(stale)
 
     async def _definitions(self) -> None:
         collection = self.state.storage.collection(storage_name(CRD))

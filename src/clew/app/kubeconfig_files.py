@@ -3,7 +3,7 @@
 The files are chosen, locked and replaced as kubectl does it: of several in $KUBECONFIG, entries go to the first that
 exists and the current context to the one that names it. Under sudo the files are the invoking user's and stay theirs.
 `clew down` goes by the record in the lab's state, whatever $KUBECONFIG says by then. Blocking; called by
-app/lab_commands. The document itself is edited in app/kubeconfig.py.
+app/lab_up and app/lab_down. The document itself is edited in app/kubeconfig.py.
 """
 
 import contextlib

@@ -1,144 +1,171 @@
-"""What a lab is to be: flags and one YAML document `kind: Lab`, checked before anything is made."""
+"""What a lab is to be: one YAML document `kind: Lab` with the command's flags over it, checked before anything is made.
 
-import re
-from collections.abc import Sequence
-from ipaddress import ip_network
+The document's fields are in docs/design/lab.md and examples/. Ranges are checked in lab_ranges, the agent's sections
+(`proxy`, `network`) by the readers that the agent uses too.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 import yaml
 
-from clew.app import kube_proxy_config
+from clew.api.schema.duplicates import duplicate_fields
+from clew.app import kube_proxy_config, lab_nodes, lab_ranges, network_config
+from clew.app.document_fields import convert
+from clew.app.lab_nodes import NodeEntry, NodeSpec
+from clew.app.lab_ranges import Families, SubnetEntry
+from clew.app.network_config import NetworkConfiguration
+from clew.app.outside import names_zone
 from clew.base.errors import UserError
 from clew.base.value import Value
+from clew.cluster.fabric import Fabric, Subnet, plan
+from clew.cluster.paths import LabPaths
 
-Families = Literal["ipv4", "ipv6", "dual"]
-_POD = {"4": "10.244.0.0/16", "6": "fd00:10:244::/48"}
-_SERVICE = {"4": "10.96.0.0/12", "6": "fd00:10:96::/112"}
-_UNDERLAY = {"4": "172.30.0.0/24", "6": "fd00:172:30::/64"}
-_MOST_NODES = 80
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+API_VERSION = "clew.dev/v1alpha1"
+_SOCKET_ROOM = 74  # letters that Linux leaves a lab's and a node's name together in the path of a node's socket
 
 
 class LabSpec(Value):
     """A complete lab. Ranges have one entry a family, the primary first."""
 
     name: str = "clew"
-    nodes: tuple[str, ...] = ("node-1", "node-2", "node-3")
+    nodes: tuple[NodeSpec, ...] = ()
     family: Families = "ipv4"
-    pod_cidrs: tuple[str, ...] = ("10.244.0.0/16",)
-    service_cidrs: tuple[str, ...] = ("10.96.0.0/12",)
-    subnets: tuple[str, ...] = ("172.30.0.0/24",)
+    pod_cidrs: tuple[str, ...] = ()
+    service_cidrs: tuple[str, ...] = ()
+    subnets: tuple[Subnet, ...] = ()
     names: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)  # of the outside host
     proxy: dict[str, Any] = msgspec.field(default_factory=dict)  # a KubeProxyConfiguration
+    network: NetworkConfiguration = msgspec.field(default_factory=NetworkConfiguration)
+
+    @property
+    def node_names(self) -> tuple[str, ...]:
+        return tuple(each.name for each in self.nodes)
+
+    def fabric(self) -> Fabric:
+        return plan({each.name: each.subnet for each in self.nodes}, self.subnets)
 
 
-class _Document(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    api_version: str = "clew.dev/v1alpha1"
-    kind: str = "Lab"
-    nodes: int | list[str] = 3
+class LabDocument(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """The file as it is written."""
+
+    api_version: str = API_VERSION
+    kind: Literal["Lab"] = "Lab"
+    nodes: int | list[str | NodeEntry] = 3
     ip_family: Families = "ipv4"
     pod_cidr: str = msgspec.field(default="", name="podCIDR")
     service_cidr: str = msgspec.field(default="", name="serviceCIDR")
-    subnets: list[str] = []
+    subnets: list[str | SubnetEntry] = []
     names: dict[str, list[str]] = {}
     proxy: dict[str, Any] = {}
-    network: str = "host-gw"
+    network: str | dict[str, Any] = "host-gw"
 
 
-def read_spec(name: str, path: Path | None, flags: dict[str, Any]) -> LabSpec:
+class Flags(Value):
+    """What the command line says over the file; None: nothing."""
+
+    nodes: int | None = None
+    ip_family: Families | None = None
+    network: str | None = None
+    proxy_mode: str | None = None
+
+    def __bool__(self) -> bool:
+        return self != Flags()
+
+
+def read_spec(name: str, path: Path | None, flags: Flags) -> LabSpec:
     """The file with the flags over it; UserError names the field that is wrong."""
-    document = _read(path) if path else _Document()
-    for field, value in flags.items():
-        if value is not None:
-            setattr(document, field, value)
-    return _spec(name, document)
-
-
-def _read(path: Path) -> _Document:
+    document = _read(path) if path else LabDocument()
+    where = f"{path}: " if path else ""
+    _apply(document, flags)
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return _spec(name, document)
+    except UserError as wrong:
+        raise UserError(f"{where}{wrong.message}", wrong.remedy) from None
+
+
+def differences(one: LabSpec, other: LabSpec) -> list[str]:
+    """The fields in which two labs differ."""
+    return [field for field in one.__struct_fields__ if getattr(one, field) != getattr(other, field)]
+
+
+def _read(path: Path) -> LabDocument:
+    try:
+        raw = path.read_bytes()
+        found = yaml.safe_load(raw)
+        twice = duplicate_fields(raw, is_yaml=True)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}", "name the lab's file by --config") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise UserError(f"{path} is not one YAML document: {said}", "indentation is the usual culprit") from None
     if not isinstance(found, dict) or found.get("kind") != "Lab":
         raise UserError(f"{path} is no lab", "it must be one YAML document with kind: Lab")
+    if twice:
+        raise UserError(f"{path}: {twice[0].message}", "keep one of them")
     try:
-        return msgspec.convert(found, _Document)
-    except msgspec.ValidationError as error:
-        raise UserError(f"{path}: {error}", "fields: nodes ipFamily podCIDR serviceCIDR subnets names proxy") from None
-
-
-def _spec(name: str, document: _Document) -> LabSpec:
-    if not name or len(name) > 40 or not all(char.isalnum() or char == "-" for char in name):
-        raise UserError(f"a lab cannot be called {name!r}", "use letters, digits and hyphens")
-    if document.network != "host-gw":
-        raise UserError(f"network: {document.network!r} is not there", "host-gw is the network that this version has")
-    try:
-        kube_proxy_config.parse(document.proxy)
+        return convert(found, LabDocument)
     except UserError as wrong:
-        raise UserError(f"proxy: {wrong.message}", wrong.remedy) from None
-    nodes = document.nodes
-    if isinstance(nodes, int):
-        if not 1 <= nodes <= _MOST_NODES:
-            raise UserError(f"nodes: {nodes} is out of range", f"use 1 to {_MOST_NODES}")
-        nodes = [f"node-{number + 1}" for number in range(nodes)]
-    _check_names(nodes)
-    if document.api_version != "clew.dev/v1alpha1":
-        raise UserError(f"apiVersion: {document.api_version!r} is not known", "write clew.dev/v1alpha1")
-    kinds = {"ipv4": "4", "ipv6": "6", "dual": "46"}[document.ip_family]
+        raise UserError(f"{path}: {wrong.message}", wrong.remedy) from None
 
-    def ranges(field: str, given: str, usual: dict[str, str]) -> tuple[str, ...]:
-        texts = [each.strip() for each in given.split(",") if each.strip()] or [usual[kind] for kind in kinds]
-        return tuple(str(_network(field, text)) for text in texts)
 
-    spec = LabSpec(
-        name, tuple(nodes), document.ip_family, ranges("podCIDR", document.pod_cidr, _POD),
-        ranges("serviceCIDR", document.service_cidr, _SERVICE),
-        ranges("subnets", ",".join(document.subnets), _UNDERLAY),
-        {key: tuple(value) for key, value in document.names.items()}, document.proxy,
+def _apply(document: LabDocument, flags: Flags) -> None:
+    if flags.nodes is not None:
+        document.nodes = flags.nodes
+    if flags.ip_family is not None:
+        document.ip_family = flags.ip_family
+    if flags.network is not None:
+        said = document.network
+        document.network = {**said, "backend": flags.network} if isinstance(said, dict) else flags.network
+    if flags.proxy_mode is not None:
+        document.proxy = {**document.proxy, "mode": flags.proxy_mode}
+
+
+def _spec(name: str, document: LabDocument) -> LabSpec:
+    LabPaths(name)  # refuses what is no name
+    if document.api_version != API_VERSION:
+        raise UserError(f"apiVersion: {document.api_version!r} is not known", f"write {API_VERSION}")
+    subnets = lab_ranges.subnets(document.subnets, document.ip_family)
+    nodes = lab_nodes.nodes(document.nodes, [each.name for each in subnets])
+    pods = lab_ranges.ranges("podCIDR", document.pod_cidr, document.ip_family)
+    services = lab_ranges.ranges("serviceCIDR", document.service_cidr, document.ip_family)
+    lab_ranges.check(pods, services, subnets, nodes)
+    network = network_config.parse(document.network)
+    _check_reach(network, nodes)
+    longest = max((each.name for each in nodes), key=len)
+    if len(name) + len(longest) > _SOCKET_ROOM:
+        raise UserError(f"the names {name!r} and {longest!r} are too long together", f"use {_SOCKET_ROOM} letters")
+    return LabSpec(
+        name, nodes, document.ip_family, pods, services, subnets, _names(document.names), _proxy(document.proxy),
+        network,
     )  # fmt: skip
-    for field, texts in (("podCIDR", spec.pod_cidrs), ("serviceCIDR", spec.service_cidrs), ("subnets", spec.subnets)):
-        if [str(ip_network(text).version) for text in texts] != list(kinds):
-            raise UserError(f"{field}: {', '.join(texts)} does not fit ipFamily {spec.family}", "one range a family")
-    for text in spec.subnets:
-        if ip_network(text).num_addresses < 128:
-            raise UserError(f"subnets: {text} is too small", "nodes stand at .11 and up, the outside host at .100")
-    _check_overlaps(spec)
-    return spec
 
 
-def _check_names(nodes: Sequence[str]) -> None:
-    """Names become host names and folders: nothing but a label may pass."""
-    for at, name in enumerate(nodes):
-        if not _LABEL.fullmatch(name) or name in {"outside", "fabric", "exec"}:
-            raise UserError(f"nodes[{at}]: {name!r} is no node name", "use lower case letters, digits and hyphens")
-        if name in nodes[:at]:
-            raise UserError(f"nodes[{at}]: {name!r} is there twice", "give each node a name of its own")
-
-
-def _network(field: str, text: str) -> Any:
+def _proxy(section: dict[str, Any]) -> dict[str, Any]:
+    convert(section, kube_proxy_config.KubeProxyConfiguration, "proxy")
     try:
-        return ip_network(text)
-    except ValueError as error:
-        raise UserError(f"{field}: {error}", "write it as 10.244.0.0/16") from None
+        kube_proxy_config.parse(section)
+    except UserError as wrong:
+        raise UserError(wrong.message.replace(f"{kube_proxy_config.KIND}: ", "proxy."), wrong.remedy) from None
+    return section
 
 
-def _check_overlaps(spec: LabSpec) -> None:
-    ranges = [
-        (field, ip_network(text))
-        for field, texts in (
-            ("podCIDR", spec.pod_cidrs),
-            ("serviceCIDR", spec.service_cidrs),
-            ("subnets", spec.subnets),
+def _check_reach(network: NetworkConfiguration, nodes: Sequence[NodeSpec]) -> None:
+    """Routes to pods name a next hop on the link: behind a router that knows no pods they lead nowhere."""
+    used = sorted({each.subnet for each in nodes})
+    if network.backend == "host-gw" and len(used) > 1:
+        raise UserError(
+            f"network: host-gw does not reach over the router between subnets {' and '.join(used)}",
+            "use vxlan or ipip; with crossSubnet: true they encapsulate only what crosses it",
         )
-        for text in texts
-    ]
-    for at, (field, one) in enumerate(ranges):
-        for other_field, other in ranges[at + 1 :]:
-            if one.version == other.version and one.overlaps(other):
-                raise UserError(
-                    f"{field} {one} and {other_field} {other} overlap", "choose ranges apart from each other"
-                )
+
+
+def _names(names: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    for name, addresses in names.items():
+        try:
+            names_zone({name: addresses})
+        except ValueError as wrong:
+            raise UserError(f"names.{name}: {wrong}", "write NAME: [ADDRESS, …]") from None
+    return {name: tuple(addresses) for name, addresses in names.items()}

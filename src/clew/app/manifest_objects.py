@@ -10,6 +10,7 @@ import yaml
 
 from clew.api.kinds import KINDS, Kind
 from clew.api.objects import Object
+from clew.app.network_config import NetworkConfiguration
 from clew.base.value import Value
 
 PARTS = ("agent.yaml", "dns.yaml")
@@ -25,6 +26,7 @@ class ClusterFacts(Value):
     api_port: int = 6443
     dual: bool = False
     proxy: dict[str, Any] = msgspec.field(default_factory=dict)
+    network: NetworkConfiguration = msgspec.field(default_factory=NetworkConfiguration)
 
 
 def dns_address(service_cidr: str) -> str:
@@ -65,6 +67,7 @@ def agent_configuration(facts: ClusterFacts) -> str:
     agent = {
         "apiVersion": "clew.dev/v1alpha1", "kind": "AgentConfiguration",
         "clusterCIDRs": list(facts.pod_cidrs), "serviceCIDRs": list(facts.service_cidrs),
+        "network": msgspec.to_builtins(facts.network),
     }  # fmt: skip
     proxy = {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": "nftables",

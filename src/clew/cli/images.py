@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 
 def _service(name: str) -> "ImageService":
-    from clew.app.lab_commands import image_service  # noqa: PLC0415 - loaded when called
+    from clew.app.lab_state import image_service, need_root  # noqa: PLC0415 - loaded when called
 
+    need_root()
     return image_service(name)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,27 +12,31 @@ from clew.cli.options import lab_name, output, show
 
 @click.command(short_help="Create or resume a lab.")
 @lab_name
-@click.option("--nodes", type=int, default=None, help="How many nodes.  [default: 3]")
+@click.option("--nodes", type=int, help="How many nodes; 3 where neither this nor the file says.")
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="A YAML document kind: Lab.")
-@click.option("--proxy-mode", help="The service proxy's mode.  [default: nftables]")
-@click.option("--network", help="How pods of different nodes reach each other: host-gw.")
-@click.option("--ip-family", type=click.Choice(["ipv4", "ipv6", "dual"]), default=None)
+@click.option("--proxy-mode", metavar="MODE", help="How services are balanced; nftables where nothing says else.")
+@click.option(
+    "--network", metavar="BACKEND", help="How pods of different nodes reach each other: host-gw, vxlan, ipip."
+)
+@click.option("--ip-family", type=click.Choice(["ipv4", "ipv6", "dual"]), help="Of pods and services.")
 @click.option("--wait", type=click.FloatRange(min=1), default=90, show_default=True, help="Seconds to be ready in.")
-def up(name: str, config: Path | None, wait: float, **chosen: str | int | None) -> None:
-    """Create a lab, or resume it; returns when nodes and DNS are ready and kubectl's context points at it."""
-    from clew.app import lab_commands, lab_config  # noqa: PLC0415 - loaded when called
+def up(name: str, config: Path | None, wait: float, **chosen: Any) -> None:
+    """Create a lab, or resume it as it was.
 
-    lab_commands.need_root()
-    lab_commands.need_programs()
-    mode = chosen.pop("proxy_mode")
-    spec = lab_config.read_spec(name, config, {**chosen, "proxy": {"mode": mode} if mode else None})
+    Returns when nodes and DNS are ready and kubectl's current context is the lab's. Flags go before the file.
+    """
+    from clew.app import lab_state, lab_up  # noqa: PLC0415 - loaded when called
+    from clew.app.lab_config import Flags  # noqa: PLC0415 - likewise
+
+    lab_state.need_root()
+    lab_state.need_programs()
     started = time.monotonic()
 
     def say(text: str) -> None:
         click.echo(f"{time.monotonic() - started:6.1f} s  {text}", err=True)
 
-    with lab_commands.locked(name):
-        lab_commands.up(spec, say, wait)
+    with lab_state.locked(name):
+        lab_up.up(name, config, Flags(**chosen), say, wait)
     click.echo(f"lab {name} is up in {time.monotonic() - started:.1f} s; kubectl's context is clew-{name}")
 
 
@@ -40,12 +45,12 @@ def up(name: str, config: Path | None, wait: float, **chosen: str | int | None) 
 @click.option("--all", "every", is_flag=True, help="Every lab of this machine.")
 def down(name: str, *, every: bool) -> None:
     """Remove a lab and all it made."""
-    from clew.app import lab_commands  # noqa: PLC0415 - loaded when called
+    from clew.app import lab_down, lab_state  # noqa: PLC0415 - loaded when called
 
-    lab_commands.need_root()
-    for each in [lab["name"] for lab in lab_commands.labs()] if every else [name]:
-        with lab_commands.locked(each):
-            there = lab_commands.down(each)
+    lab_state.need_root()
+    for each in lab_state.names() if every else [name]:
+        with lab_state.locked(each):
+            there = lab_down.down(each)
         click.echo(f"lab {each} is removed" if there else f"there is no lab {each}")
 
 
@@ -53,21 +58,23 @@ def down(name: str, *, every: bool) -> None:
 @output
 def ls(output: str) -> None:
     """List the labs of this machine."""
-    from clew.app import lab_commands  # noqa: PLC0415 - loaded when called
+    from clew.app import lab_state  # noqa: PLC0415 - loaded when called
 
-    show(lab_commands.labs(), output)
+    lab_state.need_root()
+    show(lab_state.labs(), output)
 
 
 @click.command(short_help="Tell the health of a lab's parts.")
 @lab_name
 @output
 def status(name: str, output: str) -> None:
-    """Tell the health of every part of a lab; exit 1 where one is not well."""
-    from clew.app import lab_status  # noqa: PLC0415 - loaded when called
+    """Tell the health of every part of a lab, and what to do about one that is not well; exit 1 where there is one."""
+    from clew.app import lab_state, lab_status  # noqa: PLC0415 - loaded when called
 
+    lab_state.need_root()
     rows = asyncio.run(lab_status.parts(name))
     show(rows, output)
-    if any(row["health"] != "ok" for row in rows):
+    if any(row["health"] == "failed" for row in rows):
         raise click.exceptions.Exit(1)
 
 
@@ -75,6 +82,7 @@ def status(name: str, output: str) -> None:
 @lab_name
 def kubeconfig(name: str) -> None:
     """Print a lab's kubeconfig."""
-    from clew.app.lab_commands import kubeconfig_text  # noqa: PLC0415 - loaded when called
+    from clew.app import lab_state  # noqa: PLC0415 - loaded when called
 
-    click.echo(kubeconfig_text(name), nl=False)
+    lab_state.need_root()
+    click.echo(lab_state.kubeconfig_text(name), nl=False)

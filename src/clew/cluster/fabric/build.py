@@ -1,17 +1,18 @@
-"""The plan made real: namespaces, a bridge, veth pairs, addresses, routes. Idempotent; nothing touches the host's own.
+"""The plan made real: namespaces, bridges, veth pairs, addresses, routes. Idempotent; nothing touches the host's own.
 
-Pairs are made inside the fabric's namespace and one end is moved: the host never sees a link. Blocking.
+Pairs are made inside the fabric's namespace and one end is moved: the host never sees a link. A node gets its cable
+when it is switched on (`plug_in`, a new namespace each time); what runs keeps its own. Blocking.
 """
 
 import os
 from contextlib import suppress
 
-from clew.cluster.fabric.plan import FABRIC, Fabric, Host
+from clew.cluster.fabric.plan import FABRIC, Fabric, Host, Switch
 from clew.cluster.paths import LabPaths
 from clew.kernel import netns, sysctl
-from clew.kernel.netlink import Add, Address, Bridge, Link, Netlink, Peer, Route, SetLink, Veth
+from clew.kernel.netlink import Add, Address, Bridge, Delete, Link, Netlink, Peer, Route, SetLink, Veth
 
-SWITCH = "switch0"
+CABLE = "eth0"
 _SETTINGS = {
     "net.ipv4.ip_forward": 1,
     "net.ipv6.conf.all.forwarding": 1,
@@ -23,36 +24,50 @@ _SETTINGS = {
 
 
 def build(paths: LabPaths, fabric: Fabric) -> None:
-    """All that is missing; what is there already stays as it is."""
-    paths.netns_dir.mkdir(parents=True, exist_ok=True)
-    for name in (FABRIC, *(host.name for host in fabric.hosts)):
-        if not netns.pinned(paths.netns(name)):
-            paths.netns(name).unlink(missing_ok=True)
-            netns.create(paths.netns(name))
-            sysctl.write_known(_SETTINGS, paths.netns(name))
-    with Netlink(paths.netns(FABRIC)) as switch:
-        if switch.link(SWITCH) is None:
-            router = [Add(Address(each, SWITCH, nodad=":" in each)) for each in fabric.router]
-            bridge = Link(SWITCH, Bridge(stp=False, forward_delay_seconds=0), up=True)
-            switch.request([SetLink("lo", up=True), Add(bridge), *router])
-        for index, host in enumerate(fabric.hosts):
-            if switch.link(f"port{index}") is None:
-                _plug_in(paths, switch, fabric, host, f"port{index}")
+    """The switches, the host outside, and a cable for each node that runs without one; what is there stays."""
+    _namespace(paths, FABRIC)
+    with Netlink(paths.netns(FABRIC)) as wiring:
+        wiring.request([SetLink("lo", up=True)])
+        there = {link.name for link in wiring.links()}
+        for switch in fabric.switches:
+            if switch.name not in there:
+                _make_switch(wiring, switch)
+        for host in fabric.hosts:
+            runs = host == fabric.outside or netns.pinned(paths.netns(host.name))
+            if runs and host.port not in there:
+                _namespace(paths, host.name)
+                _connect(paths, wiring, host)
 
 
-def _plug_in(paths: LabPaths, switch: Netlink, fabric: Fabric, host: Host, port: str) -> None:
-    fd = os.open(paths.netns(host.name), os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        switch.request([Add(Link(port, Veth(Peer("eth0", ns=fd)), up=True, master=SWITCH))])
-    finally:
-        os.close(fd)
-    with Netlink(paths.netns(host.name)) as inside:
-        addresses = [Add(Address(each, "eth0", nodad=":" in each)) for each in host.addresses]
-        inside.request([SetLink("lo", up=True), SetLink("eth0", up=True), *addresses])
-        routes = [
-            Add(Route("::/0" if ":" in router else "0.0.0.0/0", via=router, dev="eth0")) for router in fabric.router_ips
-        ]
-        inside.request(routes)
+def plug_in(paths: LabPaths, host: Host) -> None:
+    """A new network namespace for the host and a cable to its switch, in place of any it had."""
+    with Netlink(paths.netns(FABRIC)) as wiring:
+        if wiring.link(host.port) is not None:
+            wiring.request([Delete(Link(host.port))])
+        netns.delete(paths.netns(host.name))
+        _namespace(paths, host.name)
+        _connect(paths, wiring, host)
+
+
+def unplug(paths: LabPaths, host: Host) -> None:
+    """The host's network ends: its namespace is let go of and its cable is gone."""
+    with Netlink(paths.netns(FABRIC)) as wiring:
+        if wiring.link(host.port) is not None:
+            wiring.request([Delete(Link(host.port))])
+    netns.delete(paths.netns(host.name))
+
+
+def set_cable(paths: LabPaths, host: Host, *, joined: bool) -> None:
+    """Cut the host's cable at the switch, or join it again. KernelError where it has none."""
+    with Netlink(paths.netns(FABRIC)) as wiring:
+        wiring.request([SetLink(host.port, up=joined)])
+
+
+def cut_hosts(paths: LabPaths, fabric: Fabric) -> list[str]:
+    """The hosts whose cables are cut."""
+    with Netlink(paths.netns(FABRIC)) as wiring:
+        down = {link.name for link in wiring.links() if not link.up}
+    return [host.name for host in fabric.hosts if host.port in down]
 
 
 def remove(paths: LabPaths) -> None:
@@ -62,3 +77,30 @@ def remove(paths: LabPaths) -> None:
     for path in paths.netns_dir.iterdir():
         with suppress(OSError):
             netns.delete(path)
+
+
+def _namespace(paths: LabPaths, name: str) -> None:
+    path = paths.netns(name)
+    if not netns.pinned(path):
+        path.unlink(missing_ok=True)
+        netns.create(path)
+        sysctl.write_known(_SETTINGS, path)
+
+
+def _make_switch(wiring: Netlink, switch: Switch) -> None:
+    bridge = Link(switch.name, Bridge(stp=False, forward_delay_seconds=0), up=True, mtu=switch.mtu)
+    wiring.request([Add(bridge), *(Add(Address(each, switch.name, nodad=":" in each)) for each in switch.router)])
+
+
+def _connect(paths: LabPaths, wiring: Netlink, host: Host) -> None:
+    mtu = host.switch.mtu
+    fd = os.open(paths.netns(host.name), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        peer = Peer(CABLE, ns=fd, mtu=mtu)
+        wiring.request([Add(Link(host.port, Veth(peer), up=True, mtu=mtu, master=host.switch.name))])
+    finally:
+        os.close(fd)
+    with Netlink(paths.netns(host.name)) as inside:
+        addresses = [Add(Address(each, CABLE, nodad=":" in each)) for each in host.addresses]
+        routes = [Add(Route("::/0" if ":" in each else "0.0.0.0/0", via=each, dev=CABLE)) for each in host.gateways]
+        inside.request([SetLink("lo", up=True), SetLink(CABLE, up=True), *addresses, *routes])

@@ -12,6 +12,7 @@ class KubeletConfig(Value):
     cluster_domain: str = "cluster.local"
     nameservers: tuple[str, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
+    taints: tuple[tuple[str, str, str], ...] = ()  # key, value, effect; registered with, as the labels are
     service_host: str = ""  # KUBERNETES_SERVICE_HOST while the Service `kubernetes` is not known yet
     service_port: int = 443
     max_pods: int = 110

@@ -43,10 +43,12 @@ def node_object(config: KubeletConfig) -> Object:
         "kubernetes.io/hostname": config.node, "kubernetes.io/os": "linux", "kubernetes.io/arch": _architecture(),
         "beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": _architecture(), **dict(config.labels),
     }  # fmt: skip
-    taint = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
+    taints = [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]
+    for key, value, effect in config.taints:
+        taints.append({"key": key, **({"value": value} if value else {}), "effect": effect})
     return {
         "apiVersion": "v1", "kind": "Node", "metadata": {"name": config.node, "labels": labels},
-        "spec": {"taints": [taint]},
+        "spec": {"taints": taints},
     }  # fmt: skip
 
 

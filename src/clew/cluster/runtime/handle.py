@@ -26,18 +26,26 @@ Listener = Callable[[Answer], None]
 class NodeHandle:
     """One node; made by `start`."""
 
-    def __init__(self, paths: LabPaths, node: str, settings: NodeSettings) -> None:
+    def __init__(
+        self, paths: LabPaths, node: str, settings: NodeSettings, wire: Callable[[], None] | None = None
+    ) -> None:
         self.paths = paths
         self.node = node
         self.settings = settings
+        self._wire = wire
         self.adopted = False  # found running rather than started by us
         self._listeners: list[Listener] = []
         self._channel = Channel(paths.node_socket(node), self._tell)
 
     @classmethod
-    async def start(cls, paths: LabPaths, node: str, settings: NodeSettings | None = None) -> Self:
-        """Adopt the node's supervisor or switch the node on; its network namespace must be pinned. PowerError."""
-        handle = cls(paths, node, settings or NodeSettings())
+    async def start(
+        cls, paths: LabPaths, node: str, settings: NodeSettings | None = None, wire: Callable[[], None] | None = None
+    ) -> Self:
+        """Adopt the node's supervisor or switch the node on. PowerError.
+
+        `wire` (blocking) pins the node's network namespace each time it is switched on; without it one must be pinned.
+        """
+        handle = cls(paths, node, settings or NodeSettings(), wire)
         await handle.revive()
         return handle
 
@@ -59,6 +67,8 @@ class NodeHandle:
             return
         self.adopted = False
         await power.switch_off(self.paths, self.node)
+        if self._wire is not None:
+            await asyncio.to_thread(self._wire)
         await power.switch_on(self.paths, self.node, self.settings)
         if not await self._greet():
             raise power.PowerError(f"node {self.node} started and was gone again; see {self.paths.log}")

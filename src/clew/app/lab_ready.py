@@ -1,0 +1,119 @@
+"""When is a lab ready? Each node says so since the daemon began, and DNS answers a question asked on every node.
+
+A real question by a real packet: it goes through the node's service proxy, the pod network and a DNS pod. What the API
+remembers of a time before a crash does not count.
+"""
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from clew.api.kinds import DEPLOYMENT, NODE
+from clew.api.objects import Object
+from clew.app.lab_config import LabSpec
+from clew.app.lab_state import PID, lab_client
+from clew.app.manifest_objects import dns_address
+from clew.app.node_power import switched_off
+from clew.base.errors import UserError
+from clew.cluster.paths import LabPaths
+from clew.kernel import netns
+from clew.servers.dns.wire import name_to_wire
+from clew.watch.client import Client
+from clew.watch.errors import ApiError
+
+_LOOK, _ANSWER = 0.1, 1.0  # seconds
+_ASKED = name_to_wire("kubernetes.default.svc.cluster.local.")
+_A, _AAAA, _IN, _RECURSE = 1, 28, 1, 0x0100
+Say = Callable[[str], None]
+
+
+async def wait_until_ready(paths: LabPaths, spec: LabSpec, say: Say, deadline: float) -> None:
+    """Tells of each thing that becomes ready; UserError says what has not by `deadline` (time.monotonic) and why."""
+    client = lab_client(paths)
+    began = int((paths.run / PID).stat().st_mtime)
+    nodes = [name for name in spec.node_names if name not in switched_off(paths)]
+    told: set[str] = set()
+    try:
+        while True:
+            waiting = await _unready_nodes(client, nodes, began)
+            for name in nodes:
+                if name not in told and name not in waiting:
+                    told.add(name)
+                    say(f"node {name} is ready")
+            if not waiting:
+                silent = await _silent(paths, spec, nodes)
+                if not silent:
+                    say("DNS answers on every node")
+                    return
+                waiting = {"DNS": await _why_no_dns(client, silent)}
+            if time.monotonic() > deadline:
+                said = "; ".join(f"{name}: {reason}" for name, reason in waiting.items())
+                raise UserError(f"not ready in time: {said}", f"see {paths.log}; a slow machine needs a longer --wait")
+            await asyncio.sleep(_LOOK)
+    finally:
+        await client.close()
+
+
+async def _unready_nodes(client: Client, nodes: list[str], began: int) -> dict[str, str]:
+    """Nodes that have not said since `began` (Unix seconds) that they are ready, and what they say instead."""
+    try:
+        found = {node["metadata"]["name"]: node for node in (await client.list(NODE)).items}
+    except ApiError as error:
+        return dict.fromkeys(nodes, str(error))
+    waiting = {}
+    for name in nodes:
+        condition = ready_condition(found.get(name) or {})
+        at = datetime.fromisoformat(condition.get("lastHeartbeatTime") or "1970-01-01T00:00:00Z").timestamp()
+        if at < began:
+            waiting[name] = "it has not reported yet"
+        elif condition["status"] != "True":
+            waiting[name] = condition.get("message", "")
+    return waiting
+
+
+def ready_condition(node: Object) -> Object:
+    """The condition Ready of a Node, or nothing."""
+    for each in (node.get("status") or {}).get("conditions") or ():
+        if each["type"] == "Ready":
+            found: Object = each
+            return found
+    return {}
+
+
+async def _silent(paths: LabPaths, spec: LabSpec, nodes: list[str]) -> list[str]:
+    """The nodes on which cluster DNS does not answer."""
+    servers = [dns_address(cidr) for cidr in spec.service_cidrs]
+    questions = [(name, server) for name in nodes for server in servers]
+    answers = await asyncio.gather(*(_answers(paths.netns(name), server) for name, server in questions))
+    return sorted({name for (name, _), answered in zip(questions, answers, strict=True) if not answered})
+
+
+async def _answers(ns: Path, server: str) -> bool:
+    """Whether the DNS server knows the API server's name, asked from inside a namespace. RFC 1035, section 4."""
+    family, kind = (socket.AF_INET6, _AAAA) if ":" in server else (socket.AF_INET, _A)
+    loop = asyncio.get_running_loop()
+    query = struct.pack("!6H", 1, _RECURSE, 1, 0, 0, 0) + _ASKED + struct.pack("!2H", kind, _IN)
+    try:
+        with netns.socket_in(ns, family, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, (server, 53))
+            await loop.sock_sendall(sock, query)
+            async with asyncio.timeout(_ANSWER):
+                said = await loop.sock_recv(sock, 512)
+    except OSError:  # TimeoutError is one
+        return False
+    return len(said) > len(query) and said[3] & 0xF == 0 and int.from_bytes(said[6:8]) > 0
+
+
+async def _why_no_dns(client: Client, silent: list[str]) -> str:
+    try:
+        dns: Object = await client.get(DEPLOYMENT, "coredns", "kube-system")
+    except ApiError as error:
+        return str(error)
+    status = dns.get("status") or {}
+    ready, wanted = status.get("readyReplicas", 0), dns["spec"].get("replicas", 1)
+    return f"{ready} of {wanted} pods are ready; no answer on {', '.join(silent)}"

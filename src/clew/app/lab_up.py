@@ -1,0 +1,92 @@
+"""`clew up`: a lab created, or resumed as it was; what a creation that failed has made is removed again."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from clew.app import kubeconfig_files
+from clew.app.lab_config import Flags, LabSpec, differences, read_spec
+from clew.app.lab_down import down
+from clew.app.lab_ready import wait_until_ready
+from clew.app.lab_state import PID, READY, SPEC, daemon_pid, stored_kubeconfig, stored_spec
+from clew.base.errors import UserError, WorldError
+from clew.cluster.paths import LabPaths
+from clew.kernel import files
+
+Say = Callable[[str], None]
+
+
+def up(name: str, config: Path | None, flags: Flags, say: Say, wait: float) -> None:
+    """Return when nodes and DNS are ready and kubectl's context is the lab's. UserError; the lab's lock is held.
+
+    An existing lab keeps its shape: flags and file may repeat it, not change it. `wait` is in seconds and for the
+    whole of it: a slow machine (one that interprets another's code) needs more.
+    """
+    paths, deadline = LabPaths(name), time.monotonic() + wait
+    stored = stored_spec(paths)
+    spec = stored if stored is not None and config is None and not flags else read_spec(name, config, flags)
+    if stored is not None and (fields := differences(stored, spec)):
+        remedy = f"resume it: clew up --name {name}; or remove it first: clew down --name {name}"
+        raise UserError(f"lab {name} is there with other {', '.join(fields)}", remedy)
+    kubeconfig_files.check()
+    try:
+        _raise(paths, spec, say, deadline)
+    except BaseException as error:
+        if stored is None:
+            say("taking back what was made")
+            with suppress(UserError):
+                down(name)
+        if isinstance(error, OSError):
+            where = f": {error.filename}" if error.filename else ""
+            raise UserError(
+                f"cannot make lab {name}: {error.strerror}{where}", "mend that, then clew up again"
+            ) from None
+        if isinstance(error, WorldError):
+            raise UserError(f"cannot make lab {name}: {error}", "mend that, then clew up again") from None
+        raise
+
+
+def _raise(paths: LabPaths, spec: LabSpec, say: Say, deadline: float) -> None:
+    paths.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    paths.run.mkdir(parents=True, exist_ok=True, mode=0o755)
+    paths.log.mkdir(parents=True, exist_ok=True)
+    files.replace(paths.state / SPEC, msgspec.json.encode(spec))
+    if not daemon_pid(paths):
+        _start_daemon(paths)
+    _wait_for_file(paths, deadline)
+    say("API server answers")
+    config = stored_kubeconfig(paths)
+    if config is None:
+        raise UserError(f"{paths.state} has no kubeconfig", f"clew down --name {paths.name}, then clew up")
+    asyncio.run(wait_until_ready(paths, spec, say, deadline))
+    kubeconfig_files.merge(paths.state, config)
+
+
+def _start_daemon(paths: LabPaths) -> None:
+    for stale in (READY, PID):
+        (paths.run / stale).unlink(missing_ok=True)
+    with (paths.log / "daemon.log").open("ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "clew.app.lab", paths.name], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True, cwd="/",
+        )  # fmt: skip
+
+
+def _wait_for_file(paths: LabPaths, deadline: float) -> None:
+    """Until the API server answers; UserError with the daemon's last word."""
+    while not (paths.run / READY).exists():
+        if time.monotonic() > deadline or ((paths.run / PID).exists() and not daemon_pid(paths)):
+            raise UserError(f"the lab's daemon did not start: {_last_line(paths)}", "mend that, then clew up again")
+        time.sleep(0.02)  # noqa: TID251 - a command waits for another process
+
+
+def _last_line(paths: LabPaths) -> str:
+    with suppress(OSError, IndexError):
+        return (paths.log / "daemon.log").read_text().strip().splitlines()[-1]
+    return "it wrote nothing"

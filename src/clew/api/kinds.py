@@ -73,6 +73,7 @@ CRD = Kind(
     "apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", False,
     ("crd", "crds"), ("api-extensions",), ("status",),
 )  # fmt: skip
+SCALE = Kind("autoscaling", "v1", "Scale", "scales", True)  # only as a subresource
 SELF_SUBJECT_REVIEW = Kind(
     "authentication.k8s.io", "v1", "SelfSubjectReview", "selfsubjectreviews", False, verbs=CREATE_ONLY
 )

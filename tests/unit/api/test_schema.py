@@ -1,6 +1,6 @@
 import pytest
 
-from clew.api.kinds import CONFIG_MAP, DEPLOYMENT, NODE, POD, SECRET, SERVICE, Kind
+from clew.api.kinds import CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE, NODE, POD, SECRET, SERVICE, Kind
 from clew.api.schema import decode_problems, drop_unknown, duplicate_fields, tidy
 
 QUANTITY = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
@@ -119,14 +119,26 @@ def test_keys_given_twice_in_yaml() -> None:
 
 def test_tidying_is_a_round_through_go() -> None:
     pod = {
-        "metadata": {"creationTimestamp": None, "annotations": {"a": None}},
-        "spec": {"containers": [{"resources": {"limits": {"cpu": "1000m", "memory": 1024}, "requests": None}}]},
+        "metadata": {"creationTimestamp": None, "annotations": {"a": None}, "labels": {}},
+        "spec": {
+            "containers": [
+                {"resources": {"limits": {"cpu": "1000m", "memory": 1024}, "requests": None}, "env": []},
+                {"resources": {}},
+            ],
+            "volumes": [{"name": "a", "emptyDir": {}}],
+        },
     }
     tidy(POD, pod)
     assert pod == {
-        "metadata": {"annotations": {}},
-        "spec": {"containers": [{"resources": {"limits": {"cpu": "1", "memory": "1024"}}}]},
+        "metadata": {},
+        "spec": {
+            "containers": [{"resources": {"limits": {"cpu": "1", "memory": "1024"}}}, {"resources": {}}],
+            "volumes": [{"name": "a", "emptyDir": {}}],
+        },
     }
+    nothing_yet = {"metadata": {"labels": {"a": "b"}}, "addressType": "IPv4", "endpoints": []}
+    tidy(ENDPOINT_SLICE, nothing_yet)
+    assert nothing_yet["endpoints"] == []
     node = {"status": {"capacity": {"memory": "1024Ki"}}}
     tidy(NODE, node)
     assert node == {"status": {"capacity": {"memory": "1Mi"}}}

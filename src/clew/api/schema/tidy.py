@@ -30,15 +30,15 @@ def _drop(shape: Shape, value: Any) -> None:
 
 
 def tidy(kind: Kind, obj: Object) -> None:
-    """A round through Go's structs, in place: nulls and unknown fields vanish, quantities become canonical."""
+    """A round through Go's structs, in place: nulls, unknown and empty fields go, quantities become canonical."""
     shape = shapes.of_kind(kind)
     if shape is not None:
-        _tidy(shape, obj)
+        _tidy(shape, obj, is_root=True)
     elif "metadata" in obj:
         _tidy(_METADATA, obj["metadata"])  # a custom kind's own nulls are its schema's matter
 
 
-def _tidy(shape: Shape, value: Any) -> None:
+def _tidy(shape: Shape, value: Any, *, is_root: bool = False) -> None:
     if value.__class__ is list:
         item_shape = shape.item or shapes.ANY
         for item in value:
@@ -61,6 +61,9 @@ def _tidy(shape: Shape, value: Any) -> None:
             value[name] = _canonical(item)
         elif item.__class__ in (dict, list):
             _tidy(inner, item)
+            # `omitempty`: an empty list or map is none. An object's own (rules, endpoints) have no such mark.
+            if not item and fields is not None and not is_root and inner.form in ("map", "list") and not inner.required:
+                del value[name]
 
 
 def _canonical(value: Any) -> Any:

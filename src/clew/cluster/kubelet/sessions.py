@@ -85,7 +85,9 @@ class ExecSession:
         self._tty = tty
         found = [next(ends) if there else None for there in streams]
         self._stdin = found[0]
-        self._outputs = {_OUT: found[0]} if tty else {_OUT: found[1], _ERR: found[2]}
+        # Errors are read first: where both wait, what a program complains of comes before an end that says it is done
+        # (`kubectl cp` stops listening at the end of an archive).
+        self._outputs = {_OUT: found[0]} if tty else {_ERR: found[2], _OUT: found[1]}
         self._exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiter = asyncio.create_task(self._wait(), name="exec")
 

@@ -192,6 +192,11 @@ def _revision(obj: Object, now: datetime) -> list[Any]:
     return [name(obj), controller, obj.get("revision"), age(obj, now)]
 
 
+def _scale(obj: Object, now: datetime) -> list[Any]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    return [name(obj), spec.get("replicas") or 0, status.get("replicas") or 0, age(obj, now)]
+
+
 def _definition(obj: Object, _now: datetime) -> list[Any]:
     return [name(obj), obj["metadata"].get("creationTimestamp")]
 
@@ -238,6 +243,7 @@ PRINTERS: dict[Kind, tuple[tuple[Column, ...], Cells]] = {
     k.CLUSTER_ROLE_BINDING: (columns("Role", "Age", wide=("Users", "Groups", "ServiceAccounts")), _binding),
     k.CONTROLLER_REVISION: (columns("Controller", "Revision", "Age"), _revision),
     k.CRD: (_CREATED, _definition),
+    k.SCALE: (columns("Desired", "Available", "Age"), _scale),
 }  # fmt: skip
 PRINTERS[k.EVENTS_EVENT] = PRINTERS[k.EVENT]
 DEFAULT: tuple[tuple[Column, ...], Cells] = ((NAME, AGE), lambda obj, now: [name(obj), age(obj, now)])

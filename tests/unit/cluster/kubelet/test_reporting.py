@@ -11,3 +11,12 @@ def test_what_a_condition_no_longer_says_goes() -> None:
     after = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}, scheduled]}
     patched = strategic_merge_patch(POD, {"status": before}, {"status": status_patch(before, after)})
     assert patched["status"] == after
+
+
+def test_conditions_stand_in_the_order_that_describe_shows() -> None:
+    """The scheduler writes PodScheduled first; a real kubelet's list ends with it."""
+    names = ("PodReadyToStartContainers", "Ready", "PodScheduled")
+    before = {"conditions": [{"type": "PodScheduled", "status": "True"}]}
+    after = {"conditions": [{"type": each, "status": "True"} for each in names]}
+    patched = strategic_merge_patch(POD, {"status": before}, {"status": status_patch(before, after)})
+    assert [each["type"] for each in patched["status"]["conditions"]] == list(names)

@@ -30,6 +30,7 @@ READY = {"type": "Ready", "status": "True"}
 @pytest.mark.parametrize(
     ("kind", "found", "cells"),
     [
+        (k.SCALE, obj(spec={"replicas": 3}, status={"replicas": 2}), ["x", 3, 2, "10m"]),
         (k.SERVICE, service(), ["x", "ClusterIP", "10.96.0.1", "<none>", "80/TCP", "10m", "<none>"]),
         (
             k.SERVICE, service(type="NodePort", ports=[{"port": 80, "nodePort": 30000, "protocol": "TCP"}],

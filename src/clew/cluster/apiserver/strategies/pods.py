@@ -20,6 +20,10 @@ TOKEN_SECONDS = 3607
 _ACCOUNT_WAIT = 1.0  # seconds
 _PATIENCE = 300  # seconds a pod stays on a node that is not ready, unless it says otherwise
 _PRIORITIES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
+_GATED = {
+    "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+    "message": "Scheduling is blocked due to non-empty scheduling gates",
+}  # fmt: skip
 _TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
@@ -83,6 +87,8 @@ class PodStrategy(Strategy):
         obj["status"] = {"phase": "Pending"}
         if obj.get("spec"):
             obj["status"]["qosClass"] = admission.qos_class(obj)
+            if obj["spec"].get("schedulingGates"):
+                obj["status"]["conditions"] = [_GATED]
 
     def prepare_status(self, new: Object, old: Object) -> Object:
         made = super().prepare_status(new, old)

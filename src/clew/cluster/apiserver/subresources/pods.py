@@ -27,11 +27,15 @@ class PodStreams:
             if part == "log":
                 container = _container(pod, request.query.get("container", ""))
                 return await logs.send(request, self.nodes, _reference(pod, container), logs.wanted(request))
-            _check_upgrade(request)
+            exchange: sessions.Exchange | portforward.Forwarding
             if part == "portforward":
-                return await self._kept(request, portforward.Forwarding(self.nodes, _reference(pod)))
-            container = _container(pod, request.query.get("container", ""))
-            return await self._kept(request, self._session(request, _reference(pod, container), part))
+                exchange = portforward.Forwarding(self.nodes, _reference(pod))
+            else:
+                container = _container(pod, request.query.get("container", ""))
+                exchange = self._session(request, _reference(pod, container), part)
+            # Last: kubectl tries SPDY after a refusal, and it shows what it is told then.
+            _check_upgrade(request)
+            return await self._kept(request, exchange)
         except StreamError as error:
             raise ApiRefusal(error.status, _REASONS.get(error.status, "InternalError"), error.message) from None
 

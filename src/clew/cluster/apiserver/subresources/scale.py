@@ -1,6 +1,6 @@
 """The scale subresource: autoscaling/v1 Scale of workloads and of custom kinds that name their paths."""
 
-from clew.api.kinds import Kind
+from clew.api.kinds import SCALE, Kind
 from clew.api.objects import Object, dig
 from clew.api.selectors import LabelSelector
 from clew.cluster.admission import FieldError
@@ -9,7 +9,6 @@ from clew.cluster.apiserver.errors import conflict, invalid, not_found, unsuppor
 from clew.cluster.apiserver.registry import Registry
 from clew.cluster.apiserver.state import Writer
 
-SCALE = Kind("autoscaling", "v1", "Scale", "scales", True)
 _META = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 

@@ -2,18 +2,19 @@
 
 from aiohttp import web
 
-from clew.api.kinds import POD, SERVICE_ACCOUNT, Kind
+from clew.api.kinds import POD, SCALE, SERVICE_ACCOUNT, Kind
 from clew.api.objects import Object
 from clew.cluster.apiserver import patching
 from clew.cluster.apiserver.bodies import read_object, validation_of, writer_of
 from clew.cluster.apiserver.errors import method_not_allowed
 from clew.cluster.apiserver.identity import Identity
 from clew.cluster.apiserver.paths import RequestInfo
+from clew.cluster.apiserver.reading import selection, shaped
 from clew.cluster.apiserver.registry import Registry
 from clew.cluster.apiserver.replies import respond
 from clew.cluster.apiserver.subresources.binding import BINDING, EVICTION, bind, evict
 from clew.cluster.apiserver.subresources.pods import PodStreams
-from clew.cluster.apiserver.subresources.scale import SCALE, Scales
+from clew.cluster.apiserver.subresources.scale import Scales
 from clew.cluster.apiserver.subresources.token import TOKEN_REQUEST, request_token
 from clew.cluster.apiserver.tokens import Tokens
 
@@ -60,7 +61,9 @@ class Subresources:
         writer = writer_of(request, who)
         match info.verb:
             case "get":
-                return respond(self.scales.of(kind, self.registry.state.get(kind, info.namespace, info.name)))
+                scale = self.scales.of(kind, self.registry.state.get(kind, info.namespace, info.name))
+                chosen = selection(self.registry.state, SCALE, info.namespace, {}, request.headers.get("Accept", ""))
+                return respond(shaped(self.registry.state, chosen, scale))
             case "update":
                 scale, warnings = await read_object(request, SCALE)
             case "patch":

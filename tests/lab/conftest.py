@@ -1,0 +1,79 @@
+"""One lab for all modules that type at a cluster, and each kubectl that types: the machine's own and the pinned one.
+
+Where both are the same version it is typed once, and the summary says so: nothing is left out in silence.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .small_lab import SmallLab, small_lab
+from .typing_user import User
+
+PINNED = Path(sys.executable).parents[1] / "kubectl-pinned/bin/kubectl"
+
+
+def version(kubectl: str) -> str:
+    """`1.37.1` of one kubectl; a test run without kubectl must not look green."""
+    said = subprocess.run([kubectl, "version", "--client"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"Client Version: v(\d+\.\d+\.\d+)", said)
+    assert found, said
+    return found[1]
+
+
+def kubectls() -> dict[str, str]:
+    """Version → program; the pinned one is installed by `scripts/install tests`."""
+    found = {}
+    for program in (shutil.which("kubectl"), str(PINNED)):
+        if program and Path(program).exists():
+            found.setdefault(version(program), program)
+    return found
+
+
+KUBECTLS = kubectls()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "kubectl" in metafunc.fixturenames:
+        programs = KUBECTLS or {"none": ""}
+        metafunc.parametrize("kubectl", list(programs.values()), ids=list(programs), scope="module", indirect=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_line(f"typed with kubectl {' and '.join(KUBECTLS) or 'none: there is none'}")
+
+
+@pytest.fixture(scope="module")
+def kubectl(request: pytest.FixtureRequest) -> str:
+    """One kubectl program after the other."""
+    program: str = request.param
+    assert program, "no kubectl on PATH and none at .venv/kubectl-pinned: run scripts/install tests"
+    return program
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallLab]:
+    """Three nodes, up until the last module has typed."""
+    with small_lab(f"typed{os.getpid()}", tmp_path_factory.mktemp("typed")) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def user(lab: SmallLab, kubectl: str, request: pytest.FixtureRequest) -> Iterator[User]:
+    """Somebody with a namespace of their own, their context set to it; all they made goes with it."""
+    module = request.module.__name__.rpartition("test_")[2].replace("_", "-")
+    name = f"{module}-{version(kubectl).replace('.', '-')}"
+    someone = User(lab, kubectl, name)
+    someone.says(f"create namespace {name}")
+    someone.says(f"config set-context --current --namespace={name}")
+    try:
+        yield someone
+    finally:
+        gone = someone.types(f"delete namespace {name} --timeout=60s")
+    assert gone.returncode == 0, gone.stderr

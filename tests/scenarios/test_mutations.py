@@ -4,6 +4,7 @@ What may be changed without a packet noticing is listed by the mode, with the re
 either superfluous in what is rendered or missing in the scenarios.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
@@ -19,6 +20,7 @@ from .simulated import MARK, rendered
 
 SECTIONS = [section for path in sorted(Path(__file__).parent.glob("*.md")) for section in sections(path)]
 NODE = plan.NODES["node-1"]
+UNKNOWN = {4: "10.96.0.99", 6: "fd00:10:96::99"}  # no service has it
 ELEMENT = "element of "  # mutations so named are to be noticed in their own section, others in any
 
 Seen = Mapping[object, object]
@@ -31,12 +33,14 @@ def targets(section: Section, family: int) -> Iterator[tuple[str, str, int]]:
         listed = [*service.cluster_ips, *service.external_ips, *(each.ip for each in service.ingress)]
         addresses = [address for address in listed if address and (":" in address) == (family == 6)]
         for port in service.ports:
-            for address in addresses:
+            for address in (*addresses, UNKNOWN[family]):
                 yield address, port.protocol, port.port
                 yield address, port.protocol, port.port + 1
             for address in (*plan.local("node-1", family), plan.NODES["node-2"].addresses[family]):
                 yield address, port.protocol, port.node_port or port.port
-    yield ("fd00:10:96::99", "TCP", 80) if family == 6 else ("10.96.0.99", "TCP", 80)
+            if port.node_port:
+                yield NODE.addresses[family], port.protocol, port.node_port + 1
+    yield UNKNOWN[family], "TCP", 80
 
 
 def simulation(section: Section, family: int) -> Simulation:
@@ -115,4 +119,4 @@ def test_every_element_decides_about_some_packet(mode: str, section: Section) ->
 
 
 def idle(mode: str, section: str, name: str) -> bool:
-    return any(where == section and name.startswith(start) for where, start in MODES[mode].idle)
+    return any(where in {"", section} and re.match(pattern, name) for where, pattern in MODES[mode].idle)

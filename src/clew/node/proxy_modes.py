@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clew.base.errors import UserError
+from clew.dataplane.iptables import apply as iptables
 from clew.dataplane.nftables import apply as nftables
 from clew.ir.proxying import Settings
 from clew.node.proxy_backend import Mode
@@ -14,6 +15,7 @@ from clew.node.proxy_backend import Mode
 DEFAULT = "nftables"
 MODES: Mapping[str, Mode] = {
     "nftables": Mode(nftables.open_backends, nftables.missing),
+    "iptables": Mode(iptables.open_backends, iptables.missing),
 }
 
 

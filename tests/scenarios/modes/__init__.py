@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 
+from .iptables import Iptables
 from .nftables import Nftables
 from .protocol import ModeUnderTest, Simulated
 
 MODES: Mapping[str, ModeUnderTest] = {
     "nftables": Nftables(),
+    "iptables": Iptables(),
 }
 
 __all__ = ["MODES", "ModeUnderTest", "Simulated"]

@@ -37,7 +37,7 @@ class ModeUnderTest(Protocol):
 
     @property
     def idle(self) -> Mapping[tuple[str, str], str]:
-        """(section, start of a mutation's name): why no packet of any page notices it."""
+        """(section or "", pattern for the start of a mutation's name): why no packet notices it."""
 
     def rendered(self, settings: Settings, balancings: Balancings) -> Simulated:
         """Without a kernel."""

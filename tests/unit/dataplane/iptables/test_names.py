@@ -27,7 +27,7 @@ def test_a_backend_has_a_name_of_its_own_in_each_service() -> None:
 
 @pytest.mark.parametrize(
     ("remaining", "text"),
-    [(2, "0.50000000000"), (3, "0.33333333349"), (10, "0.10000000009"), (100001, "0.00000999961")],
+    [(2, "0.50000000000"), (3, "0.33333333349"), (10, "0.10000000009"), (100001, "0.00001000008")],
 )
 def test_chances_are_written_as_the_kernel_keeps_them(remaining: int, text: str) -> None:
     assert probability(remaining) == f"-m statistic --mode random --probability {text}"

@@ -34,7 +34,6 @@ class Custom:
         self.version = version
         self.schema: Object = (version.get("schema") or {}).get("openAPIV3Schema") or {}
         self.terminating = "deletionTimestamp" in crd["metadata"]
-        self.several = sum(1 for each in spec["versions"] if each.get("served")) > 1
         self.subresources: Object = version.get("subresources") or {}
         self.columns = version.get("additionalPrinterColumns")
         self.selectable = frozenset(

@@ -1,6 +1,7 @@
 """One stored object, several ways to ask for it: Events of two groups, and the versions of a custom kind.
 
-Pure. What is stored is the core group's Event, and a custom object in the version it was written in.
+Pure. What is stored is the core group's Event, and a custom object in the version it was written in. A custom object
+is read through the schema of today: what that does not name is not shown, what it has a default for is there.
 """
 
 from clew.api.kinds import EVENT, EVENTS_EVENT, Kind
@@ -19,21 +20,16 @@ _CORE_FIELDS = {core: new for new, core in _EVENT_FIELDS.items()}
 
 def as_stored(catalog: Catalog, kind: Kind) -> bool:
     """Whether the stored bytes are already what a client of this kind expects."""
-    if kind == EVENTS_EVENT:
-        return False
-    custom = catalog.custom(kind)
-    return custom is None or not custom.several
+    return kind != EVENTS_EVENT and catalog.custom(kind) is None
 
 
 def outward(catalog: Catalog, kind: Kind, obj: Object) -> Object:
     """A stored object in the shape of the kind it is asked as. May change `obj`."""
     if kind == EVENTS_EVENT:
         obj = {_CORE_FIELDS.get(field, field): value for field, value in obj.items()}
-    if obj.get("apiVersion") == kind.api_version:
-        return obj
-    custom = catalog.custom(kind)
     obj["apiVersion"] = kind.api_version
-    if custom is not None:  # no conversion but by the other version's schema
+    custom = catalog.custom(kind)
+    if custom is not None:  # versions differ by their schemas and in nothing else
         prune_by_schema(custom.schema, obj)
         default_by_schema(custom.schema, obj)
     return obj

@@ -9,12 +9,14 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from clew.base.clock import SystemClock
 from clew.cluster.apiserver import ApiServer, ApiServerOptions, ServerPki
 from clew.cluster.ca import Authority, client_tls, server_tls
 from clew.cluster.storage import Storage
@@ -34,10 +36,21 @@ class NoNodes:
 OPTIONS = ApiServerOptions(("10.96.0.0/16",), advertise=(("192.0.2.1", 6443),))
 
 
+class ShiftedClock(SystemClock):
+    """The machine's clock, put forward by a test."""
+
+    ahead = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+
 class Running:
     """A server in a thread of its own, so that a blocking kubectl can be run beside it."""
 
-    def __init__(self, folder: Path, options: ApiServerOptions = OPTIONS) -> None:
+    def __init__(self, folder: Path, options: ApiServerOptions = OPTIONS, history: int = 10_000) -> None:
+        self.clock = ShiftedClock()
+        self.history = history
         self.folder = folder
         self.authority = Authority.ensure(folder / "pki")
         self.options = options
@@ -68,20 +81,24 @@ class Running:
         self._loop.close()
 
     async def _begin(self) -> None:
-        self.storage = Storage.open(self.folder / "state.db")
+        self.storage = Storage.open(self.folder / "state.db", history=self.history)
         pki = ServerPki(self.authority.ca_pem, self.authority.service_account_key())
-        self.server = ApiServer(self.storage, self.options, pki, NoNodes())
+        self.server = ApiServer(self.storage, self.options, pki, NoNodes(), self.clock)
         sock = socket.create_server(("127.0.0.1", 0))
         self.port = sock.getsockname()[1]
         credential = self.authority.server(["localhost"], ["127.0.0.1"])
         await self.server.start([sock], server_tls(credential, self.authority.ca_pem))
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Something done on the server's own loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
 
     def stop(self) -> None:
         async def end() -> None:
             await self.server.stop()
             await self.storage.close()
 
-        asyncio.run_coroutine_threadsafe(end(), self._loop).result(20)
+        self.run(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(20)
 

@@ -18,7 +18,6 @@ from clew.cluster.admission.field_errors import (
     required,
     too_long,
     too_many,
-    unsupported,
 )
 from clew.cluster.admission.structural.formats import fits_format
 
@@ -47,7 +46,8 @@ def value_errors(schema: Object, value: Any, at: str) -> Iterator[FieldError]:
         return
     known = schema.get("enum")
     if known and value not in known:
-        yield unsupported(at, value, [each if isinstance(each, str) else _text(each) for each in known])
+        listed = ", ".join(f'"{each if isinstance(each, str) else _text(each)}"' for each in known)
+        yield FieldError(at, "FieldValueNotSupported", value, f"supported values: {listed}")  # in the schema's order
     if isinstance(value, dict):
         yield from _object(schema, value, at)
     elif isinstance(value, list):

@@ -22,7 +22,7 @@ def request_token(state: State, tokens: Tokens, namespace: str, name: str, reque
     seconds = spec.get("expirationSeconds") or 3600
     wrong = list(token_request_errors(request))
     if wrong:
-        raise invalid(TOKEN_REQUEST, name, wrong)
+        raise invalid(TOKEN_REQUEST, "", wrong)
     audiences = spec.get("audiences") or [tokens.issuer]
     bound = _bound(state, namespace, name, spec.get("boundObjectRef"))
     mounted = seconds == _MOUNTED and any(word == "pod" for word, _ in bound) and audiences == [tokens.issuer]

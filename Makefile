@@ -17,7 +17,7 @@ test: install
 	@scripts/test $(LANE)
 
 bench: install
-	@$(PY) -m bench $(BENCH)
+	@$(PY) -m bench $(if $(BENCH),--only $(BENCH))
 
 demo: install
 	@scripts/demo

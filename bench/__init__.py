@@ -1,1 +1,1 @@
-"""Benchmarks: each module prints ratios against a baseline of the same run; `python -m bench.NAME` as root."""
+"""Benchmarks: `python -m bench`, or `make bench`; figures.py has the contract of a module."""

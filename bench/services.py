@@ -1,25 +1,20 @@
-"""The service proxy against a chain per service: `python -m bench.services [SERVICES]`, as root.
+"""The service proxy on nftables, facts to kernel, against a chain per service loaded by `nft -f`.
 
 Both program the same services with four endpoints each into a network namespace of their own, from empty, and then
-change one of them. The baseline is the plain layout, one chain a service and one an endpoint, loaded by `nft -f` as
-kube-proxy does. Figures are CPU (user and system, of this process and of children) and medians; ratios hold better than
-times.
+change one of them. The baseline is the plain layout, one chain a service and one an endpoint, as kube-proxy has it.
+Figures are CPU (user and system, of this process and of children).
 """
 
 import asyncio
 import gc
 import json
-import os
-import resource
-import statistics
 import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from bench.figures import Figure, Say, measured, median, resident, scaled
 from clew.base.clock import SystemClock
 from clew.dataplane.nftables.apply import open_backends
 from clew.facts import endpointslice, service
@@ -32,23 +27,6 @@ from clew.store import Table
 
 ENDPOINTS = 4
 CHANGES = 100
-
-
-def cpu() -> float:
-    """Seconds used so far by this process and its finished children."""
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-
-
-def measured(action: Callable[[], object]) -> float:
-    before = cpu()
-    action()
-    return cpu() - before
-
-
-def memory() -> int:
-    """Resident MiB of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
 def vip(number: int) -> str:
@@ -120,9 +98,9 @@ class Ours:
             self.tables.services.replace(dict(service.decode(each) for each, _ in documents))  # type: ignore[arg-type]
             self.tables.slices.replace(dict(endpointslice.decode(each) for _, each in documents))  # type: ignore[arg-type]
 
-        decoding = measured(decode)
+        decoding = measured(decode).cpu
         gc.enable()
-        return decoding, measured(self.sync)
+        return decoding, measured(self.sync).cpu
 
     def sync(self, turn: Turn = Turn.CHANGE) -> None:
         self._loop.run_until_complete(self.proxy.sync(turn))
@@ -133,7 +111,7 @@ class Ours:
         self.sync()
 
 
-def baseline_chains(numbers: Iterator[int] | range) -> Iterator[str]:
+def baseline_chains(numbers: Iterable[int]) -> Iterator[str]:
     for number in numbers:
         for index in range(ENDPOINTS):
             yield f"add chain ip kp ep-{number}-{index}"
@@ -170,53 +148,59 @@ def baseline(folder: Path, count: int) -> tuple[float, float]:
     netns.create(path)
     try:
         script = baseline_script(count)
-        whole = measured(lambda: nft(path, script))
-        one = statistics.median(
-            measured(lambda at=at: nft(path, "\n".join(baseline_chains(range(at, at + 1)))))  # type: ignore[misc]
-            for at in range(count, count + 5)
-        )
-        return whole, one
+        whole = measured(lambda: nft(path, script)).cpu
+        more = ["\n".join(baseline_chains([at])) for at in range(count, count + 5)]
+        return whole, median(measured(lambda text=each: nft(path, text)).cpu for each in more)  # type: ignore[misc]
     finally:
         netns.delete(path)
 
 
-def ours(folder: Path, count: int) -> tuple[float, float]:
-    """Seconds of CPU from empty (facts to kernel), and for one changed slice (bytes to kernel)."""
+def ours(folder: Path, count: int) -> dict[str, float]:
+    """Seconds of CPU for each step; memory in MiB."""
     path = folder / f"ours-{count}"
     netns.create(path)
     try:
         proxy = Ours(path)
         decoding, whole = proxy.load(count)
-        idle = statistics.median(measured(proxy.sync) for _ in range(20))
-        times, walls = [], []
-        for number in range(CHANGES):
-            began = time.perf_counter()
-            times.append(measured(lambda at=number: proxy.change(at * 7 % count, 3 if at % 2 else 2)))  # type: ignore[misc]
-            walls.append(time.perf_counter() - began)
-        idle_after = statistics.median(measured(proxy.sync) for _ in range(20))
-        look = measured(lambda: proxy.sync(Turn.PERIODIC))
-        print(
-            f"clew, {count:6d} services: decode {decoding:5.2f} s, from empty {whole:5.2f} s,"
-            f" one change {statistics.median(times) * 1e3:5.2f} ms ({statistics.median(walls) * 1e3:.2f} ms of time),"
-            f" idle sync {idle * 1e6:.0f} µs, after churn {idle_after * 1e6:.0f} µs,"
-            f" periodic look {look * 1e3:.2f} ms, {memory()} MiB"
-        )
-        return whole, statistics.median(times)
+        idle = median(measured(proxy.sync).cpu for _ in range(20))
+        changes = [(number * 7 % count, 3 if number % 2 else 2) for number in range(CHANGES)]
+        one = median(measured(lambda a=at, b=size: proxy.change(a, b)).cpu for at, size in changes)  # type: ignore[misc]
+        after = median(measured(proxy.sync).cpu for _ in range(20))
+        look = measured(lambda: proxy.sync(Turn.PERIODIC)).cpu
+        return {
+            "decode": decoding, "whole": whole, "idle": idle, "one": one, "after": after, "look": look,
+            "memory": resident(),
+        }  # fmt: skip
     finally:
         netns.delete(path)
 
 
-def main(count: int = 10_000) -> None:
-    with tempfile.TemporaryDirectory() as name:
+BASELINE = "nft -f, a chain a service"
+
+
+def figures(scale: float, say: Say) -> Iterator[Figure]:
+    """At a tenth, the whole and three times 10,000 services."""
+    count = scaled(10_000, scale, 10)
+    at = f"{count:,} services"
+    with TemporaryDirectory() as name:
         folder = Path(name)
-        figures = {each: ours(folder, each) for each in dict.fromkeys((count // 10, count, 3 * count))}
+        say(f"{at}: a tenth of them first, to see what grows")
+        small = ours(folder, scaled(count, 0.1, 3))
+        mine = ours(folder, count)
+        yield Figure(f"{at}: the process", mine["memory"], "MiB", goal=250)
+        yield Figure(f"{at}: documents decoded into facts", mine["decode"], "s")
+        yield Figure(
+            f"{at}: a sync with nothing to do, after churn", mine["after"] * 1e6, "µs", mine["idle"] * 1e6, "before"
+        )
+        yield Figure(f"{at}: periodic look at the kernel", mine["look"] * 1e3, "ms")
+        say("the baseline: this takes the longest")
         whole, one = baseline(folder, count)
-        print(f"chain per service, {count} services: from empty {whole:5.2f} s, one change {one * 1e3:5.1f} ms")
-        mine = figures[count]
-        print(f"ratios: from empty {whole / mine[0]:.0f} times less, one change {one / mine[1]:.0f} times less")
-        growth = figures[3 * count][1] / figures[count // 10][1]
-        print(f"one change at {3 * count} services costs {growth:.2f} times what it costs at {count // 10}")
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
+        yield Figure(f"{at}: from empty to kernel", mine["whole"], "s", whole, BASELINE, goal=1.5)
+        change = mine["one"] * 1e3
+        yield Figure(f"{at}: one slice changed, bytes to kernel", change, "ms", one * 1e3, BASELINE, goal=5)
+        say("three times as many")
+        big = ours(folder, 3 * count)
+        yield Figure(f"{3 * count:,} services: from empty to kernel", big["whole"], "s")
+        yield Figure(
+            f"{3 * count:,} services: one slice changed", big["one"] * 1e3, "ms", small["one"] * 1e3, "at a thirtieth"
+        )

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests import packages
+
 HERE = Path(__file__).parent
-SYSTEM_PATH = ":/usr/sbin:/sbin"  # where administrators' programs are, which not every PATH has
 META_PACKAGE = "linux-image-amd64"
 EARLY = ("virtio_pci", "9pnet_virtio", "9p", "overlay")  # what it takes to reach the host's files
 KEPT = (
@@ -42,11 +43,6 @@ class Kernel:
     modules: Path  # becomes /lib/modules/RELEASE
 
 
-def cache_folder() -> Path:
-    chosen = os.environ.get("CLEW_VM_CACHE")
-    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "clew-vm")
-
-
 def ready() -> Kernel:
     """The kernel, made first where it is not in the cache. Raises CannotBootError."""
     if platform.machine() != "x86_64":
@@ -56,14 +52,17 @@ def ready() -> Kernel:
         ("depmod", "kmod"),
         ("busybox", "busybox-static"),
     ):
-        if not shutil.which(program, path=os.environ["PATH"] + SYSTEM_PATH):
+        if not shutil.which(program, path=os.environ["PATH"] + packages.SYSTEM_PATH):
             raise CannotBootError(f"{program} is missing: apt-get install {package}")
-    cache = cache_folder()
+    cache = packages.cache_folder() / "kernel"
     cache.mkdir(parents=True, exist_ok=True)
-    with _locked(cache / "lock"):
-        present = list(cache.glob("*/complete"))
-        kernel = _known(max(present, key=lambda mark: mark.stat().st_mtime).parent) if present else _fetched(cache)
-        _first_files(kernel)
+    try:
+        with _locked(cache / "lock"):
+            present = list(cache.glob("*/complete"))
+            kernel = _known(max(present, key=lambda mark: mark.stat().st_mtime).parent) if present else _fetched(cache)
+            _first_files(kernel)
+    except packages.PackageError as error:
+        raise CannotBootError(str(error)) from None
     return kernel
 
 
@@ -80,50 +79,21 @@ def _known(folder: Path) -> Kernel:
     return Kernel(release, folder / "image", folder / f"first-{stamp}.cpio", folder / "modules/lib/modules" / release)
 
 
-def _run(*command: str | Path, cwd: Path | None = None, data: bytes | None = None) -> bytes:
-    path = os.environ["PATH"] + SYSTEM_PATH
-    shown = " ".join(map(str, command[:4]))
-    try:
-        done = subprocess.run(
-            command,
-            cwd=cwd,
-            input=data,
-            capture_output=True,
-            check=False,
-            timeout=300,
-            env={**os.environ, "PATH": path},
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CannotBootError(f"{shown} …: {error}") from None
-    if done.returncode:
-        raise CannotBootError(f"{shown} …: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout
-
-
-def _package(folder: Path) -> Path:
-    """The archive of the kernel that Debian installs today, downloaded into a folder."""
-    found = _run("apt-cache", "depends", META_PACKAGE).decode().split()
-    names = [word for word in found if word.startswith("linux-image-") and word != META_PACKAGE]
-    if not names:
-        raise CannotBootError(
-            f"no package {META_PACKAGE} in apt's lists: the vm lane boots Debian's kernel and needs its archive"
-        )
-    _run("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", names[0], cwd=folder)
-    return next(folder.glob("*.deb"))
-
-
-def _downloaded(folder: Path) -> Path:
-    """As `_package`, with fresh lists where those at hand are missing or name what the archive has no more."""
-    try:
-        return _package(folder)
-    except CannotBootError:
-        _run("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120", "update")
-        return _package(folder)
+def _name() -> str:
+    """The package of the kernel that Debian installs today."""
+    for update in (False, True):
+        if update:
+            packages.run("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120", "update")
+        found = packages.run("apt-cache", "depends", META_PACKAGE).decode().split()
+        names = [word for word in found if word.startswith("linux-image-") and word != META_PACKAGE]
+        if names:
+            return names[0]
+    raise CannotBootError(f"no package {META_PACKAGE} in apt's lists: the vm lane boots Debian's kernel")
 
 
 def _fetched(cache: Path) -> Kernel:
     with TemporaryDirectory(dir=cache) as work:
-        archive = _downloaded(Path(work))
+        archive = packages.downloaded(_name(), Path(work))
         release = archive.name.removeprefix("linux-image-").partition("_")[0]
         folder = cache / release
         shutil.rmtree(folder, ignore_errors=True)
@@ -143,7 +113,7 @@ def _fetched(cache: Path) -> Kernel:
             raise CannotBootError(f"{archive.name} cannot be unpacked: {done.stderr.decode(errors='replace')}")
         kernel.image.write_bytes(_uncompressed(image.read_bytes()))
         shutil.move(tree / "lib", folder / "modules/lib")
-    _run("depmod", "-b", folder / "modules", release)
+    packages.run("depmod", "-b", folder / "modules", release)
     (folder / "complete").touch()
     return kernel
 
@@ -177,7 +147,7 @@ def _first_files(kernel: Kernel) -> None:
                 order.append(path.name)
         (tree / "modules/order").write_text("".join(f"{name}\n" for name in order))
         names = "".join(f"{path.relative_to(tree)}\n" for path in sorted(tree.rglob("*")))
-        packed = _run("busybox", "cpio", "-o", "-H", "newc", cwd=tree, data=names.encode())
+        packed = packages.run("busybox", "cpio", "-o", "-H", "newc", cwd=tree, data=names.encode())
         for stale in kernel.first_files.parent.glob("first-*"):
             stale.unlink()
         fresh = kernel.first_files.with_suffix(".new")
@@ -197,7 +167,7 @@ def _static_busybox() -> Path:
 def _dependencies(kernel: Kernel) -> Iterator[Path]:
     base = kernel.modules.parents[2]
     for module in EARLY:
-        listed = _run("modprobe", "-d", base, "-S", kernel.release, "-D", module).decode()
+        listed = packages.run("modprobe", "-d", base, "-S", kernel.release, "-D", module).decode()
         for line in listed.splitlines():
             if line.startswith("insmod "):
                 yield Path(line.split()[1])

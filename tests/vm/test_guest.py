@@ -52,7 +52,7 @@ def test_a_guest_that_dies_is_told_and_leaves_nothing() -> None:
 def test_a_machine_that_cannot_boot_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     before = folders()
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr("tests.vm.kernel.SYSTEM_PATH", "")
+    monkeypatch.setattr("tests.packages.SYSTEM_PATH", "")
     with pytest.raises(CannotBootError, match=r"qemu-system-x86_64 is missing: apt-get install qemu-system-x86"):
         Guest()
     assert folders() == before

@@ -176,8 +176,10 @@ class ServiceProxy:
             try:
                 if large:
                     await asyncio.to_thread(_apply_and_verify, backend, changes)
-                else:
+                elif backend.quick:
                     backend.sync(changes)
+                else:
+                    await asyncio.to_thread(backend.sync, changes)
             except WorldError:
                 self._waiting_since = asked
                 self._keep(changes, backend)

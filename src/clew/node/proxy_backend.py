@@ -1,9 +1,9 @@
 """What node/proxy asks of a mode, and nothing else: one family's services in the kernel of one network namespace.
 
 The modes are dataplane/{nftables,iptables,ipvs,userspace,ebpf}; none of them imports this, they only fit. All calls
-but `serve` block on the kernel: small ones are made on the event loop (well under a millisecond), large ones in a
-thread, never two at a time for one backend. A refusing kernel is a `WorldError`; the next `sync` then reads back what
-is there and sets it right, and what was wanted needs no repeat.
+but `serve` block on the kernel: small ones of a quick backend are made on the event loop (well under a millisecond),
+all others in a thread, never two at a time for one backend. A refusing kernel is a `WorldError`; the next `sync` then
+reads back what is there and sets it right, and what was wanted needs no repeat.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,6 +24,10 @@ class Backend(Protocol):
 
     @property
     def settings(self) -> Settings: ...
+
+    @property
+    def quick(self) -> bool:
+        """Whether a sync with a few changes takes well under a millisecond, whatever the number of services."""
 
     def prepare(self) -> None:
         """What has to be so before the first sync and needs rights: sysctls, links. May be called again."""

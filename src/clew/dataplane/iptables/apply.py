@@ -61,6 +61,8 @@ class SyncResult(Value):
 class Backend:
     """Of `sync`, `verify` and `remove` the caller runs one at a time."""
 
+    quick = False
+
     def __init__(self, iptables: Iptables, settings: Settings, where: Path | None = None) -> None:
         self._iptables, self._where = iptables, where
         self._family = settings.family

@@ -45,6 +45,10 @@ FIXED: frozenset[ChainKey] = frozenset(
 )
 OF_SERVICES = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-SEP-", "KUBE-EXT-", "KUBE-FW-", "KUBE-XLB-")  # the last: of old ones
 SIGNS: frozenset[ChainKey] = frozenset({("nat", CANARY), ("mangle", CANARY), ("filter", EXTERNAL_SERVICES)})
+SHARED: frozenset[ChainKey] = frozenset(
+    {("nat", SERVICES), ("nat", POSTROUTING), ("nat", MARK_MASQ), ("filter", FORWARD)}
+)  # chains that the mode ipvs has under the same names; it is there where KUBE-SERVICES asks its sets
+IPVS_SIGN = "--match-set KUBE-CLUSTER-IP"
 BUILT_IN = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
 
 

@@ -3,7 +3,19 @@
 from collections.abc import Mapping
 
 from clew.base.xtables import Ruleset
-from clew.dataplane.iptables.objects import BUILT_IN, HUBS, ChainKey, Place, RuleKey, TableName, ours, target
+from clew.dataplane.iptables.objects import (
+    BUILT_IN,
+    HUBS,
+    IPVS_SIGN,
+    SERVICES,
+    SHARED,
+    ChainKey,
+    Place,
+    RuleKey,
+    TableName,
+    ours,
+    target,
+)
 from clew.dataplane.iptables.programme import HUB, TABLES, Programme
 
 
@@ -65,10 +77,12 @@ def _put(key: RuleKey, place: Place) -> str:
 
 
 def removal(found: Ruleset) -> str:
-    """What takes everything of ours away; a chain to which somebody else's rules lead stays, since it cannot go."""
+    """What takes everything of ours away, but for what others use: chains to which theirs lead, and ipvs's."""
     text = ""
+    services = found.get("nat", {}).get(SERVICES, ())
+    kept = SHARED if any(IPVS_SIGN in rule for rule in services) else frozenset()
     for table, chains in found.items():
-        mine = [chain for chain in chains if ours(table, chain)]
+        mine = [chain for chain in chains if ours(table, chain) and (table, chain) not in kept]
         needed = _needed(table, chains)
         body = [f":{chain} - [0:0]" for chain in mine if chain not in needed]
         body += [

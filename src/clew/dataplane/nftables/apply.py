@@ -57,6 +57,8 @@ class SyncResult(Value):
 
 
 class Backend:
+    quick = True
+
     def __init__(self, nft: Nft, settings: Settings) -> None:
         self._nft = nft
         self.settings = settings

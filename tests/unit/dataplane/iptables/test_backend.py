@@ -205,6 +205,23 @@ def test_where_iptables_was_never_on_nothing_is_taken_away() -> None:
     assert iptables.writes == writes
 
 
+def test_chains_that_the_mode_ipvs_took_over_stay() -> None:
+    iptables = FakeIptables()
+    Backend(iptables, SETTINGS).sync(STATES["one"])
+    theirs = "-m set --match-set KUBE-CLUSTER-IP dst,dst -j KUBE-MARK-MASQ"
+    iptables.restore(4, f"*nat\n:KUBE-SERVICES - [0:0]\n-A KUBE-SERVICES {theirs}\nCOMMIT\n")
+    Backend(iptables, SETTINGS).remove()
+    found = tables(iptables)
+    assert {chain for chain in found["nat"] if "KUBE" in chain} == {
+        "KUBE-SERVICES",
+        "KUBE-POSTROUTING",
+        "KUBE-MARK-MASQ",
+    }
+    assert {chain for chain in found["filter"] if "KUBE" in chain} == {"KUBE-FORWARD"}
+    assert found["nat"]["PREROUTING"]
+    assert found["mangle"] == {chain: [] for chain in found["mangle"]}
+
+
 def test_in_a_large_cluster_rules_of_endpoints_say_nothing() -> None:
     pods = [f"10.0.{number // 250}.{number % 250 + 1}" for number in range(LARGE)]
     state: State = {A: (balancer("default/a", "10.96.0.1", pods),)}

@@ -1,25 +1,27 @@
-"""What only a kernel can show: connections that go on, flows that must not, bits that are not ours."""
+"""What only a kernel can show, in every mode: connections that go on, flows that must not, bits that are not ours."""
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 
 import pytest
 
 from clew.base.clock import SystemClock
-from clew.dataplane.nftables.apply import open_backends
 from clew.facts import endpointslice, service
 from clew.facts.node import Node
 from clew.kernel import netns
 from clew.kernel.conntrack import KernelConntrack
 from clew.kernel.nft import ElementSet, KernelNft
+from clew.node import proxy_modes
 from clew.node.proxy import ProxyPorts, ProxySettings, ProxyTables, ServiceProxy
 from clew.reconcile import Turn
 from clew.store import Table
 
 from . import plan
+from .left import run_in, snapshot
+from .modes import MODES
 from .world import Prober, World
 
 pytestmark = pytest.mark.root
@@ -34,18 +36,28 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 class Node1:
-    """The proxy of node-1 on its real kernel."""
+    """The proxy of node-1 on its real kernel, as an agent in this mode runs it."""
 
-    def __init__(self, world: World) -> None:
-        path = world.path("node-1")
-        self.nft, self.conntrack = KernelNft(path), KernelConntrack(path)
-        ports = ProxyPorts(partial(open_backends, path), self.conntrack)
+    def __init__(self, world: World, mode: str) -> None:
+        self.path, self.mode = world.path("node-1"), mode
+        self.nft, self.conntrack = KernelNft(self.path), KernelConntrack(self.path)
+        ports = ProxyPorts(
+            partial(proxy_modes.mode(mode, self.path).open, self.path),
+            self.conntrack,
+            partial(proxy_modes.remove_others, mode, self.path),
+        )
         self.tables = ProxyTables(Table("services"), Table("slices"), Table("nodes"))
         self.tables.nodes.replace({("", "node-1"): Node("node-1", tuple(plan.NODES["node-1"].addresses.values()))})
         self.tables.services.replace({})
         self.tables.slices.replace({})
         settings = ProxySettings("node-1", pod_cidrs=plan.POD_CIDRS)
         self.proxy = ServiceProxy(self.tables, settings, ports, SystemClock())
+        self.proxy.prepare()
+
+    def take_over(self, other: "Node1") -> None:
+        """Know what another agent of this node knew."""
+        self.tables.services.replace(dict(other.tables.services.items()))
+        self.tables.slices.replace(dict(other.tables.slices.items()))
 
     async def serve(self, *pods: plan.Place, protocol: str = "TCP", **spec: object) -> None:
         """One service at VIP port 80 with these pods at port 8080; without pods: no slice."""
@@ -71,19 +83,29 @@ class Node1:
         self.tables.services.put(("default", "web"), None)
         await self.proxy.sync()
 
-    def close(self) -> None:
-        self.proxy.remove()
+    def leave(self) -> None:
+        """As an agent that is killed: the rules stay."""
         self.proxy.close()
         self.nft.close()
         self.conntrack.close()
 
+    def close(self) -> None:
+        self.proxy.remove()
+        self.leave()
 
-@pytest.fixture
-def node(world: World) -> Iterator[Node1]:
-    node = Node1(world)
+
+PLAYED = [pytest.param(mode, marks=pytest.mark.lane(MODES[mode].lane)) for mode in MODES]
+
+
+@pytest.fixture(params=PLAYED)
+async def node(world: World, request: pytest.FixtureRequest) -> AsyncIterator[Node1]:
+    node = Node1(world, request.param)
+    companion = asyncio.ensure_future(node.proxy.serve())
     try:
         yield node
     finally:
+        companion.cancel()
+        await asyncio.gather(companion, return_exceptions=True)
         node.close()
 
 
@@ -126,24 +148,36 @@ async def test_a_udp_client_that_keeps_its_port_follows_its_service(node: Node1,
             await ask(client)
 
 
-async def test_established_connections_outlive_their_backends_and_their_service(node: Node1, world: World) -> None:
+@contextlib.asynccontextmanager
+async def established(world: World) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """A connection from B through the service to A; calling it shows that it goes on."""
     loop = asyncio.get_running_loop()
     listener = netns.socket_in(world.where(A), socket.AF_INET, socket.SOCK_STREAM)
     client = netns.socket_in(world.where(B), socket.AF_INET, socket.SOCK_STREAM)
     with listener, client:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setblocking(False)
         client.setblocking(False)
         listener.bind((A.addresses[4], 8080))
         listener.listen()
-        await node.serve(A)
         await loop.sock_connect(client, (VIP, 80))
         server, _ = await loop.sock_accept(listener)
         with server:
-            for change in (node.serve(C), node.serve(), node.withdraw()):
-                await change
+
+            async def goes_on() -> None:
                 await loop.sock_sendall(client, b"still there")
                 async with asyncio.timeout(5):
                     assert await loop.sock_recv(server, 20) == b"still there"
+
+            yield goes_on
+
+
+async def test_established_connections_outlive_their_backends_and_their_service(node: Node1, world: World) -> None:
+    await node.serve(A)
+    async with established(world) as goes_on:
+        for change in (node.serve(C), node.serve(), node.withdraw()):
+            await change
+            await goes_on()
 
 
 WATCH = """add table ip watcher
@@ -157,7 +191,7 @@ add rule ip watcher after oifname "eth0" ct state new add @priorities { meta pri
 """
 
 
-async def test_marks_of_users_pass_and_the_priority_field_is_given_back(node: Node1, prober: Prober) -> None:
+async def test_marks_of_users_pass_and_priorities_are_given_back(node: Node1, prober: Prober) -> None:
     node.nft.run(WATCH)
     try:
         await node.serve(C, protocol="UDP", externalIPs=["192.0.2.9"])
@@ -186,45 +220,112 @@ async def test_a_sticky_client_moves_only_when_its_backend_goes(node: Node1, pro
     assert {(await prober.ask(B, "UDP", f"{VIP}:80")).end for _ in range(6)} == moved, "the new choice is kept as well"
 
 
-async def test_a_restart_commits_nothing_to_the_kernel(node: Node1, world: World) -> None:
+async def test_a_restart_changes_nothing(node: Node1, world: World) -> None:
     await node.serve(A, C, sessionAffinity="ClientIP", externalIPs=["192.0.2.9"])
-    before = node.nft.generation()
-    again = Node1(world)
-    again.tables.services.replace(dict(node.tables.services.items()))
-    again.tables.slices.replace(dict(node.tables.slices.items()))
-    await again.proxy.sync()
-    await again.proxy.sync(Turn.PERIODIC)
-    assert again.nft.generation() == before
-    again.proxy.close()
-    again.nft.close()
-    again.conntrack.close()
+    before, generation = snapshot(node.path), node.nft.generation()
+    again = Node1(world, node.mode)
+    try:
+        again.take_over(node)
+        await again.proxy.sync()
+        await again.proxy.sync(Turn.PERIODIC)
+        assert snapshot(node.path) == before
+        assert again.nft.generation() == generation
+    finally:
+        again.leave()
 
 
-@pytest.mark.parametrize(
-    "vandalism",
-    [
-        "flush ruleset",
-        "flush chain ip clew-proxy services",
-        "flush map ip clew-proxy service-ips",
-        "delete table ip6 clew-proxy",
-    ],
-)
-async def test_what_somebody_deleted_comes_back(node: Node1, prober: Prober, vandalism: str) -> None:
+VANDALISM = {
+    "nftables": (
+        "nft flush ruleset",
+        "nft flush chain ip clew-proxy services",
+        "nft flush map ip clew-proxy service-ips",
+        "nft delete table ip6 clew-proxy",
+    ),
+    "iptables": (
+        "iptables-legacy -t nat -F",
+        "iptables-legacy -t nat -F KUBE-SERVICES",
+        "iptables-legacy -t nat -D PREROUTING 1",
+        "iptables-legacy -t filter -F",
+        "ip6tables-legacy -t nat -F POSTROUTING",
+    ),
+}
+DAMAGES = [
+    pytest.param(mode, command, marks=pytest.mark.lane(MODES[mode].lane), id=f"{mode}: {command}")
+    for mode, commands in VANDALISM.items()
+    for command in commands
+]
+
+
+@pytest.mark.parametrize(("node", "command"), DAMAGES, indirect=["node"])
+async def test_what_somebody_deleted_comes_back(node: Node1, prober: Prober, command: str) -> None:
     await node.serve(C, protocol="UDP")
-    node.nft.run(vandalism)
+    right = snapshot(node.path)
+    run_in(node.path, command)
     await node.proxy.sync(Turn.PERIODIC)
     assert (await prober.ask(B, "UDP", f"{VIP}:80")).end == "10.244.2.10:8080"
-    assert node.nft.listing("ip6", "clew-proxy")
+    assert sorted(snapshot(node.path)) == sorted(right)
     before = node.nft.generation()
     await node.proxy.sync(Turn.PERIODIC)
     assert node.nft.generation() == before
 
 
-async def test_tables_of_others_stay_as_they_are(node: Node1) -> None:
+FOREIGN = """*nat
+:THEIRS - [0:0]
+-A THEIRS -d 192.0.2.1/32 -j RETURN
+-A PREROUTING -j THEIRS
+COMMIT
+*filter
+-A FORWARD -d 192.0.2.1/32 -j DROP
+COMMIT
+"""
+
+
+async def test_rules_of_others_stay_as_they_are(node: Node1) -> None:
     node.nft.run("add table ip foreign\nadd chain ip foreign c { type filter hook forward priority 7; }")
-    foreign = node.nft.listing("ip", "foreign")
-    await node.serve(A)
-    await node.withdraw()
-    node.proxy.remove()
-    assert node.nft.listing("ip", "foreign") == foreign
-    node.nft.run("delete table ip foreign")
+    run_in(node.path, "iptables-legacy-restore --noflush", FOREIGN)
+    try:
+        theirs = snapshot(node.path)
+        await node.serve(A)
+        assert set(theirs) <= set(snapshot(node.path))
+        await node.withdraw()
+        node.proxy.remove()
+        assert snapshot(node.path) == theirs
+    finally:
+        node.nft.run("delete table ip foreign")
+        for table in ("nat", "filter"):
+            for command in ("-F", "-X"):
+                run_in(node.path, f"iptables-legacy -t {table} {command}")
+
+
+SWITCHES = [
+    pytest.param(before, after, marks=[pytest.mark.lane(MODES[mode].lane) for mode in {before, after}])
+    for before in MODES
+    for after in MODES
+    if before != after
+]
+
+
+@pytest.mark.parametrize(("before", "node"), SWITCHES, indirect=["node"])
+async def test_switching_leaves_nothing_of_the_former_mode_and_breaks_nothing(
+    node: Node1, before: str, world: World
+) -> None:
+    other = Node1(world, node.mode)
+    await other.serve(A)
+    alone = snapshot(node.path)
+    other.close()
+    former = Node1(world, before)
+    companion = asyncio.ensure_future(former.proxy.serve())
+    try:
+        await former.serve(A)
+        async with established(world) as goes_on:
+            former.leave()
+            node.take_over(former)
+            await node.proxy.sync()
+            await goes_on()
+            assert sorted(snapshot(node.path)) == sorted(alone)
+        async with established(world) as goes_on:
+            await goes_on()
+    finally:
+        companion.cancel()
+        await asyncio.gather(companion, return_exceptions=True)
+        proxy_modes.remove(before, node.path)

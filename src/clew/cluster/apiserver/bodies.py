@@ -14,6 +14,7 @@ from clew.cluster.admission.structural import prune_by_schema
 from clew.cluster.apiserver.catalog import Custom
 from clew.cluster.apiserver.errors import ApiRefusal, bad_request, invalid_options, unsupported_media
 from clew.cluster.apiserver.identity import Identity
+from clew.cluster.apiserver.list_options import YES
 from clew.cluster.apiserver.state import Writer
 
 PROTOBUF = "application/vnd.kubernetes.protobuf"
@@ -25,7 +26,6 @@ _OPTIONS = {"POST": "CreateOptions", "PATCH": "PatchOptions", "PUT": "UpdateOpti
 _LONGEST_MANAGER = 128  # bytes
 _SHOWN = 30  # bytes of a body that could not be read
 _DELETE = Kind("", "v1", "DeleteOptions", "deleteoptions", False)
-YES = frozenset({"true", "1"})
 
 
 def writer_of(request: web.BaseRequest, who: Identity) -> Writer:

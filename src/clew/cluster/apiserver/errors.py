@@ -16,10 +16,11 @@ class ApiRefusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
         self.reason = reason
         self.message = message
         self.details = details
+        self.metadata: Object = {}  # a list that cannot go on says here how it could
 
     def status(self) -> Object:
         status: Object = {
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "kind": "Status", "apiVersion": "v1", "metadata": self.metadata, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code,
         }  # fmt: skip
         if not self.reason:

@@ -6,12 +6,12 @@ from aiohttp import web
 
 from clew.api.kinds import CREATE_ONLY, ENDPOINTS, NAMESPACE, Kind
 from clew.api.objects import Object
-from clew.cluster.admission import FieldError
 from clew.cluster.apiserver import patching, reading
-from clew.cluster.apiserver.bodies import YES, read_object, read_options, validation_of, writer_of
+from clew.cluster.apiserver.bodies import read_object, read_options, validation_of, writer_of
 from clew.cluster.apiserver.catalog import stored_kind
-from clew.cluster.apiserver.errors import bad_request, invalid_options, method_not_allowed, not_found
+from clew.cluster.apiserver.errors import bad_request, method_not_allowed, not_found, too_new
 from clew.cluster.apiserver.identity import Identity
+from clew.cluster.apiserver.list_options import YES, list_wanted, watch_wanted
 from clew.cluster.apiserver.paths import RequestInfo
 from clew.cluster.apiserver.reading import list_page, selection, shaped
 from clew.cluster.apiserver.registry import Registry, check_name
@@ -21,9 +21,8 @@ from clew.cluster.apiserver.state import Writer
 from clew.cluster.apiserver.strategies.pods import with_ephemeral_containers
 from clew.cluster.apiserver.subresources.table import Subresources
 from clew.cluster.apiserver.versions import as_stored, inward
-from clew.cluster.apiserver.watching import Wanted, Watch
+from clew.cluster.apiserver.watching import Watch
 
-_DEFAULT_WATCH = 1800.0  # seconds
 _OLD_ENDPOINTS = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
 # Kinds whose deletion answers with the object, whether or not it is gone already
 _ANSWER_WITH_OBJECT = frozenset({"pods", "services", "serviceaccounts"})
@@ -94,10 +93,15 @@ class Objects:
 
     def _list(self, request: web.BaseRequest, info: RequestInfo, kind: Kind) -> web.StreamResponse:
         chosen = self._chosen(request, info, kind)
-        return respond_bytes(reading.encode_list(self.state, chosen, list_page(self.state, chosen, request.query)))
+        page = list_page(self.state, chosen, list_wanted(request.query))
+        return respond_bytes(reading.encode_list(self.state, chosen, page))
 
     async def _watch(self, request: web.BaseRequest, info: RequestInfo, kind: Kind) -> web.StreamResponse:
-        watch = Watch(self.state, self._chosen(request, info, kind), _wanted(request))
+        wanted = watch_wanted(request.query)
+        newest = self.state.storage.revision
+        if wanted.since is not None and wanted.since > newest:
+            raise too_new(wanted.since, newest)
+        watch = Watch(self.state, self._chosen(request, info, kind), wanted)
         response = web.StreamResponse(
             headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
         )
@@ -191,33 +195,9 @@ class Objects:
         self, request: web.BaseRequest, info: RequestInfo, kind: Kind, who: Identity
     ) -> web.StreamResponse:
         options, dry_run = await self._delete_options(request, who)
-        page = list_page(self.state, self._chosen(request, info, kind), request.query)
+        page = list_page(self.state, self._chosen(request, info, kind), list_wanted(request.query))
         keys = [record.key.rpartition("/")[::2] for record in page.records]
         writer = Writer(who, "", dry_run)
         deleted = await self.registry.deleter.delete_all(stored_kind(kind), keys, options, writer)
         meta = {"resourceVersion": str(self.state.storage.revision)}
         return respond({"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": meta, "items": deleted})
-
-
-def _wanted(request: web.BaseRequest) -> Wanted:
-    """How to watch; 400 or 422 for what contradicts itself."""
-    query = request.query
-    version = query.get("resourceVersion", "")
-    if version and not version.isdecimal():
-        text = f'strconv.ParseUint: parsing "{version}": invalid syntax'
-        raise bad_request(f'resourceVersion: Invalid value: "{version}": {text}')
-    initial = query.get("sendInitialEvents") in YES
-    match = query.get("resourceVersionMatch", "")
-    why = ""
-    if "sendInitialEvents" in query and match != "NotOlderThan":
-        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-    elif match and "sendInitialEvents" not in query:
-        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-    if why:
-        raise invalid_options("ListOptions", [FieldError("resourceVersionMatch", "FieldValueForbidden", None, why)])
-    seconds = reading.whole_number(query, "timeoutSeconds")
-    replay = version in {"", "0"} and "sendInitialEvents" not in query
-    return Wanted(
-        since=int(version or 0), initial=initial, replay=replay,
-        bookmarks=query.get("allowWatchBookmarks") in YES, seconds=float(seconds or _DEFAULT_WATCH),
-    )  # fmt: skip

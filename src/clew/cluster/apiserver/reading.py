@@ -1,6 +1,5 @@
 """GET: one object or a list, as JSON, as a Table or as metadata only, with selectors, pages and revisions."""
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -11,9 +10,9 @@ from clew.api.objects import Object, labels
 from clew.api.selectors import FieldSelector, LabelSelector, SelectorError
 from clew.base.value import Value
 from clew.cluster import tables
-from clew.cluster.admission import FieldError
 from clew.cluster.apiserver.catalog import storage_name
-from clew.cluster.apiserver.errors import ApiRefusal, bad_request, gone, invalid_options, too_new
+from clew.cluster.apiserver.errors import ApiRefusal, bad_request, gone, too_new
+from clew.cluster.apiserver.list_options import ANY_VERSION, ListWanted, write_token
 from clew.cluster.apiserver.state import State
 from clew.cluster.apiserver.versions import as_stored, outward
 from clew.cluster.storage import Collection, Compacted, Record
@@ -26,6 +25,12 @@ _SELECTABLE = {
     "status": ("phase", "podIP", "podIPs", "nominatedNodeName", "replicas"),
 }  # fmt: skip
 _SELECTABLE_TOP = ("involvedObject", "reason", "reportingComponent", "source", "type")
+_OLD_PAGE = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without"
+    " the continue parameter, or use the continue token in this response to retrieve the remainder of the results."
+    " Continuing with the provided token results in an inconsistent list - objects that were created, modified, or"
+    " deleted between the time the first chunk was returned and now may show up in the list."
+)
 
 
 class Selection(Value):
@@ -148,87 +153,40 @@ class Page(Value):
     remaining: int | None = None
 
 
-def list_page(state: State, chosen: Selection, query: Mapping[str, str]) -> Page:
+def list_page(state: State, chosen: Selection, wanted: ListWanted) -> Page:
     """The matching records; 410 where a past state is asked for that is compacted, 504 for a future one."""
-    limit = whole_number(query, "limit")
-    collection = state.storage.collection(storage_name(chosen.kind))
-    revision, after = state.storage.revision, ""
-    if query.get("continue"):
-        revision, after = _read_token(query["continue"])
-    _check_versions(query)
-    asked = whole_number(query, "resourceVersion")
-    if asked > state.storage.revision:
-        raise too_new(asked, state.storage.revision)
-    if asked and query.get("resourceVersionMatch") == "Exact":
-        revision = asked
-    return _page(_as_of(collection, revision, bool(after)), chosen, revision, limit, after)
+    newest = state.storage.revision
+    if wanted.revision > newest:
+        raise too_new(wanted.revision, newest)
+    revision = wanted.revision if wanted.exactly and wanted.revision != ANY_VERSION else newest
+    collection = _as_of(state.storage.collection(storage_name(chosen.kind)), revision, wanted)
+    return _page(collection, chosen, revision, wanted)
 
 
-def _check_versions(query: Mapping[str, str]) -> None:
-    match = query.get("resourceVersionMatch", "")
-    if not match:
-        return
-    why = ""
-    if query.get("continue"):
-        why = "resourceVersionMatch is forbidden when continue is provided"
-    elif not query.get("resourceVersion"):
-        why = "resourceVersionMatch is forbidden unless resourceVersion is provided"
-    elif match == "Exact" and query.get("resourceVersion") == "0":
-        why = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-    if why:
-        raise invalid_options("ListOptions", [FieldError("resourceVersionMatch", "FieldValueForbidden", None, why)])
-    if match not in {"Exact", "NotOlderThan"}:
-        known = 'supported values: "Exact", "NotOlderThan"'
-        wrong = FieldError("resourceVersionMatch", "FieldValueNotSupported", match, known)
-        raise invalid_options("ListOptions", [wrong])
-
-
-def _as_of(collection: Collection, revision: int, paging: bool) -> Collection:  # noqa: FBT001 - private, one caller
+def _as_of(collection: Collection, revision: int, wanted: ListWanted) -> Collection:
     try:
         return collection.at(revision)
     except Compacted as old:
-        text = f"The resourceVersion for the provided list is too old: {old}"
-        if paging:
-            text = (
-                "The provided continue parameter is too old to display a consistent list result. You must start a new"
-                " list without the continue parameter."
-            )
-        raise gone(text) from None
+        refusal = gone(f"The resourceVersion for the provided list is too old: {old}")
+    if wanted.after:
+        refusal = gone(_OLD_PAGE)
+        refusal.metadata = {"continue": write_token(ANY_VERSION, wanted.after)}
+    raise refusal
 
 
-def _page(collection: Collection, chosen: Selection, revision: int, limit: int, after: str) -> Page:
+def _page(collection: Collection, chosen: Selection, revision: int, wanted: ListWanted) -> Page:
     found: list[Record] = []
-    matching = _matching(chosen, collection.scan(chosen.prefix, after))
+    matching = _matching(chosen, collection.scan(chosen.prefix, wanted.after))
     for record in matching:
-        if limit and len(found) == limit:
+        if wanted.limit and len(found) == wanted.limit:
             rest = 1 + sum(1 for _ in matching) if chosen.everything else None
-            return Page(tuple(found), revision, _write_token(revision, found[-1].key), rest)
+            return Page(tuple(found), revision, write_token(revision, found[-1].key), rest)
         found.append(record)
     return Page(tuple(found), revision)
 
 
 def _matching(chosen: Selection, records: Iterator[Record]) -> Iterator[Record]:
     return records if chosen.everything else (record for record in records if chosen.takes(record))
-
-
-def whole_number(query: Mapping[str, str], name: str) -> int:
-    value = query.get(name) or "0"
-    if not value.isdecimal():
-        raise bad_request(f'{name}: Invalid value: "{value}": must be a whole number')
-    return int(value)
-
-
-def _write_token(revision: int, key: str) -> str:
-    made = msgspec.json.encode({"v": "meta.k8s.io/v1", "rv": revision, "start": key})
-    return base64.urlsafe_b64encode(made).decode().rstrip("=")
-
-
-def _read_token(token: str) -> tuple[int, str]:
-    try:
-        data = msgspec.json.decode(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        return int(data["rv"]), str(data["start"])
-    except (ValueError, KeyError, TypeError):
-        raise bad_request("continue key is not valid: it is not one that this server gave") from None
 
 
 def encode_list(state: State, chosen: Selection, page: Page) -> bytes:

@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator
 import msgspec
 
 from clew.api.objects import Object
-from clew.base.value import Value
 from clew.cluster.apiserver.catalog import storage_name
 from clew.cluster.apiserver.errors import gone
+from clew.cluster.apiserver.list_options import WatchWanted
 from clew.cluster.apiserver.reading import Selection, as_table, partial
 from clew.cluster.apiserver.state import State
 from clew.cluster.apiserver.versions import as_stored, outward
@@ -27,23 +27,10 @@ def _line(change: str, obj: bytes) -> bytes:
     return b'{"type":"' + change.encode() + b'","object":' + obj + b"}\n"
 
 
-class Wanted(Value):
-    """How a watch was asked for.
-
-    `initial`: all that exists first, then a bookmark that says so (KEP-3157); `replay`: all that exists first.
-    """
-
-    since: int = 0
-    initial: bool = False
-    replay: bool = False
-    bookmarks: bool = False
-    seconds: float = 1800.0
-
-
 class Watch:
     """One client's watch."""
 
-    def __init__(self, state: State, chosen: Selection, wanted: Wanted) -> None:
+    def __init__(self, state: State, chosen: Selection, wanted: WatchWanted) -> None:
         self.state = state
         self.chosen = chosen
         self.wanted = wanted
@@ -51,6 +38,7 @@ class Watch:
         self._raw = chosen.form == "object" and as_stored(state.catalog, chosen.kind)
         self._form = (chosen.kind.api_version, chosen.form, chosen.include)
         self._columns_sent = chosen.form != "table"
+        self._definition = state.catalog.custom(chosen.kind)
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         """Chunks of lines until the time is over, the server stops or the watcher has fallen behind.
@@ -58,14 +46,16 @@ class Watch:
         A chunk is empty when all was quiet for a while.
         """
         try:
-            if self.wanted.initial or self.wanted.replay:
+            if self.wanted.initial:
                 position, revision = self._collection.end, self.state.storage.revision
                 records = [each for each in self._collection.scan(self.chosen.prefix) if self.chosen.takes(each)]
                 for start in range(0, len(records), _AT_ONCE):
                     yield b"".join([self._existing(record) for record in records[start : start + _AT_ONCE]])
                     await asyncio.sleep(0)
-                if self.wanted.initial and self.wanted.bookmarks:
+                if self.wanted.marked:
                     yield self._bookmark(revision, initial=True)
+            elif self.wanted.since is None:
+                position = self._collection.end
             else:
                 position = self._collection.position_after(self.wanted.since)
             async for chunk in self._changes(position):
@@ -77,7 +67,7 @@ class Watch:
         loop = asyncio.get_running_loop()
         ends = loop.time() + self.wanted.seconds
         bookmark_at = loop.time() + BOOKMARK_EVERY
-        while (now := loop.time()) < ends and not self.state.stopping.is_set():
+        while (now := loop.time()) < ends and not self._is_over():
             events = self._collection.since(position)
             position += len(events)
             if chunk := b"".join([self._event(event) for event in events]):
@@ -89,6 +79,10 @@ class Watch:
                     yield self._bookmark(self.state.storage.revision, initial=False)
             if not events and not await self._collection.wait(position, min(ends - now, _LOOK_AROUND)):
                 yield b""
+
+    def _is_over(self) -> bool:
+        """The server stops, or the kind is defined anew, so that its clients had better look at it again."""
+        return self.state.stopping.is_set() or self.state.catalog.custom(self.chosen.kind) is not self._definition
 
     def _bookmark(self, revision: int, *, initial: bool) -> bytes:
         kind = self.chosen.kind

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -205,8 +206,43 @@ class Raw:
         is_json = response.headers.get_content_type() == "application/json"
         return Answer(response.status, json.loads(text) if is_json else None, warnings, text)
 
+    @contextmanager
+    def watch(self, path: str, **headers: str) -> Iterator["Watching"]:
+        """A watch on a connection of its own."""
+        connection = http.client.HTTPSConnection("127.0.0.1", self._connection.port, context=self._tls, timeout=10)
+        try:
+            sent = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request("GET", f"{path}{'&' if '?' in path else '?'}watch=1", headers=sent)
+            response = connection.getresponse()
+            assert response.status == 200, response.read()
+            yield Watching(response)
+        finally:
+            connection.close()
+
     def close(self) -> None:
         self._connection.close()
+
+
+class Watching:
+    """The events of a watch, one after the other; TimeoutError after ten seconds of silence."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self._response = response
+
+    def next(self) -> Any:
+        """(type, object), or None at the end."""
+        line = self._response.readline()
+        if not line:
+            return None
+        event = json.loads(line)
+        return event["type"], event["object"]
+
+    def named(self, count: int) -> list[tuple[str, str]]:
+        """(type, name) of the next events."""
+        return [(kind, obj["metadata"]["name"]) for kind, obj in (self.next() for _ in range(count))]
+
+    def rest(self) -> list[Any]:
+        return list(iter(self.next, None))
 
 
 @pytest.fixture(scope="module")

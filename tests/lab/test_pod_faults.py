@@ -76,9 +76,10 @@ def test_a_node_whose_supervisor_dies_has_lost_power_and_comes_back(lab: SmallLa
     lab.kubectl("run", "done", "--image=busybox", "--restart=Never", "--", "echo", "over")
     assert lab.ended("done") == "over\n"
     group = f"/clew/{NAME}/node-1/supervisor"
-    found = {
+    inside = {
         pid for procs in Path("/sys/fs/cgroup").glob(f"**{group}/cgroup.procs") for pid in procs.read_text().split()
     }
+    found = [pid for pid in inside if Path("/proc", pid, "comm").read_text() == "clew-node\n"]
     assert len(found) == 1
     os.kill(int(found.pop()), signal.SIGKILL)
     lab.wait("powered", "jsonpath={.status.containerStatuses[0].restartCount}=1")

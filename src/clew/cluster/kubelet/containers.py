@@ -84,8 +84,9 @@ class ContainerWork:
     def unstarted(self) -> frozenset[str]:
         return frozenset(name for name, prober in self._probers.items() if not prober.started)
 
-    def dues(self, now: float) -> list[float]:
-        return [due for due in self._due.values() if due > now]
+    def dues(self) -> Iterable[float]:
+        """When something is to be looked at again; may lie in the past."""
+        return self._due.values()
 
     # Adopting.
 

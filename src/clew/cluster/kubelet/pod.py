@@ -70,6 +70,7 @@ class PodWorker:
         self._sandbox_pause = Backoff(0.5, 10.0)
         self._pause_until = 0.0
         self._refresh_at = 0.0
+        self._looked = 0.0
         self._volumes_made = bool(records.instances)
         self.tasks = Tasks()
         self._note_ending()
@@ -191,19 +192,21 @@ class PodWorker:
                 await asyncio.gather(task, return_exceptions=True)
 
     async def _wait(self) -> bool:
-        """Until something happens or is due; False once the pod is to end."""
+        """Until something happens or is due; False once the pod is to end.
+
+        Due is what lies behind the last look, even if it is past by now: what was a moment early then is not forgotten.
+        """
         now = self.around.clock.monotonic()
-        due = min([now + _NEVER, *self.work.dues(now), *self._dues(now)])
+        due = min([now + _NEVER, *(each for each in (*self.work.dues(), *self._dues(now)) if each > self._looked)])
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, due - now)):
                 await self._changed.wait()
         self._changed.clear()
+        self._looked = self.around.clock.monotonic()
         return not self.ending
 
     def _dues(self, now: float) -> list[float]:
-        found = [self._pause_until] if self._pause_until > now else []
-        if self._refresh_at:
-            found.append(self._refresh_at)
+        found = [self._pause_until, self._refresh_at]
         limit = self.pod["spec"].get("activeDeadlineSeconds")
         begun = parse_time(dig(self.pod, "status", "startTime"))
         if limit is not None and begun is not None and not self.finished:

@@ -26,10 +26,12 @@ def refusal(pod: Object, node: Object, others: Iterable[Object], config: Kubelet
             f"{_MESSAGE}Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
         )
     for name, factor in (("cpu", 1000), ("memory", 1)):
-        room = Fraction(parse(dig(node, "status", "allocatable", name) or 0)) * factor
-        used = sum((request(each, name) * factor for each in running), Fraction(0))
         wanted = request(pod, name) * factor
-        if wanted and room and used + wanted > room:
+        room = Fraction(parse(dig(node, "status", "allocatable", name) or 0)) * factor
+        if not (wanted and room):
+            continue
+        used = sum((request(each, name) * factor for each in running), Fraction(0))
+        if used + wanted > room:
             return f"OutOf{name}", (
                 f"{_MESSAGE}Node didn't have enough resource: {name}, requested: {int(wanted)}, used: {int(used)}, "
                 f"capacity: {int(room)}"

@@ -47,17 +47,19 @@ class Sandboxes:
         identity = secrets.token_hex(32)
         sysctls = {each["name"]: each["value"] for each in (spec.get("securityContext") or {}).get("sysctls") or ()}
         try:
+            # Whoever dies from here on, the sandbox's notes say with what DEL must be called.
+            notes = {"network": around.cni.plan(pod)} if own_network else {}
             record = await around.handle.ask(
                 "sandbox_create", sandbox=identity, labels=pod_labels(pod) | {"attempt": str(attempt)},
-                network=own_network, sysctls=sysctls,
+                network=own_network, sysctls=sysctls, notes=notes,
             )  # fmt: skip
             addresses = around.config.addresses
             if own_network:
-                addresses = await self._attach(identity, record["record"]["netns"], pod)
+                addresses = await self._attach(identity, record["record"]["netns"], pod, notes["network"])
             started = await around.handle.ask(
                 "sandbox_start", sandbox=identity, own_ipc=not spec.get("hostIPC"),
                 hostname=resolv.hostname(pod, around.config) if own_network else "",
-                group=f"{self.group(pod['metadata']['uid'])}/{identity}", score=max(_PAUSE_SCORE, oom_lowest()),
+                score=max(_PAUSE_SCORE, oom_lowest()),
             )  # fmt: skip
         except NodeLostError:
             raise
@@ -74,10 +76,7 @@ class Sandboxes:
         found = sandbox_of(started["record"])
         return found if own_network else _with_addresses(found, addresses)
 
-    async def _attach(self, identity: str, netns: str, pod: Object) -> tuple[str, ...]:
-        """Whoever dies from here on, the sandbox's notes say with what DEL must be called."""
-        network = self._around.cni.plan(pod)
-        await self._around.handle.ask("sandbox_note", sandbox=identity, notes={"network": network})
+    async def _attach(self, identity: str, netns: str, pod: Object, network: Object) -> tuple[str, ...]:
         attached = await self._around.cni.add(identity, netns, pod, network)
         await self._around.handle.ask(
             "sandbox_note", sandbox=identity, notes={"addresses": attached.addresses, "result": attached.result}

@@ -68,8 +68,7 @@ class Containers:
             "log": request.log, "log_link": request.log_link, "state": "created", "pid": 0,
             "created": stamp().decode(), "process": request.config["process"],
         }  # fmt: skip
-        self.all[request.id] = record
-        self._records.save(request.id, record)
+        self.all[request.id] = record  # on disk once it runs: what lost power before that has never been
         return record
 
     def folder(self, identity: str) -> Path:
@@ -183,7 +182,7 @@ class _Start:
 
     def _bundle(self) -> None:
         for name in ("rootfs", "upper", "work"):
-            (self._folder / name).mkdir(mode=0o755, exist_ok=True)
+            (self._folder / name).mkdir(mode=0o755, parents=True, exist_ok=True)
         config = self._request.config
         config["root"]["path"] = str(self._folder / "rootfs")
         (self._folder / "config.json").write_text(json.dumps(config), encoding="utf-8")

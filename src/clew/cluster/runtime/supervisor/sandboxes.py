@@ -15,7 +15,7 @@ from pathlib import Path
 
 from clew.cluster.runtime.supervisor import cgroups
 from clew.cluster.runtime.supervisor.logs import stamp
-from clew.cluster.runtime.supervisor.loop import Loop
+from clew.cluster.runtime.supervisor.loop import READ, Loop
 from clew.cluster.runtime.supervisor.records import Record, Records
 from clew.cluster.runtime.supervisor.spawn import exit_code
 from clew.kernel import mounts, process
@@ -37,50 +37,62 @@ class Sandboxes:
         for record in self.all.values():
             record |= {"state": "lost" if record["state"] != "stopped" else "stopped", "pid": 0}
 
-    def create(self, identity: str, labels: dict[str, str], *, network: bool, sysctls: dict[str, str]) -> Record:
+    def create(
+        self, identity: str, labels: dict[str, str], notes: dict[str, object], *, network: bool, sysctls: dict[str, str]
+    ) -> Record:
         """The sandbox's network namespace with lo up, or the node's own; no process yet."""
         netns = ""
         if network:
             netns = str(NETNS / f"cni-{identity}")
             self._make_netns(netns, sysctls)
         record: Record = {
-            "id": identity, "labels": labels, "netns": netns, "pid": 0, "state": "created", "group": "",
-            "created": stamp().decode(), "sysctls": sysctls, "notes": {},
+            "id": identity, "labels": labels, "netns": netns, "pid": 0, "state": "created",
+            "created": stamp().decode(), "sysctls": sysctls, "notes": notes,
         }  # fmt: skip
         self.all[identity] = record
         self._records.save(identity, record)
         return record
 
-    def start(self, identity: str, *, hostname: str, group: str, own_ipc: bool, score: int) -> Record:
-        """Start the pause process; `hostname` empty keeps the node's. Containers join its namespaces."""
+    def start(
+        self, identity: str, *, hostname: str, own_ipc: bool, score: int, done: Callable[[Record, str], None]
+    ) -> None:
+        """Start the pause process; `hostname` empty keeps the node's. Containers join its namespaces.
+
+        `done(record, problem)` is called when it stands, or cannot. It stays in the supervisor's control group: to
+        move it costs more than all the rest, and it uses nothing.
+        """
         record = self.all[identity]
-        kinds = process.NEWNS | process.NEWPID
-        kinds |= process.NEWIPC if own_ipc else 0
-        kinds |= process.NEWUTS if hostname else 0
-        cgroups.make(group)
+        kinds = (process.NEWIPC if own_ipc else 0) | (process.NEWUTS if hostname else 0) | process.NEWPID
         network = os.open(record["netns"], os.O_RDONLY | os.O_CLOEXEC) if record["netns"] else -1
         report, told = os.pipe()
-        with process.elsewhere(kinds & ~process.NEWNS | (process.NEWNET if network >= 0 else 0)):
+        with process.elsewhere(kinds | (process.NEWNET if network >= 0 else 0)):
             if network >= 0:
                 process.setns(network, process.NEWNET)
                 os.close(network)
-            process.unshare(kinds & ~process.NEWNS)
+            process.unshare(kinds)
             if hostname:
                 socket.sethostname(hostname)
             _set(record["sysctls"], "kernel.", "fs.")
             pid = os.fork()
             if not pid:
-                self._become_pause(told, group, score)
+                self._become_pause(told, score)
         os.close(told)
-        with os.fdopen(report, "rb") as answer:
-            problem = answer.read().decode()
-        if problem:
+        self._loop.watch(report, READ, lambda _: self._reported(record, pid, report, done))
+
+    def _reported(self, record: Record, pid: int, report: int, done: Callable[[Record, str], None]) -> None:
+        """The pause program closes the pipe by beginning; before that, it says what went wrong and ends."""
+        problem = os.read(report, 4096).decode(errors="replace")
+        self._loop.forget(report)
+        os.close(report)
+        if problem or record["state"] != "created":
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
             self._loop.on_exit(pid, lambda _: None)
-            raise OSError(f"start the pause process: {problem}")
-        record |= {"pid": pid, "state": "ready", "group": group, "started": stamp().decode()}
-        self._records.save(identity, record)
-        self._loop.on_exit(pid, lambda status: self._ended(identity, status))
-        return record
+            done(record, f"start the pause process: {problem or 'the sandbox is being removed'}")
+            return
+        record |= {"pid": pid, "state": "ready", "started": stamp().decode()}  # a record is read after a power cut only
+        self._loop.on_exit(pid, lambda status: self._ended(record["id"], status))
+        done(record, "")
 
     def note(self, identity: str, notes: dict[str, object]) -> None:
         """Keep something of the kubelet's beside the sandbox, such as what CNI answered."""
@@ -109,8 +121,6 @@ class Sandboxes:
             with suppress(OSError):
                 mounts.unmount(record["netns"])
             Path(record["netns"]).unlink(missing_ok=True)
-        if record["group"]:
-            self.remove_group(record["group"])
         self._records.drop(identity)
         with suppress(OSError):
             self._records.folder(identity).rmdir()
@@ -144,13 +154,12 @@ class Sandboxes:
             Path(path).unlink(missing_ok=True)
             raise
 
-    def _become_pause(self, told: int, group: str, score: int) -> None:
+    def _become_pause(self, told: int, score: int) -> None:
         """In the child: a root with nothing in it, no rights, no way back."""
         try:
             os.setsid()
             process.unshare(process.NEWNS)
             mounts.propagation("/", mounts.PRIVATE)
-            cgroups.join(group)
             with suppress(OSError):  # lowering it takes a right that a container's root may lack
                 Path("/proc/self/oom_score_adj").write_text(str(score), encoding="ascii")
             process.drop_bounding()  # reads /proc, which the new root has not

@@ -107,16 +107,16 @@ class Server:
 
     def do_sandbox_create(self, request: Message, reply: Reply) -> None:
         made = self.sandboxes.create(
-            request["sandbox"], request["labels"], network=request["network"], sysctls=request.get("sysctls", {})
-        )
+            request["sandbox"], request["labels"], request["notes"], network=request["network"],
+            sysctls=request.get("sysctls", {}),
+        )  # fmt: skip
         reply({"record": made})
 
     def do_sandbox_start(self, request: Message, reply: Reply) -> None:
-        started = self.sandboxes.start(
-            request["sandbox"], hostname=request["hostname"], group=request["group"], own_ipc=request["own_ipc"],
-            score=request["score"],
+        self.sandboxes.start(
+            request["sandbox"], hostname=request["hostname"], own_ipc=request["own_ipc"], score=request["score"],
+            done=lambda record, problem: reply({"error": problem, "errno": 0} if problem else {"record": record}),
         )  # fmt: skip
-        reply({"record": started})
 
     def do_sandbox_note(self, request: Message, reply: Reply) -> None:
         self.sandboxes.note(request["sandbox"], request["notes"])

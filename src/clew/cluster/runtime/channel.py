@@ -115,7 +115,7 @@ class Channel:
         if "event" in answer:
             self._on_event(answer)
             return
-        answered = self._waiting.get(answer.get("id", 0))
+        answered = self._waiting.get(answer.pop("id", 0))
         if answered is not None and not answered.done():
             answered.set_result(answer)
 

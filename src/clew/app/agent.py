@@ -9,15 +9,13 @@ import contextlib
 import logging
 import signal
 from collections.abc import Callable, Coroutine
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from clew.api import kinds
 from clew.app import agent_config
 from clew.app.agent_config import Configuration
-from clew.app.kube_proxy_config import seconds
-from clew.base.addresses import Family, family_of
+from clew.app.agent_proxy import ProxyPart, refuse_company
 from clew.base.clock import Clock, SystemClock
 from clew.base.errors import UserError
 from clew.base.metrics import Registry
@@ -34,14 +32,13 @@ from clew.kernel.inside import enter
 from clew.kernel.netlink import Monitor, Netlink
 from clew.kernel.nft import KernelNft
 from clew.kernel.sysctl import Sysctl
-from clew.node import cni_server, http, install, proxy_modes
+from clew.node import cni_server, install, proxy_modes
 from clew.node.attachments import Attachments
 from clew.node.cni_calls import CniCalls
-from clew.node.health import Health
 from clew.node.install import CniPaths
 from clew.node.journal import Journal
 from clew.node.podnet import NetworkSettings, Planes, PodNetwork
-from clew.node.proxy import LEAST, PERIOD, ProxyPorts, ProxySettings, ProxyTables, ServiceProxy
+from clew.node.proxy import ProxyTables
 from clew.node.spool import Spool
 from clew.store.table import Table
 from clew.watch.client import Client
@@ -58,6 +55,7 @@ class AgentOptions(Value):
 
     config: Path
     node: str  # the name of the Node that this agent runs on
+    init_only: bool = False  # do what needs rights beyond the rules, and end
 
 
 class Agent:
@@ -93,14 +91,7 @@ class Agent:
             clock,
         )
         self._calls = CniCalls(self._attachments, self._network, Spool(self._paths.spool), self.registry)
-        settings = proxy_settings(options.node, configuration)
-        ports = ProxyPorts(
-            partial(proxy_modes.mode(configuration.proxy.mode).open, None),
-            KernelConntrack(),
-            partial(proxy_modes.remove_others, configuration.proxy.mode),
-        )
-        self._proxy = ServiceProxy(self._tables, settings, ports, clock, self.registry)
-        self._health = Health(clock, lambda: self._tables.nodes.get(("", options.node)), self._proxy.families)
+        self.proxy = ProxyPart(options.node, configuration, self._tables, clock, self.registry)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -113,7 +104,6 @@ class Agent:
         try:
             async with client, asyncio.TaskGroup() as group:
                 group.create_task(self._network.run())
-                group.create_task(self._proxy.run())
                 group.create_task(self._reflect(client, kinds.NODE, node_facts.decode, self._tables.nodes))
                 group.create_task(self._reflect(client, kinds.SERVICE, service.decode, self._tables.services))
                 group.create_task(
@@ -121,8 +111,8 @@ class Agent:
                 )
                 group.create_task(self._serve_cni())
                 group.create_task(self._announce())
-                for page in self._pages():
-                    group.create_task(page)
+                for part in self.proxy.tasks(client):
+                    group.create_task(part)
         finally:
             loop.remove_reader(monitor.fileno())
             monitor.close()
@@ -147,40 +137,17 @@ class Agent:
         install.install_configuration(self._paths)
         logger.info("pod network ready: %s", ", ".join(pool.cidr for pool in self._network.pools))
 
-    def _pages(self) -> list[Coroutine[Any, Any, None]]:
-        proxy = self._configuration.proxy
-        health = {"/healthz": self._health.healthz, "/livez": self._health.livez}
-        inside = {
-            "/metrics": lambda: http.Page(self.registry.render().encode(), content_type="text/plain; version=0.0.4"),
-            "/proxyMode": lambda: http.Page((proxy.mode or proxy_modes.DEFAULT).encode()),
-            **health,
-        }
-        return [http.serve(proxy.healthz, health), http.serve(proxy.metrics, inside)]
-
-
-def proxy_settings(node: str, configuration: Configuration) -> ProxySettings:
-    """kube-proxy's words and the agent's in the proxy's own. Families are those that the cluster has ranges of."""
-    agent, proxy = configuration.agent, configuration.proxy
-    pods = tuple(part.strip() for part in proxy.cluster_cidr.split(",") if part.strip()) or tuple(agent.cluster_cidrs)
-    families: tuple[Family, ...] = tuple(sorted({family_of(cidr) for cidr in (*pods, *agent.service_cidrs)}))
-    return ProxySettings(
-        node=proxy.hostname_override or node,
-        families=families or (4, 6),
-        pod_cidrs=pods,
-        service_cidrs=tuple(agent.service_cidrs),
-        node_port_addresses=tuple(proxy.node_port_addresses or ()),
-        masquerade_all=proxy.nftables.masquerade_all,
-        period=seconds(proxy.nftables.sync_period, "nftables.syncPeriod") or PERIOD,
-        least=seconds(proxy.nftables.min_sync_period, "nftables.minSyncPeriod") or LEAST,
-    )
-
 
 async def serve(options: AgentOptions) -> None:
     """Run until SIGTERM or SIGINT."""
     configuration = agent_config.load(options.config)
     for field in configuration.proxy.ignored:
         logger.warning("KubeProxyConfiguration: %s is set, and nothing depends on it here", field)
+    await refuse_company(configuration)
     agent = Agent(options, configuration, SystemClock())
+    agent.proxy.initialise()
+    if options.init_only:
+        return
     running = asyncio.ensure_future(agent.run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -199,6 +166,12 @@ def _first_refusal(failures: BaseExceptionGroup) -> BaseException:
     while refusals is not None and isinstance(refusals.exceptions[0], BaseExceptionGroup):
         refusals = refusals.exceptions[0]
     return failures if refusals is None else refusals.exceptions[0]
+
+
+def cleanup() -> None:
+    """Take the rules of every proxy mode out of this network."""
+    for name in proxy_modes.MODES:
+        proxy_modes.remove(name)
 
 
 def main(options: AgentOptions) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from clew.app import kube_proxy_config, network_config
+from clew.app import kube_proxy_config, kube_proxy_settings, network_config
 from clew.app.kube_proxy_config import KubeProxyConfiguration, Section
 from clew.app.network_config import NetworkConfiguration
 from clew.base.addresses import network
@@ -65,7 +65,9 @@ def parse(text: str) -> Configuration:
         found[kind] = document
     _check_version(found.get(KIND), KIND, API_VERSION)
     _check_version(found.get(kube_proxy_config.KIND), kube_proxy_config.KIND, kube_proxy_config.API_VERSION)
-    return Configuration(_agent(found.get(KIND, {})), kube_proxy_config.parse(found.get(kube_proxy_config.KIND, {})))
+    proxy = kube_proxy_config.parse(found.get(kube_proxy_config.KIND, {}))
+    kube_proxy_settings.check(proxy)
+    return Configuration(_agent(found.get(KIND, {})), proxy)
 
 
 def _check_version(document: Any, kind: str, version: str) -> None:

@@ -123,7 +123,8 @@ class KubeProxyConfiguration(Section):
     def ignored(self) -> tuple[str, ...]:
         """Fields with a value of their own on which nothing depends."""
         acted_on = {"apiVersion", "kind", "clientConnection", "healthzBindAddress", "metricsBindAddress", "mode"}
-        acted_on |= {"nftables", "clusterCIDR", "nodePortAddresses", "hostnameOverride"}
+        acted_on |= {"nftables", "iptables", "ipvs", "clusterCIDR", "nodePortAddresses", "hostnameOverride"}
+        acted_on |= {"detectLocalMode", "detectLocal", "conntrack", "oomScoreAdj"}
         acted_on |= {"bindAddress", "logging"}  # usually spelled out, and harmless
         default = KubeProxyConfiguration()
         names = zip(self.__struct_fields__, self.__struct_encode_fields__, strict=True)

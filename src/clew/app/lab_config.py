@@ -12,7 +12,7 @@ import msgspec
 import yaml
 
 from clew.api.schema.duplicates import duplicate_fields
-from clew.app import kube_proxy_config, lab_nodes, lab_ranges, network_config
+from clew.app import kube_proxy_config, kube_proxy_settings, lab_nodes, lab_ranges, network_config
 from clew.app.document_fields import convert
 from clew.app.lab_nodes import NodeEntry, NodeSpec
 from clew.app.lab_ranges import Families, SubnetEntry
@@ -146,7 +146,7 @@ def _spec(name: str, document: LabDocument) -> LabSpec:
 def _proxy(section: dict[str, Any]) -> dict[str, Any]:
     convert(section, kube_proxy_config.KubeProxyConfiguration, "proxy")
     try:
-        kube_proxy_config.parse(section)
+        kube_proxy_settings.check(kube_proxy_config.parse(section))
     except UserError as wrong:
         raise UserError(wrong.message.replace(f"{kube_proxy_config.KIND}: ", "proxy."), wrong.remedy) from None
     return section

@@ -6,13 +6,21 @@ import click
 
 
 @click.command(short_help="Run the node agent.")
-@click.option("--config", type=click.Path(path_type=Path), required=True, help="Its configuration file.")
-@click.option("--node", required=True, envvar="NODE_NAME", help="The Node that it runs on.")
-def agent(config: Path, node: str) -> None:
+@click.option("--config", type=click.Path(path_type=Path), help="Its configuration file.")
+@click.option("--node", envvar="NODE_NAME", help="The Node that it runs on.")
+@click.option("--init-only", is_flag=True, help="Do what needs rights beyond the service rules, and end.")
+@click.option("--cleanup", is_flag=True, help="Take the service rules of every proxy mode away, and end.")
+def agent(config: Path | None, node: str | None, *, init_only: bool, cleanup: bool) -> None:
     """Run the node agent: pod network, CNI and service proxy."""
-    from clew.app.agent import AgentOptions, main  # noqa: PLC0415 - loaded when called
+    from clew.app import agent as app  # noqa: PLC0415 - loaded when called
 
-    main(AgentOptions(config, node))
+    if cleanup:
+        app.cleanup()
+        return
+    if config is None or node is None:
+        missing = "--config" if config is None else "--node (or NODE_NAME)"
+        raise click.UsageError(f"the agent needs {missing}")
+    app.main(app.AgentOptions(config, node, init_only))
 
 
 @click.command(short_help="Run the DNS server.")

@@ -20,7 +20,7 @@ from clew.base.value import Value
 from clew.compile.endpoints import Candidates, choose, gather
 from clew.facts.endpointslice import EndpointSlice
 from clew.facts.service import Service, ServicePort
-from clew.ir.balancing import NOTHING, Balancer, Balancing, Frontend
+from clew.ir.balancing import NOTHING, Balancer, Balancing, Frontend, HealthCheck
 from clew.reconcile import Claims
 
 Key = tuple[str, str]
@@ -48,7 +48,28 @@ def balance(service: Service, slices: Iterable[EndpointSlice], node: ServiceNode
     balancers = [
         balancer for family in (4, 6) for balancer in _family(service, slices, node, _family_of(family), problems)
     ]
-    return Balancing(tuple(balancers), tuple(dict.fromkeys(problems)))
+    return Balancing(tuple(balancers), tuple(dict.fromkeys(problems)), _health(service, slices, node))
+
+
+def _health(service: Service, slices: Iterable[EndpointSlice], node: ServiceNode) -> HealthCheck | None:
+    """Ready backends on this node, those of the service's first family; terminating ones do not count."""
+    port = _health_port(service)
+    if not port:
+        return None
+    family = f"IPv{family_of(service.cluster_ips[0])}"
+    here = {
+        endpoint.addresses[0]
+        for piece in slices
+        if piece.address_type == family
+        for endpoint in piece.endpoints
+        if endpoint.ready and endpoint.node == node.name and endpoint.addresses
+    }
+    return HealthCheck(port, len(here))
+
+
+def _health_port(service: Service) -> int:
+    wanted = service.type == "LoadBalancer" and service.external_policy == "Local"
+    return service.health_check_node_port if wanted else 0
 
 
 def _family_of(number: int) -> Family:
@@ -99,6 +120,7 @@ def _family(
             others=chosen.others,
             any_backend=chosen.any_backend,
             frontends=tuple(_frontends(service, port, index, addresses, sources)),
+            health_port=_health_port(service),
         )
 
 
@@ -286,7 +308,7 @@ class ServiceCompiler:
                 else:
                     problems.append(_taken(key, frontend, holder))
             balancers.append(msgspec.structs.replace(balancer, frontends=tuple(kept)))
-        return Balancing(tuple(balancers), tuple(dict.fromkeys(problems)))
+        return Balancing(tuple(balancers), tuple(dict.fromkeys(problems)), balancing.health)
 
 
 def _claims(balancing: Balancing) -> Iterable[Claim]:

@@ -56,6 +56,14 @@ class Balancer(Value):
     others: tuple[Backend, ...]  # that get nothing new from here, but still serve what they have
     any_backend: bool
     frontends: tuple[Frontend, ...]
+    health_port: int = 0  # on which this node tells load balancers about the service; 0: none
+
+
+class HealthCheck(Value):
+    """What load balancers are told of one service by this node."""
+
+    port: int
+    backends: int  # ready and here
 
 
 class Balancing(Value):
@@ -63,6 +71,7 @@ class Balancing(Value):
 
     balancers: tuple[Balancer, ...]
     problems: tuple[Problem, ...]
+    health: HealthCheck | None = None
 
 
 NOTHING = Balancing((), ())

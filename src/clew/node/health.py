@@ -10,6 +10,7 @@ from datetime import datetime
 import msgspec
 
 from clew.base.clock import Clock
+from clew.base.metrics import Registry
 from clew.base.value import Value
 from clew.facts.node import Node
 from clew.node.http import Page
@@ -28,7 +29,14 @@ Families = Callable[[], Mapping[str, FamilyHealth]]
 class Health:
     """`node` is this agent's own, None where it is not (or no longer) there; `families` has keys IPv4 and IPv6."""
 
-    def __init__(self, clock: Clock, node: Callable[[], Node | None], families: Families) -> None:
+    def __init__(
+        self, clock: Clock, node: Callable[[], Node | None], families: Families, registry: Registry | None = None
+    ) -> None:
+        registry = registry or Registry()
+        self._answers = {
+            balancers: registry.counter(f"kubeproxy_proxy_{page}_total", f"Answers of /{page}", ("code",))
+            for balancers, page in ((True, "healthz"), (False, "livez"))
+        }
         self._clock = clock
         self._node = node
         self._families = families
@@ -57,7 +65,9 @@ class Health:
             },
         }
         headers = (("X-Content-Type-Options", "nosniff"),)
-        return Page(msgspec.json.encode(document), 200 if healthy else 503, "application/json", headers)
+        status = 200 if healthy else 503
+        self._answers[for_balancers].add(str(status))
+        return Page(msgspec.json.encode(document), status, "application/json", headers)
 
 
 def _text(moment: datetime) -> str:

@@ -26,14 +26,18 @@ class Page(Value):
 
 
 Pages = Mapping[str, Callable[[], Page]]
+ANY = "*"  # the page for whatever path has none of its own
 
 
-async def serve(address: str, pages: Pages) -> None:
-    """For ever, at `address` (`0.0.0.0:10256`, `[::1]:10249`); UserError where it is not to be had."""
+async def serve(address: str, pages: Pages, answers: Callable[[str], bool] = lambda _here: True) -> None:
+    """For ever, at `address` (`0.0.0.0:10256`, `[::1]:10249`, `:8080`); UserError where it is not to be had.
+
+    `answers` says to which addresses of this machine a connection may have come; others are closed.
+    """
     host, _, port = address.rpartition(":")
     try:
         server = await asyncio.start_server(
-            lambda reader, writer: _converse(reader, writer, pages),
+            lambda reader, writer: _converse(reader, writer, pages if answers(_here(writer)) else None),
             host.strip("[]") or None,
             int(port),
             limit=REQUEST_BYTES,
@@ -44,7 +48,15 @@ async def serve(address: str, pages: Pages) -> None:
         await server.serve_forever()
 
 
-async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pages: Pages) -> None:
+def _here(writer: asyncio.StreamWriter) -> str:
+    name = writer.get_extra_info("sockname")
+    return str(name[0]) if name else ""
+
+
+async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pages: Pages | None) -> None:
+    if pages is None:
+        writer.close()
+        return
     try:
         async with asyncio.timeout(REQUEST_SECONDS):
             head = await reader.readuntil(b"\r\n\r\n")
@@ -66,7 +78,7 @@ def answer(head: bytes, pages: Pages) -> bytes:
     method, target = words[0], words[1].decode("latin-1").partition("?")[0]
     if method not in {b"GET", b"HEAD"}:
         return _encode(Page(b"only GET and HEAD\n", 405), with_body=True)
-    page = pages.get(target)
+    page = pages.get(target) or pages.get(ANY)
     found = page() if page is not None else Page(b"404 page not found\n", 404)
     return _encode(found, with_body=method == b"GET")
 

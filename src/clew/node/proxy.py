@@ -25,7 +25,7 @@ from clew.dataplane.conntrack.stale import udp_truth
 from clew.facts.endpointslice import EndpointSlice
 from clew.facts.node import Node
 from clew.facts.service import Service
-from clew.ir.balancing import Balancer, Balancing
+from clew.ir.balancing import Balancer, Balancing, HealthCheck
 from clew.ir.proxying import Settings
 from clew.kernel.conntrack import Conntrack
 from clew.node.health import FamilyHealth
@@ -61,12 +61,14 @@ class ProxyTables:
 class ProxyPorts:
     """The kernel, as far as the proxy changes it.
 
-    `open`: backends of the mode, one a family; `leave_others`: takes away what other modes left, once ours is in.
+    `open`: backends of the mode, one a family; `leave_others`: takes away what other modes left, once ours is in;
+    `health`: told what load balancers are to hear of a service, None: nothing.
     """
 
     open: Callable[[Sequence[Settings]], Sequence[Backend]]
     conntrack: Conntrack
     leave_others: Callable[[], None] = lambda: None
+    health: Callable[[Key, HealthCheck | None], None] = lambda _key, _check: None
 
 
 class ServiceProxy:
@@ -87,9 +89,9 @@ class ServiceProxy:
 
         self._pace = Pace(clock, least=settings.least, most=settings.period, retry=RETRY)
         self._compiler = ServiceCompiler(self._node())
-        addresses = self._compiler.node.addresses
-        self._backends = ports.open([settings.of(family, addresses) for family in settings.families])
-        self._leave_others = ports.leave_others
+        self._fact = self._nodes.get(("", settings.node))
+        self._backends = ports.open([self._settings_of(family) for family in settings.families])
+        self._leave_others, self._health = ports.leave_others, ports.health
         self._slices_of = self._slices.index(_service_of)
         self._owners: dict[Key, Key] = {}  # slice -> service, as of the last sync
         self._seen = {id(self._services): 0, id(self._slices): 0}
@@ -104,6 +106,10 @@ class ServiceProxy:
     def problems(self) -> tuple[Problem, ...]:
         """What is wrong with services at present."""
         return tuple(problem for problems in self._problems.values() for problem in problems)
+
+    def settings(self, family: int) -> Settings:
+        """What the rules of a family depend on at present."""
+        return self._settings_of(6 if family == 6 else 4)
 
     @property
     def balancings(self) -> Mapping[Key, Balancing]:
@@ -205,6 +211,11 @@ class ServiceProxy:
             return ServiceNode(self._settings.node)
         return ServiceNode(node.name, node.zone, node.internal_ips + node.external_ips)
 
+    def _settings_of(self, family: Family) -> Settings:
+        if self._fact is None:
+            return self._settings.of(family)
+        return self._settings.of(family, self._fact.internal_ips + self._fact.external_ips, self._fact.pod_cidrs)
+
     def _compile(self) -> tuple[list[EndpointSlice], dict[Key, Changed]]:
         """The slices and the load balancing that differ from last time."""
         services = self._changes(self._services)
@@ -216,13 +227,17 @@ class ServiceProxy:
         if node != self._compiler.node:
             keys.update(self._services_known())
             self._compiler.move(node)
+        if self._nodes.get(("", self._settings.node)) != self._fact:
+            self._fact = self._nodes.get(("", self._settings.node))
             for backend in self._backends:
-                backend.settle(self._settings.of(backend.settings.family, node.addresses))
+                backend.settle(self._settings_of(backend.settings.family))
         changed = self._compiler.update(keys, self._services.get, self._of)
         self._metrics.services_total.add(by=len(services))
         self._metrics.endpoints_total.add(by=len(slices))
         for key, change in changed.items():
             self._tell(key, change.after.problems)
+            if change.after.health != change.before.health:
+                self._health(key, change.after.health)
             self._count_no_local(key, change.after.balancers)
         return [fact for key in slices if (fact := self._slices.get(key))], changed
 

@@ -25,18 +25,22 @@ class ProxySettings(Value):
     node_port_addresses: tuple[str, ...] = ()  # (): every address of the node but loopback; "primary" is understood
     masquerade_all: bool = False
     masquerade_mark: int = MASQUERADE.mask
+    of_node_cidr: bool = False  # detectLocalMode NodeCIDR: inside is what comes from this node's own pods
     pod_interface: str = ""  # detectLocalMode BridgeInterface "cbr0", InterfaceNamePrefix "veth*"
     localhost_node_ports: bool = False
     ipvs: IpvsSettings = IPVS
     period: float = PERIOD
     least: float = LEAST
 
-    def of(self, family: Family, addresses: Iterable[str] = ()) -> Settings:
-        """What the rules of one family depend on; `addresses` are the node's. ValueError: a prefix is none."""
+    def of(self, family: Family, addresses: Iterable[str] = (), node_cidrs: Iterable[str] = ()) -> Settings:
+        """What the rules of one family depend on; `addresses` and `node_cidrs` (of its pods) are the node's.
+
+        ValueError: a prefix is none.
+        """
         listed = tuple(addresses)
         return Settings(
             family=family,
-            pod_cidrs=_prefixes(family, self.pod_cidrs),
+            pod_cidrs=_prefixes(family, node_cidrs if self.of_node_cidr else self.pod_cidrs),
             service_cidrs=_prefixes(family, self.service_cidrs),
             node_port_addresses=self._node_ports(family, listed),
             masquerade_all=self.masquerade_all,

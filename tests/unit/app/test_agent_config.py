@@ -39,10 +39,10 @@ def test_a_kube_proxys_own_file() -> None:
     found = agent_config.parse(PROXY + KUBEADM)
     assert found.proxy.ignored == ()
     assert found.proxy.client_connection.kubeconfig == "/x/kubeconfig.conf"
-    louder = KUBEADM.replace("tcpBeLiberal: false", "tcpBeLiberal: true").replace(
-        "oomScoreAdj: null", "oomScoreAdj: -999"
+    louder = KUBEADM.replace("enableProfiling: false", "enableProfiling: true").replace(
+        'portRange: ""', "portRange: 30000-32767"
     )
-    assert agent_config.parse(PROXY + louder).proxy.ignored == ("conntrack", "oomScoreAdj")
+    assert agent_config.parse(PROXY + louder).proxy.ignored == ("enableProfiling", "portRange")
 
 
 KUBEADM = """

@@ -72,6 +72,11 @@ class _Port:
             self._chains["nat", self._chain("EXT")] = tuple(self._outside(local="Local" in policies))
         for frontend in external:
             self._external(frontend)
+        if balancer.health_port:
+            what = remark(f"{self._name} health check node port")
+            port = f"-m tcp --dport {balancer.health_port} -j ACCEPT"
+            for where in node_port_destinations(self._settings):
+                self._add(("filter", NODE_PORTS), rule(where, "-p tcp", what, port))
         return Contribution(self._chains, tuple(self._lines))
 
     def _chain(self, kind: str) -> str:

@@ -1,0 +1,80 @@
+"""The agent and others that own the same names: it finds them, says who they are, and does not start."""
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from clew.app.agent_config import AgentConfiguration, Configuration
+from clew.app.agent_proxy import refuse_company
+from clew.app.kube_proxy_config import parse
+from clew.base.errors import UserError
+from clew.node import http
+from clew.node.http import Page
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def configuration(metrics: int, healthz: int) -> Configuration:
+    addresses = {"metricsBindAddress": f"127.0.0.1:{metrics}", "healthzBindAddress": f"0.0.0.0:{healthz}"}
+    return Configuration(AgentConfiguration(), parse(addresses))
+
+
+@contextlib.asynccontextmanager
+async def answering(port: int, pages: http.Pages) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(http.serve(f"127.0.0.1:{port}", pages))
+    try:
+        async with asyncio.timeout(5):
+            while not task.done():
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.close()
+                    break
+                except ConnectionRefusedError:
+                    await asyncio.sleep(0.01)
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_alone_it_starts() -> None:
+    await refuse_company(configuration(free_port(), free_port()))
+
+
+@pytest.mark.parametrize(
+    ("path", "page", "words"),
+    [
+        ("/proxyMode", Page(b"iptables"), "a service proxy in mode iptables answers at 127.0.0.1"),
+        ("/healthz", Page(b"{}", 503), "a service proxy answers at 0.0.0.0"),
+    ],
+)
+async def test_a_proxy_that_answers_is_named(path: str, page: Page, words: str) -> None:
+    metrics, healthz = free_port(), free_port()
+    async with answering(metrics if path == "/proxyMode" else healthz, {path: lambda: page}):
+        with pytest.raises(UserError) as refused:
+            await refuse_company(configuration(metrics, healthz))
+    assert words in refused.value.message
+    assert "stop it first" in refused.value.remedy
+
+
+async def test_a_kube_proxy_that_runs_is_named(tmp_path: Path) -> None:
+    program = tmp_path / "kube-proxy"
+    shutil.copy(shutil.which("sleep") or "", program)
+    process = subprocess.Popen([program, "60"])  # noqa: ASYNC220 - it only has to be there
+    try:
+        with pytest.raises(UserError, match=f"kube-proxy .process {process.pid}. serves this node already"):
+            await refuse_company(configuration(free_port(), free_port()))
+    finally:
+        process.kill()
+        process.wait()
+    await refuse_company(configuration(free_port(), free_port()))

@@ -86,8 +86,8 @@ class Database:
             if gone:
                 # A key may be deleted and made again within one batch: only a tombstone that is the last word counts.
                 self._db.executemany(
-                    "DELETE FROM current WHERE resource=? AND key=? AND revision IN"
-                    " (SELECT revision FROM log WHERE deleted=1)",
+                    "DELETE FROM current WHERE resource=? AND key=?"
+                    " AND (SELECT deleted FROM log WHERE log.revision=current.revision)",
                     gone,
                 )
 

@@ -9,7 +9,7 @@ import pytest
 from bench.figures import modules
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 120
+SECONDS = 240
 
 
 @pytest.mark.parametrize("name", modules())

@@ -5,7 +5,11 @@ import contextlib
 import signal
 import socket
 import sys
+import traceback
+from collections.abc import Collection
 from pathlib import Path
+
+import msgspec
 
 from clew import __version__
 from clew.app.dns_feed import Feed, client_for
@@ -14,12 +18,16 @@ from clew.base.errors import UserError
 from clew.base.metrics import Registry
 from clew.base.value import Value
 from clew.servers.dns import wire
+from clew.servers.dns.arguments import zones
 from clew.servers.dns.chain import Answer, Context, Plugin, Site, link
 from clew.servers.dns.corefile import ServerBlock, Word, parse
 from clew.servers.dns.plugins import build
+from clew.servers.dns.plugins.bind import Bind
+from clew.servers.dns.plugins.chaos import Chaos
+from clew.servers.dns.plugins.forward import Forward
 from clew.servers.dns.plugins.health import Health
 from clew.servers.dns.plugins.kubernetes import Kubernetes, Watching
-from clew.servers.dns.server import Listener, Route, bind
+from clew.servers.dns.server import Listener, Route, bind_all
 from clew.servers.dns.wire import Query, Response
 
 
@@ -30,39 +38,53 @@ class DnsOptions(Value):
     kubeconfig: str = ""  # "": the service account's files
 
 
-def _zone_and_port(key: Word, default: int) -> tuple[str, int]:
-    """`.:53`, `example.org`, `dns://example.org:1053`; a trailing dot of the zone is no matter."""
-    text = key.text.removeprefix("dns://")
+Place = tuple[str, int]  # an address and a port to listen on
+
+
+def _zones_and_port(key: Word, default: int) -> tuple[tuple[str, ...], int]:
+    """`.:53`, `example.org`, `dns://example.org:1053`, `10.0.0.0/24:53` (its reverse zones)."""
+    scheme, _, text = key.text.rpartition("://")
+    if scheme not in {"", "dns"}:
+        raise key.error(f"{scheme}:// is not served", "only dns:// is; TLS is spoken to upstreams alone")
     zone, colon, port = text.rpartition(":")
     if not colon:
         zone, port = text, str(default)
     if not port.isdecimal() or not 0 < int(port) < 65536:
         raise key.error(f"{port!r} is not a port", "write 1 to 65535 after the colon")
-    try:
-        wire.name_to_wire(zone)
-    except ValueError as wrong:
-        raise key.error(str(wrong)) from None
-    return zone.removesuffix(".").lower(), int(port)
+    return zones([msgspec.structs.replace(key, text=zone)]), int(port)
 
 
 class Generation:
-    """One Corefile at work: its plugins and, for each port, the routes into their chains."""
+    """One Corefile at work: its plugins and, for each address and port, the routes into their chains."""
 
     def __init__(self, text: str, options: DnsOptions, context: Context) -> None:
         self.text = text
         self.plugins: list[Plugin] = []
-        self.routes: dict[int, list[Route]] = {}
-        for block in parse(text):
+        self.routes: dict[Place, list[Route]] = {}
+        self._taken: set[tuple[Place, str]] = set()
+        for block in parse(text, options.conf.parent):
             self._add(block, options, context)
 
     def _add(self, block: ServerBlock, options: DnsOptions, context: Context) -> None:
-        keys = [_zone_and_port(key, options.port) for key in block.keys]
-        site = Site(tuple(zone for zone, _ in keys), keys[0][1], f"dns://:{keys[0][1]}")
-        plugins = build(block, site, context)
+        keys = [(key, *_zones_and_port(key, options.port)) for key in block.keys]
+        names = tuple(zone for _, found, _ in keys for zone in found)
+        port = keys[0][2]
+        plugins = build(block, Site(names, port, f"dns://:{port}"), context)
         handler = link(plugins)
+        quick = not any(plugin.every_query for plugin in plugins)
+        chaos = any(isinstance(plugin, (Chaos, Forward)) for plugin in plugins)
+        bound = [host for plugin in plugins if isinstance(plugin, Bind) for host in plugin.hosts]
         self.plugins += plugins
-        for zone, port in keys:
-            self.routes.setdefault(port, []).append(Route(wire.name_to_wire(zone), handler))
+        for host in bound or [options.host]:
+            for key, found, at in keys:
+                for zone in found:
+                    self._route((host, at), key, zone, Route(wire.name_to_wire(zone), handler, quick, chaos))
+
+    def _route(self, place: Place, key: Word, zone: str, route: Route) -> None:
+        if (place, zone) in self._taken:
+            raise key.error(f"{zone or '.'} is served twice on port {place[1]}", "keep one server block for it")
+        self._taken.add((place, zone))
+        self.routes.setdefault(place, []).append(route)
 
     @property
     def kubernetes(self) -> list[Kubernetes]:
@@ -96,10 +118,26 @@ class Program:
         self.context.corefile_changed = self._reload
         self.context.ask = self._ask
         self.feeds: dict[Watching, Feed] = {}
-        self.listeners: dict[int, Listener] = {}
+        self.listeners: dict[Place, Listener] = {}
         self.generation = Generation(self._read(), options, self.context)
         self._replaced = asyncio.Event()
+        self._panics = self.context.registry.counter("coredns_panics_total", "Defects that a question showed.")
+        self.context.on_stale(self._stale)
+        self.context.registry.before_render(self._quick_seconds)
         self._watches: dict[Watching, asyncio.Task[None]] = {}
+
+    def _stale(self, tokens: Collection[bytes] | None) -> None:
+        for listener in self.listeners.values():
+            listener.stale(tokens)
+
+    def _quick_seconds(self) -> None:
+        count = sum(listener.quick_answers for listener in self.listeners.values())
+        took = sum(listener.quick_time for listener in self.listeners.values())
+        self.context.quick_seconds = took / count if count else 0.0
+
+    def _defect(self, error: Exception) -> None:
+        self._panics.add()
+        _say("[ERROR] a defect: " + "".join(traceback.format_exception(error)))
 
     def _read(self) -> str:
         try:
@@ -108,7 +146,7 @@ class Program:
             raise UserError(f"cannot read {self.options.conf}: {error.strerror}", "name a Corefile by --conf") from None
 
     def _ask(self, port: int, query: Query) -> Answer:
-        listener = self.listeners.get(port)
+        listener = next((each for (_, at), each in self.listeners.items() if at == port), None)
         return listener.ask(query) if listener else Response(rcode=wire.SERVFAIL)
 
     async def _reload(self) -> None:
@@ -127,16 +165,15 @@ class Program:
 
     async def _listen(self) -> None:
         wanted = self.generation.routes
-        for port in self.listeners.keys() - wanted.keys():
-            await self.listeners.pop(port).stop()
-        for port, routes in wanted.items():
-            if port in self.listeners:
-                self.listeners[port].use(routes)
+        for place in self.listeners.keys() - wanted.keys():
+            await self.listeners.pop(place).stop()
+        for place, routes in wanted.items():
+            if place in self.listeners:
+                self.listeners[place].use(routes)
                 continue
-            listener = Listener(routes)
-            host = self.options.host or "::"
-            await listener.start([bind(host, port, socket.SOCK_DGRAM)], [bind(host, port, socket.SOCK_STREAM)])
-            self.listeners[port] = listener
+            listener = Listener(routes, self._defect)
+            await listener.start(*bind_all(*place))
+            self.listeners[place] = listener
 
     def _watch(self, group: asyncio.TaskGroup) -> None:
         """One feed for each way of watching; those that go on being wanted keep what they know."""

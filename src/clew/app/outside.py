@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from clew.servers.dns.chain import link
 from clew.servers.dns.plugins.hosts import Hosts, host_records
+from clew.servers.dns.plugins.hosts import Options as HostsOptions
 from clew.servers.dns.server import Listener, Route
 from clew.servers.dns.zone import Zone
 
@@ -26,7 +27,7 @@ async def serve_names(
     names: Mapping[str, Sequence[str]], udp: Sequence[socket.socket], tcp: Sequence[socket.socket]
 ) -> Listener:
     """A listener at work on sockets bound in the outside namespace; the caller stops it."""
-    handler = link([Hosts(names_zone(names), fallthrough=True)])
+    handler = link([Hosts(names_zone(names), HostsOptions(fallthrough=("",)))])
     listener = Listener([Route(b"\0", handler)])
     await listener.start(udp, tcp)
     return listener

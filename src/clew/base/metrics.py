@@ -71,15 +71,15 @@ class Histogram(Metric):
         self.counts: dict[Labels, list[int]] = {}
         self.sums: dict[Labels, float] = {}
 
-    def observe(self, value: float, *labels: str) -> None:
+    def observe(self, value: float, *labels: str, times: int = 1) -> None:
         counts = self.counts.setdefault(labels, [0] * (len(self.bounds) + 1))
         for at, bound in enumerate(self.bounds):
             if value <= bound:
-                counts[at] += 1
+                counts[at] += times
                 break
         else:
-            counts[-1] += 1
-        self.sums[labels] = self.sums.get(labels, 0.0) + value
+            counts[-1] += times
+        self.sums[labels] = self.sums.get(labels, 0.0) + value * times
 
     def samples(self) -> list[str]:
         lines: list[str] = []

@@ -6,7 +6,6 @@ a task of its own. `then` is the one place that tells the two apart.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Protocol
 
 from clew.base.clock import Clock
 from clew.base.metrics import Registry
@@ -26,6 +25,11 @@ class Site(Value):
     port: int
     origin: str  # the block's first key, as a label of metrics: dns://:53
 
+    @property
+    def label(self) -> str:
+        """The zone as a label of metrics."""
+        return f"{self.zones[0]}."
+
 
 class Context:
     """What a plugin may use of its process; one a program, shared by its server blocks."""
@@ -39,6 +43,7 @@ class Context:
         self.ask: Callable[[int, Query], Answer] = lambda _port, _query: Response(
             rcode=wire.SERVFAIL
         )  # the whole server
+        self.quick_seconds = 0.0  # what an answer from memory takes, on average lately
         self._stale: list[Callable[[Collection[bytes] | None], None]] = []
 
     def on_stale(self, listener: Callable[[Collection[bytes] | None], None]) -> None:
@@ -50,16 +55,18 @@ class Context:
             listener(tokens)
 
 
-class Plugin(Protocol):
-    """One directive of a server block at work."""
+class Plugin:
+    """One directive of a server block at work; what a plugin does not say for itself does nothing."""
+
+    every_query = False  # it must see each query: no answer may be given again from memory before it
 
     def wrap(self, following: Handler) -> Handler:
         """The handler that stands before `following`."""
-        ...
+        return following
 
     async def run(self) -> None:
         """The plugin's own activity, cancelled when the server stops; returns at once where there is none."""
-        ...
+        await asyncio.sleep(0)
 
 
 Setup = Callable[[Directive, Site, Context], Plugin]
@@ -83,11 +90,10 @@ def chased(query: Query, response: Response, ask: Callable[[Query], Answer]) -> 
 
     def joined(found: Response) -> Response:
         try:
-            found = message.opened(found, inner)
+            records = message.alias_chain(message.opened(found, inner), response.chase)
         except WireError:
             return response
-        records = [response.chase + each[2:] if each[:2] == wire.TO_QUESTION else each for each in found.answers]
-        return Response(found.rcode, [*response.answers, *records], found.authority, authoritative=True, lasting=None)
+        return Response(found.rcode, [*response.answers, *records], found.authority, authoritative=True)
 
     inner = message.ask_for(query, response.chase, query.qtype)
     return then(ask(inner), joined)
@@ -104,10 +110,3 @@ def link(plugins: Sequence[Plugin]) -> Handler:
     for plugin in reversed(plugins):
         handler = plugin.wrap(handler)
     return handler
-
-
-class Passive:
-    """A plugin without activity of its own."""
-
-    async def run(self) -> None:
-        await asyncio.sleep(0)

@@ -4,23 +4,20 @@ Used where an upstream's answer becomes part of ours (aliases, rewriting); what 
 """
 
 import struct
+from collections.abc import Callable
 
 import msgspec
 
 from clew.servers.dns import wire
 from clew.servers.dns.wire import Query, Response, WireError
 
-_MOST_JUMPS = 128  # compression pointers followed in one name
+_MOST_JUMPS = 128  # compression pointers and labels followed in one name
+_DNAME = 39
 # how many bytes stand before the names in the data of each type, and how many names there are
 _NAMES_IN_DATA = {
-    wire.NS: (0, 1),
-    wire.CNAME: (0, 1),
-    wire.PTR: (0, 1),
-    wire.SOA: (0, 2),
-    15: (2, 1),
-    39: (0, 1),
-    33: (6, 1),
-}
+    wire.NS: (0, 1), wire.CNAME: (0, 1), wire.PTR: (0, 1), wire.SOA: (0, 2),
+    wire.MX: (2, 1), _DNAME: (0, 1), wire.SRV: (6, 1),
+}  # fmt: skip
 
 
 class Parsed(msgspec.Struct, gc=False):
@@ -32,9 +29,11 @@ class Parsed(msgspec.Struct, gc=False):
     ttl: int
     data: bytes
 
-    def wire(self, ttl: int | None = None) -> bytes:
-        head = struct.pack(">HHIH", self.kind, self.qclass, self.ttl if ttl is None else ttl, len(self.data))
-        return self.owner + head + self.data
+    def wire(self) -> bytes:
+        return self.owner + self.body()
+
+    def body(self) -> bytes:
+        return struct.pack(">HHIH", self.kind, self.qclass, self.ttl, len(self.data)) + self.data
 
 
 def read_name(raw: bytes, at: int) -> tuple[bytes, int]:
@@ -76,6 +75,18 @@ def _data(raw: bytes, at: int, length: int, kind: int) -> bytes:
     return b"".join((*parts, raw[at:end]))
 
 
+def record_at(raw: bytes, at: int) -> tuple[Parsed, int]:
+    """The record at an offset and the offset behind it; WireError where it is cut off."""
+    owner, at = read_name(raw, at)
+    if at + 10 > len(raw):
+        raise WireError("a record is cut off")
+    kind, qclass, ttl, length = struct.unpack_from(">HHIH", raw, at)
+    at += 10
+    if at + length > len(raw):
+        raise WireError("a record is cut off")
+    return Parsed(owner, kind, qclass, ttl, _data(raw, at, length, kind)), at + length
+
+
 def sections(raw: bytes) -> tuple[list[Parsed], list[Parsed], list[Parsed]]:
     """Answers, authority and additional records (without OPT) of a message; WireError where it is none."""
     if len(raw) < 12:
@@ -88,16 +99,9 @@ def sections(raw: bytes) -> tuple[list[Parsed], list[Parsed], list[Parsed]]:
     for count in counts:
         section: list[Parsed] = []
         for _ in range(count):
-            owner, at = read_name(raw, at)
-            if at + 10 > len(raw):
-                raise WireError("a record is cut off")
-            kind, qclass, ttl, length = struct.unpack_from(">HHIH", raw, at)
-            at += 10
-            if at + length > len(raw):
-                raise WireError("a record is cut off")
-            if kind != wire.OPT:
-                section.append(Parsed(owner, kind, qclass, ttl, _data(raw, at, length, kind)))
-            at += length
+            record, at = record_at(raw, at)
+            if record.kind != wire.OPT:
+                section.append(record)
         found.append(section)
     return found[0], found[1], found[2]
 
@@ -109,18 +113,56 @@ def opened(response: Response, query: Query) -> Response:
     answers, authority, additional = sections(response.raw)
     return Response(
         response.raw[3] & 0xF,
-        [
-            wire.TO_QUESTION + each.wire()[len(each.owner) :] if each.owner.lower() == query.lower else each.wire()
-            for each in answers
-        ],
+        [wire.TO_QUESTION + each.body() if each.owner.lower() == query.lower else each.wire() for each in answers],
         [each.wire() for each in authority],
         [each.wire() for each in additional],
         authoritative=bool(response.raw[2] & 4),
     )
 
 
+def parsed(record: bytes, query: Query) -> Parsed:
+    """One of a response's records, which may point at the question's name."""
+    if record[:2] == wire.TO_QUESTION:
+        kind, qclass, ttl, length = struct.unpack_from(">HHIH", record, 2)
+        return Parsed(query.name, kind, qclass, ttl, record[12 : 12 + length])
+    return record_at(record, 0)[0]
+
+
+def alias_chain(response: Response, name: bytes) -> list[bytes]:
+    """The answers that stand at `name` or where its aliases lead; records about anything else are left out."""
+    wanted = {name.lower()}
+    kept = []
+    for record in response.answers:
+        each = record_at(name + record[2:], 0)[0] if record[:2] == wire.TO_QUESTION else record_at(record, 0)[0]
+        if each.owner.lower() in wanted:
+            kept.append(each.wire())
+            if each.kind == wire.CNAME:
+                wanted.add(each.data.lower())
+    return kept
+
+
 def ask_for(query: Query, name: bytes, qtype: int) -> Query:
     """The same question about another name or type; all else (ID, flags, EDNS options) as the asker sent it."""
     head = query.raw[:12] + name + struct.pack(">HH", qtype, query.qclass)
     raw = head + query.raw[query.question_end :]
-    return msgspec.structs.replace(query, raw=raw, name=name, lower=name.lower(), qtype=qtype, question_end=len(head))
+    return msgspec.structs.replace(
+        query, raw=raw, name=name, lower=name.lower(), qtype=qtype, question_end=len(head), internal=True
+    )
+
+
+def with_options(query: Query, options: bytes) -> Query:
+    """The same question with these EDNS options; EDNS is added where the asker sent none."""
+    size, flags = query.udp_size or wire.OUR_UDP_SIZE, 0x8000 if query.dnssec_ok else 0
+    head = query.raw[:10] + b"\0\1" + query.question
+    opt = b"\0" + struct.pack(">HHIH", wire.OPT, size, flags, len(options)) + options
+    return msgspec.structs.replace(query, raw=head + opt, options=options, internal=True)
+
+
+def renamed_data(record: Parsed, rename: Callable[[bytes], bytes]) -> bytes:
+    """A record's data with `rename` done to each name in it."""
+    before, names = _NAMES_IN_DATA.get(record.kind, (0, 0))
+    parts, at = [record.data[:before]], before
+    for _ in range(names):
+        name, at = read_name(record.data, at)
+        parts.append(rename(name))
+    return b"".join((*parts, record.data[at:])) if names else record.data

@@ -5,21 +5,27 @@ because a label's length (at most 63) is never an ASCII capital. Nothing here wa
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
 import msgspec
 
-A, NS, CNAME, SOA, PTR, TXT, AAAA, SRV, OPT, ANY = 1, 2, 5, 6, 12, 16, 28, 33, 41, 255
+A, NS, CNAME, SOA, PTR, HINFO, MX, TXT, AAAA, SRV, OPT = 1, 2, 5, 6, 12, 13, 15, 16, 28, 33, 41
+IXFR, AXFR, ANY = 251, 252, 255
 IN, CHAOS = 1, 3
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, BADVERS = 0, 1, 2, 3, 4, 5, 16
 QR, AA, TC, RD, RA, CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0010
 OPCODE = 0x7800
 
-TYPES = {"A": A, "NS": NS, "CNAME": CNAME, "SOA": SOA, "PTR": PTR, "TXT": TXT, "AAAA": AAAA, "SRV": SRV, "ANY": ANY}
+TYPES = {
+    "A": A, "NS": NS, "CNAME": CNAME, "SOA": SOA, "PTR": PTR, "HINFO": HINFO, "MX": MX, "TXT": TXT, "AAAA": AAAA,
+    "LOC": 29, "SRV": SRV, "NAPTR": 35, "DNAME": 39, "DS": 43, "SSHFP": 44, "RRSIG": 46, "NSEC": 47, "DNSKEY": 48,
+    "TLSA": 52, "SVCB": 64, "HTTPS": 65, "SPF": 99, "IXFR": IXFR, "AXFR": AXFR, "ANY": ANY, "CAA": 257,
+}  # fmt: skip
 TYPE_NAMES = {number: name for name, number in TYPES.items()}
 RCODE_NAMES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED", 16: "BADVERS"}
 
+_EXTENDED_ERROR = 15
 OUR_UDP_SIZE = 1232  # DNS flag day 2020: what crosses any path unfragmented
 _HEADER = struct.Struct(">HHHHHH")
 _QUESTION_TAIL = struct.Struct(">HH")
@@ -51,6 +57,9 @@ class Query(msgspec.Struct, gc=False):
     edns_version: int = 0
     tcp: bool = False
     client: str = ""
+    client_port: int = 0
+    internal: bool = False  # of our own making: an alias followed, a stale answer asked for again
+    options: bytes = b""  # EDNS options as sent
 
     @property
     def question(self) -> bytes:
@@ -64,6 +73,13 @@ class Query(msgspec.Struct, gc=False):
         return min(max(self.udp_size, 512), OUR_UDP_SIZE)
 
 
+class Tally(msgspec.Struct, gc=False):
+    """How many queries of one kind were answered: by the chain, and from memory without a look at it."""
+
+    slow: int = 0
+    quick: int = 0
+
+
 class Response(msgspec.Struct, gc=False):
     """An answer before encoding: records are bytes, each with its owner name; or `raw`, a whole upstream message."""
 
@@ -74,7 +90,14 @@ class Response(msgspec.Struct, gc=False):
     authoritative: bool = False
     raw: bytes = b""
     chase: bytes = b""  # an alias leads to this name (wire form), for which somebody else answers
+    error: tuple[int, str] | None = None  # extended DNS error: code and text (RFC 8914)
+    mixed: frozenset[bytes] = frozenset()  # answers at the end whose order was drawn
+    count: Callable[[Query, bytes], "Tally"] | None = None  # where the query counts, given the answer's bytes
+    private: bool = False  # for this asker alone: never kept
     lasting: tuple[bytes, ...] | None = None  # the same to everybody until one of these tokens is announced as changed
+
+
+SILENCE = Response(rcode=-1)  # no answer at all; a plugin gives it back as it is
 
 
 def name_to_wire(text: str) -> bytes:
@@ -172,16 +195,18 @@ def parse_query(raw: bytes, *, tcp: bool = False, client: str = "") -> Query:
 def _read_edns(query: Query, count: int) -> None:
     raw, at = query.raw, query.question_end
     for _ in range(count):
-        at = skip_name(raw, at)
+        start, at = at, skip_name(raw, at)
         if at + 10 > len(raw):
             raise WireError("an additional record is cut off")
+        at_root = at == start + 1
         kind, size, ttl, length = _RECORD_HEAD.unpack_from(raw, at)
         at += 10 + length
         if at > len(raw):
             raise WireError("an additional record is cut off")
         if kind == OPT:
-            if query.udp_size:
-                raise WireError("two OPT records")
+            if query.udp_size or not at_root:
+                raise WireError("two OPT records, or one with a name")
+            query.options = raw[at - length : at]
             query.udp_size = max(size, 512)
             query.dnssec_ok = bool(ttl & 0x8000)
             query.edns_version = (ttl >> 16) & 0xFF
@@ -192,9 +217,9 @@ def record(owner: bytes, kind: int, ttl: int, data: bytes) -> bytes:
     return owner + _RECORD_HEAD.pack(kind, IN, ttl, len(data)) + data
 
 
-def body(kind: int, ttl: int, data: bytes) -> bytes:
+def body(kind: int, ttl: int, data: bytes, qclass: int = IN) -> bytes:
     """A record without its owner name, to be put behind one when it is answered."""
-    return _RECORD_HEAD.pack(kind, IN, ttl, len(data)) + data
+    return _RECORD_HEAD.pack(kind, qclass, ttl, len(data)) + data
 
 
 def owned_by_question(bodies: Sequence[bytes]) -> list[bytes]:
@@ -211,7 +236,7 @@ def encode(query: Query, response: Response) -> bytes:
     """The reply's bytes; what does not fit the asker's room is cut at a record and TC set (RFC 2181 section 9)."""
     if response.raw:
         return _relayed(query, response.raw)
-    opt = _opt(query, response.rcode)
+    opt = edns_reply(query, response.rcode, response.error)
     room = query.room - query.question_end - len(opt)
     kept: list[bytes] = []
     counts = []
@@ -234,18 +259,23 @@ def encode(query: Query, response: Response) -> bytes:
     return b"".join((head, query.question, *kept, opt))
 
 
-def _opt(query: Query, rcode: int) -> bytes:
+def edns_reply(query: Query, rcode: int, error: tuple[int, str] | None = None) -> bytes:
+    """The OPT record of an answer; empty where the asker sent none (RFC 6891 section 7)."""
     if not query.udp_size:
         return b""
     ttl = (rcode >> 4) << 24 | (0x8000 if query.dnssec_ok else 0)
-    return b"\0" + _RECORD_HEAD.pack(OPT, OUR_UDP_SIZE, ttl, 0)
+    options = b""
+    if error is not None:
+        text = error[1].encode()
+        options = struct.pack(">HHH", _EXTENDED_ERROR, 2 + len(text), error[0]) + text
+    return b"\0" + _RECORD_HEAD.pack(OPT, OUR_UDP_SIZE, ttl, len(options)) + options
 
 
 def _relayed(query: Query, raw: bytes) -> bytes:
     """An upstream's message under our asker's ID and capitals; TC and the question alone if it does not fit."""
     if len(raw) > query.room:
         flags = struct.unpack_from(">H", raw, 2)[0] | TC
-        opt = _opt(query, 0)
+        opt = edns_reply(query, 0)
         return _HEADER.pack(query.id, flags, 1, 0, 0, bool(opt)) + query.question + opt
     return query.raw[:2] + raw[2:12] + query.question + raw[query.question_end :]
 
@@ -254,26 +284,3 @@ def refusal(raw: bytes, rcode: int) -> bytes:
     """A bare answer to a message whose question could not be read."""
     flags = QR | (struct.unpack_from(">H", raw, 2)[0] & (OPCODE | RD)) | rcode
     return raw[:2] + struct.pack(">HHHHH", flags, 0, 0, 0, 0)
-
-
-def ttl_offsets(raw: bytes) -> tuple[list[int], int, int]:
-    """Where the TTLs of a whole message stand (OPT's excepted), the smallest of them, and the number of answers.
-
-    WireError for a message that does not parse to its end.
-    """
-    _, _, questions, answers, authority, additional = _HEADER.unpack_from(raw)
-    at, offsets, least = 12, [], 0x7FFFFFFF
-    for _ in range(questions):
-        at = skip_name(raw, at) + 4
-    for _ in range(answers + authority + additional):
-        at = skip_name(raw, at)
-        if at + 10 > len(raw):
-            raise WireError("a record is cut off")
-        kind, _class, ttl, length = _RECORD_HEAD.unpack_from(raw, at)
-        if kind != OPT:
-            offsets.append(at + 4)
-            least = min(least, ttl)
-        at += 10 + length
-    if at > len(raw):
-        raise WireError("a record is cut off")
-    return offsets, least, answers

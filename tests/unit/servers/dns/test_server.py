@@ -33,7 +33,7 @@ async def running(corefile: str, path: Path) -> AsyncIterator[tuple[Program, int
     task = asyncio.ensure_future(program.run())
     try:
         deadline = time.monotonic() + 10
-        while port not in program.listeners:
+        while not program.listeners:
             assert not task.done(), task.exception()
             assert time.monotonic() < deadline
             await asyncio.sleep(0.01)

@@ -82,12 +82,3 @@ def test_another_opcode_is_not_implemented() -> None:
 def test_a_name_that_cannot_be_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="not a domain name"):
         wire.name_to_wire(name)
-
-
-def test_ttls_are_found_behind_compressed_names() -> None:
-    message = dns.message.make_response(dns.message.make_query("a.example.", "CNAME", use_edns=0))
-    message.answer.append(dns.rrset.from_text("a.example.", 300, "IN", "CNAME", "b.example."))
-    message.answer.append(dns.rrset.from_text("b.example.", 20, "IN", "A", "192.0.2.1"))
-    raw = message.to_wire()
-    offsets, least, answers = wire.ttl_offsets(raw)
-    assert (len(offsets), least, answers) == (2, 20, 2)

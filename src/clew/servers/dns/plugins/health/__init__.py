@@ -2,20 +2,17 @@
 
 import asyncio
 
-from clew.servers.dns.arguments import duration, listen_address, one_argument
-from clew.servers.dns.chain import Context, Handler, Site
-from clew.servers.dns.corefile import Directive, Word
+from clew.servers.dns.arguments import address_argument, duration, one_argument, unknown_property
+from clew.servers.dns.chain import Context, Plugin, Site
+from clew.servers.dns.corefile import Directive
 from clew.servers.pages import Page, serve_pages
 
 
-class Health:
+class Health(Plugin):
     def __init__(self, host: str | None, port: int, lameduck: float) -> None:
         self.host = host
         self.port = port
         self.lameduck = lameduck
-
-    def wrap(self, following: Handler) -> Handler:
-        return following
 
     async def run(self) -> None:
         async with serve_pages(self.host, self.port, {"/health": lambda: Page(200, "OK")}):
@@ -23,11 +20,9 @@ class Health:
 
 
 def setup(directive: Directive, _site: Site, _context: Context) -> Health:
-    where = directive.arguments[0] if directive.arguments else Word(":8080", directive.name.line, 1)
     lameduck = 0.0
     for inner in directive.block:
         if inner.name.text != "lameduck":
-            raise inner.name.error(f"health has no property {inner.name.text!r}", "lameduck is the one there is")
+            raise unknown_property(directive, inner, ("lameduck",))
         lameduck = duration(one_argument(inner))
-    host, port = listen_address(where)
-    return Health(host, port, lameduck)
+    return Health(*address_argument(directive, ":8080"), lameduck)

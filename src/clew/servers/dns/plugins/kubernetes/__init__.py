@@ -1,9 +1,9 @@
 """kubernetes: the names of the Kubernetes DNS specification 1.1.0; see README.md."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from clew.servers.dns import wire
-from clew.servers.dns.chain import Answer, Context, Handler, Passive, Site, chased
+from clew.servers.dns.chain import Answer, Context, Handler, Plugin, Site, chased
 from clew.servers.dns.corefile import Directive
 from clew.servers.dns.plugins.kubernetes.options import Options, Watching, read
 from clew.servers.dns.plugins.kubernetes.zones import ClusterZone, Key, ReverseZone, Source
@@ -28,7 +28,7 @@ class Nothing:
         return ()
 
 
-class Kubernetes(Passive):
+class Kubernetes(Plugin):
     """Answers from a `source` that whoever holds the cluster's state gives; SERVFAIL until it says it is complete."""
 
     def __init__(self, options: Options, site: Site, context: Context) -> None:
@@ -75,6 +75,14 @@ class Kubernetes(Passive):
         now = int(self.context.clock.now().timestamp())
         for zone in self._zones:
             zone.serial = now
+
+    def search_path(self, client: str) -> Sequence[bytes]:
+        """What an asking pod's resolver appends, by the pod's namespace; empty where no pod asks."""
+        names = self.source.pod_namespaces(client)
+        if not names or not self.options.domains:
+            return ()
+        domain = self.options.domains[0]
+        return [wire.name_to_wire(each) for each in (f"{min(names)}.svc.{domain}", f"svc.{domain}", domain)]
 
     def _zone_of(self, lower: bytes) -> ClusterZone | ReverseZone | None:
         return next((zone for zone in self._zones if zone.holds(lower)), None)

@@ -9,14 +9,14 @@ import struct
 from clew.base.errors import WorldError
 from clew.servers.dns import wire
 from clew.servers.dns.arguments import no_arguments, no_block
-from clew.servers.dns.chain import Answer, Context, Handler, Site
+from clew.servers.dns.chain import Answer, Context, Handler, Plugin, Site
 from clew.servers.dns.corefile import Directive
 from clew.servers.dns.wire import Query, Response
 
 _HINFO = 13
 
 
-class Loop:
+class Loop(Plugin):
     def __init__(self, context: Context) -> None:
         self.context = context
         self.name = wire.name_to_wire(f"{secrets.randbits(62)}.{secrets.randbits(62)}")

@@ -1,50 +1,94 @@
-"""prometheus: metrics under CoreDNS's names, at /metrics (default localhost:9153)."""
+"""prometheus: metrics under CoreDNS's names, at /metrics; see README.md.
+
+What a query counts for hangs on a few facts about it, so it is counted in a tally for exactly those, one addition a
+query; the metrics are made of the tallies when somebody reads them.
+"""
 
 import asyncio
 
 from clew import __version__
 from clew.servers.dns import wire
-from clew.servers.dns.arguments import listen_address, no_block
-from clew.servers.dns.chain import Answer, Context, Handler, Site, then
-from clew.servers.dns.corefile import Directive, Word
+from clew.servers.dns.arguments import address_argument, no_block
+from clew.servers.dns.chain import Answer, Context, Handler, Plugin, Site, then
+from clew.servers.dns.corefile import Directive
 from clew.servers.dns.wire import Query, Response
 from clew.servers.pages import Page, serve_pages
 
+_SECONDS = tuple(0.00025 * 2**step for step in range(16))
+_BYTES = (0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16000, 32000, 48000, 64000)
 
-class Prometheus:
+Kind = tuple[str, str, str, str, bool, int, int]  # protocol, family, type, rcode, DO, bytes asked, bytes answered
+
+
+class Prometheus(Plugin):
     def __init__(self, host: str | None, port: int, site: Site, context: Context) -> None:
         self.host = host
         self.port = port
         self.context = context
-        self.server = site.origin
-        self.zone = f"{site.zones[0]}."
+        self.where = (site.origin, site.label, "")
+        self._tallies: dict[Kind, wire.Tally] = {}
         registry = context.registry
         where = ("server", "zone", "view")
-        registry.gauge("coredns_build_info", "The version that runs.", ("version",)).set(1, __version__)
+        registry.gauge("coredns_build_info", "The version that runs.", ("version", "revision", "goversion")).set(
+            1, __version__, "", ""
+        )
         self.requests = registry.counter(
             "coredns_dns_requests_total", "Queries by protocol, family and type.", (*where, "proto", "family", "type")
         )
         self.responses = registry.counter(
             "coredns_dns_responses_total", "Answers by code and plugin.", (*where, "rcode", "plugin")
         )
+        self.signed = registry.counter("coredns_dns_do_requests_total", "Queries that want DNSSEC.", where)
         self.seconds = registry.histogram(
-            "coredns_dns_request_duration_seconds", "Time to the answer.", where, (0.00025, 0.001, 0.01, 0.1, 1.0)
+            "coredns_dns_request_duration_seconds", "Time to the answer.", where, _SECONDS
         )
+        self.asked = registry.histogram(
+            "coredns_dns_request_size_bytes", "Bytes of queries.", (*where, "proto"), _BYTES
+        )
+        self.answered = registry.histogram(
+            "coredns_dns_response_size_bytes", "Bytes of answers.", (*where, "proto"), _BYTES
+        )
+        registry.gauge("coredns_plugin_enabled", "Plugins at work.", (*where, "name")).set(1, *self.where, "prometheus")
+        registry.before_render(self._drain)
+
+    def tally(self, query: Query, answer: bytes) -> wire.Tally:
+        """Where this query counts, and all that are just like it."""
+        rcode = answer[3] & 0xF
+        kind = (
+            "tcp" if query.tcp else "udp", "2" if ":" in query.client else "1",
+            wire.TYPE_NAMES.get(query.qtype, "other"), wire.RCODE_NAMES.get(rcode, str(rcode)),
+            query.dnssec_ok, len(query.raw), len(answer),
+        )  # fmt: skip
+        tally = self._tallies.get(kind)
+        if tally is None:
+            tally = self._tallies[kind] = wire.Tally()
+        return tally
+
+    def _drain(self) -> None:
+        for (proto, family, kind, rcode, signed, asked, answered), tally in self._tallies.items():
+            quick, count = tally.quick, tally.slow + tally.quick
+            tally.slow = tally.quick = 0
+            if not count:
+                continue
+            self.requests.add(*self.where, proto, family, kind, by=count)
+            self.responses.add(*self.where, rcode, "", by=count)
+            if signed:
+                self.signed.add(*self.where, by=count)
+            self.asked.observe(asked, *self.where, proto, times=count)
+            self.answered.observe(answered, *self.where, proto, times=count)
+            if quick:
+                self.seconds.observe(self.context.quick_seconds, *self.where, times=quick)
 
     def wrap(self, following: Handler) -> Handler:
-        where = (self.server, self.zone, "")
         now = self.context.clock.monotonic
 
         def handle(query: Query) -> Answer:
             started = now()
-            family = "2" if ":" in query.client else "1"
-            kind = wire.TYPE_NAMES.get(query.qtype, "other")
-            self.requests.add(*where, "tcp" if query.tcp else "udp", family, kind)
 
             def count(response: Response) -> Response:
-                rcode = response.raw[3] & 15 if response.raw else response.rcode
-                self.responses.add(*where, wire.RCODE_NAMES.get(rcode, str(rcode)), "")
-                self.seconds.observe(now() - started, *where)
+                if response is not wire.SILENCE:
+                    response.count = self.tally
+                    self.seconds.observe(now() - started, *self.where)
                 return response
 
             return then(following(query), count)
@@ -60,6 +104,5 @@ class Prometheus:
 
 
 def setup(directive: Directive, site: Site, context: Context) -> Prometheus:
-    where = directive.arguments[0] if directive.arguments else Word("127.0.0.1:9153", directive.name.line, 1)
     no_block(directive)
-    return Prometheus(*listen_address(where), site, context)
+    return Prometheus(*address_argument(directive, "localhost:9153"), site, context)

@@ -1,25 +1,31 @@
-"""ready: a page that says 200 once every plugin which must first learn something has done so."""
+"""ready: a page that says 200 once every plugin which must first learn something has done so; see README.md."""
 
 import asyncio
 
-from clew.servers.dns.arguments import listen_address, no_block
-from clew.servers.dns.chain import Context, Handler, Site
-from clew.servers.dns.corefile import Directive, Word
+from clew.servers.dns.arguments import address_argument, choice, one_argument, unknown_property
+from clew.servers.dns.chain import Context, Plugin, Site
+from clew.servers.dns.corefile import Directive
 from clew.servers.pages import Page, serve_pages
 
 
-class Ready:
-    def __init__(self, host: str | None, port: int, context: Context) -> None:
+class Ready(Plugin):
+    def __init__(self, host: str | None, port: int, context: Context, *, go_on: bool) -> None:
         self.host = host
         self.port = port
         self.context = context
-
-    def wrap(self, following: Handler) -> Handler:
-        return following
+        self.go_on = go_on
+        self._done: set[str] = set()
 
     def page(self) -> Page:
-        waiting = [name for name, check in self.context.readiness.items() if not check()]
-        return Page(503, ",".join(waiting)) if waiting else Page(200, "OK")
+        waiting = []
+        for name, check in self.context.readiness.items():
+            if name in self._done and not self.go_on:
+                continue
+            if check():
+                self._done.add(name)
+            else:
+                waiting.append(name)
+        return Page(503, ",".join(sorted(waiting))) if waiting else Page(200, "OK")
 
     async def run(self) -> None:
         async with serve_pages(self.host, self.port, {"/ready": self.page}):
@@ -27,6 +33,9 @@ class Ready:
 
 
 def setup(directive: Directive, _site: Site, context: Context) -> Ready:
-    where = directive.arguments[0] if directive.arguments else Word(":8181", directive.name.line, 1)
-    no_block(directive)
-    return Ready(*listen_address(where), context)
+    go_on = False
+    for inner in directive.block:
+        if inner.name.text != "monitor":
+            raise unknown_property(directive, inner, ("monitor",))
+        go_on = choice(one_argument(inner), "until-ready", "continuously") == "continuously"
+    return Ready(*address_argument(directive, ":8181"), context, go_on=go_on)

@@ -87,14 +87,15 @@ def ready_condition(node: Object) -> Object:
 async def _silent(paths: LabPaths, spec: LabSpec, nodes: list[str]) -> list[str]:
     """The nodes on which cluster DNS does not answer."""
     servers = [dns_address(cidr) for cidr in spec.service_cidrs]
+    kind = _AAAA if ":" in servers[0] else _A  # the name has an address of the primary family only
     questions = [(name, server) for name in nodes for server in servers]
-    answers = await asyncio.gather(*(_answers(paths.netns(name), server) for name, server in questions))
+    answers = await asyncio.gather(*(_answers(paths.netns(name), server, kind) for name, server in questions))
     return sorted({name for (name, _), answered in zip(questions, answers, strict=True) if not answered})
 
 
-async def _answers(ns: Path, server: str) -> bool:
+async def _answers(ns: Path, server: str, kind: int) -> bool:
     """Whether the DNS server knows the API server's name, asked from inside a namespace. RFC 1035, section 4."""
-    family, kind = (socket.AF_INET6, _AAAA) if ":" in server else (socket.AF_INET, _A)
+    family = socket.AF_INET6 if ":" in server else socket.AF_INET
     loop = asyncio.get_running_loop()
     query = struct.pack("!6H", 1, _RECURSE, 1, 0, 0, 0) + _ASKED + struct.pack("!2H", kind, _IN)
     try:

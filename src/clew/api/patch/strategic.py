@@ -130,11 +130,11 @@ def _keyed(place: Shape, before: list[Any], patch: list[Any]) -> list[Any]:
     key, item_shape = place.merge_key, place.item or ANY
     if any(not isinstance(item, dict) for item in patch):
         raise unfit("expected an object in a list that is merged by key")
-    made = [] if any(item.get(_DIRECTIVE) == "replace" for item in patch) else list(before)
+    if any(item.get(_DIRECTIVE) == "replace" for item in patch):  # taken as it is: its own items are not merged either
+        return [_fresh(item_shape, item) for item in patch if not _directs(item)]
+    made = list(before)
     for item in patch:
         directive = item.get(_DIRECTIVE)
-        if directive == "replace" and key not in item:
-            continue
         if key not in item:
             raise unfit(f"{_go_map(item)} does not contain declared merge key: {key}")
         at = next((n for n, each in enumerate(made) if isinstance(each, dict) and each.get(key) == item[key]), None)

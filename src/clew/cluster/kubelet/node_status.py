@@ -52,6 +52,14 @@ def node_object(config: KubeletConfig) -> Object:
     }  # fmt: skip
 
 
+def patch(status: Object) -> Object:
+    """A strategic merge patch that writes the status; addresses are replaced whole, as the real kubelet does it.
+
+    Merged by their type, the second InternalIP would take the place of the first.
+    """
+    return {"status": {**status, "addresses": [*status["addresses"], {"$patch": "replace"}]}}
+
+
 def node_status(
     config: KubeletConfig, before: Object, now: str, network_problem: str, images: Iterable[ListedImage] = ()
 ) -> Object:

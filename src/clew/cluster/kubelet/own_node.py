@@ -95,7 +95,7 @@ class OwnNode:
         name = self._around.config.node
         try:
             self.object = await self._around.client.patch(
-                NODE, name, {"status": status}, subresource="status", content_type=STRATEGIC
+                NODE, name, node_status.patch(status), subresource="status", content_type=STRATEGIC
             )
         except ApiError as error:
             if error.not_found:

@@ -75,5 +75,6 @@ def user(lab: SmallLab, kubectl: str, request: pytest.FixtureRequest) -> Iterato
     try:
         yield someone
     finally:
+        someone.types("delete pods --all --now --wait=false")  # most programs here are deaf to SIGTERM as process 1
         gone = someone.types(f"delete namespace {name} --timeout=60s")
     assert gone.returncode == 0, gone.stderr

@@ -110,8 +110,8 @@ DESCRIBED = {
         Conditions:
           Type           Status  Reason
           ----           ------  ------
-          Progressing    True    NewReplicaSetAvailable
           Available      True    MinimumReplicasAvailable
+          Progressing    True    NewReplicaSetAvailable
         OldReplicaSets:  <none>
         NewReplicaSet:   web-… (2/2 replicas created)
         Events:

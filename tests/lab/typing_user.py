@@ -192,13 +192,13 @@ def difference(printed: str, expected: str) -> str:
     columns follow the widest name.
     """
     pattern = ""
-    for line in expected.strip("\n").splitlines():
+    for line in expected.strip().splitlines():
         words = " ".join(line.split())
         if words == "⋮":
             pattern += r"(?:.*\n)*?"
         else:
             pattern += re.escape(words).replace("…", ".*?") + r"\n"
-    lines = [" ".join(line.split()) for line in printed.strip("\n").splitlines()]
+    lines = [" ".join(line.split()) for line in printed.strip().splitlines()]
     whole = "".join(f"{line}\n" for line in lines)
     return "" if re.fullmatch(pattern, whole) else f"expected:\n{expected.strip()}\n\nprinted:\n{printed}"
 

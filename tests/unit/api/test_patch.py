@@ -122,7 +122,7 @@ A, B, C = {"name": "a", "image": "1"}, {"name": "b", "image": "2"}, {"name": "c"
         pytest.param(
             POD, pod(A, B), pod({"name": "b", "image": "9"}), pod(A, {"name": "b", "image": "9"}), id="by-key"
         ),
-        pytest.param(POD, pod(A), pod(B), pod(A, B), id="appended"),
+        pytest.param(POD, pod(A), pod(B), pod(B, A), id="new-stands-first"),
         pytest.param(POD, pod(A, B), pod({"name": "a", "$patch": "delete"}), pod(B), id="deleted"),
         pytest.param(POD, pod(A, B), pod({"$patch": "replace"}, C), pod(C), id="list-replaced"),
         pytest.param(
@@ -147,7 +147,7 @@ A, B, C = {"name": "a", "image": "1"}, {"name": "b", "image": "2"}, {"name": "c"
         pytest.param(
             POD, {"metadata": {"finalizers": ["a", "b"]}},
             {"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c"]}},
-            {"metadata": {"finalizers": ["b", "c"]}}, id="primitive-list",
+            {"metadata": {"finalizers": ["c", "b"]}}, id="primitive-list",
         ),
         pytest.param(
             POD, pod(A, volumes=[{"name": "v", "emptyDir": {}}]),
@@ -174,7 +174,7 @@ A, B, C = {"name": "a", "image": "1"}, {"name": "b", "image": "2"}, {"name": "c"
         pytest.param(POD, {}, {"spec": {"x": {"y": None, "z": 1}}}, {"spec": {"x": {"z": 1}}}, id="nulls-add-nothing"),
         pytest.param(
             SERVICE_ACCOUNT, {"secrets": [{"name": "a"}]}, {"secrets": [{"name": "b"}]},
-            {"secrets": [{"name": "a"}, {"name": "b"}]}, id="secrets",
+            {"secrets": [{"name": "b"}, {"name": "a"}]}, id="secrets",
         ),
     ],
 )  # fmt: skip

@@ -101,6 +101,11 @@ def _order(order: Any) -> list[Any]:
     return order
 
 
+def _named(patch: list[Any]) -> list[Any]:
+    """Without an order of its own a patch's items give it: what is new stands first."""
+    return [item for item in patch if not (isinstance(item, dict) and _DIRECTIVE in item)]
+
+
 def _merge_field(shape: Shape, current: Object, field: str, patch: Object) -> None:
     place, value = shape.child(field) or ANY, patch[field]
     before = current.get(field)
@@ -110,7 +115,8 @@ def _merge_field(shape: Shape, current: Object, field: str, patch: Object) -> No
         before = before if isinstance(before, list) else []
         after = _keyed(place, before, value) if place.merge_key else _united(before, value)
         order = patch.get(_ORDER + field)
-        current[field] = after if order is None else _ordered(place.merge_key, before, after, _order(order))
+        named = _named(value) if order is None else _order(order)
+        current[field] = _ordered(place.merge_key, before, after, named)
     elif isinstance(value, dict) and place.form in ("list", "string", "boolean", "int32", "integer"):
         raise unfit(f"cannot restore slice from map: {field} is no object")
     else:

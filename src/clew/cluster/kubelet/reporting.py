@@ -90,5 +90,4 @@ def status_patch(before: Object, status: Object) -> Object:
         {**dict.fromkeys(told.get(each["type"], {}).keys() & {"reason", "message"}), **each}
         for each in status["conditions"]
     ]
-    made["$setElementOrder/conditions"] = [{"type": each["type"]} for each in status["conditions"]]  # as describe shows
     return made

@@ -142,7 +142,9 @@ def _set(conditions: Sequence[Mapping[str, Any]], new: Mapping[str, Any], now: d
     old = find(conditions, fields["type"])
     if old is not None and all(old.get(name) == fields[name] for name in ("status", "reason", "message")):
         return [dict(each) for each in conditions]
-    return with_condition(conditions, {**fields, "lastUpdateTime": rfc3339(now)}, rfc3339(now))
+    made = with_condition(conditions, {**fields, "lastUpdateTime": rfc3339(now)}, rfc3339(now))
+    # What changed stands last, as Kubernetes has it: a finished rollout shows Available above Progressing.
+    return sorted(made, key=lambda each: bool(each["type"] == fields["type"]))
 
 
 def _renewed(each: Object, now: datetime) -> Object:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clew.base.errors import UserError
 from clew.dataplane.iptables import apply as iptables
+from clew.dataplane.ipvs import apply as ipvs
 from clew.dataplane.nftables import apply as nftables
 from clew.ir.proxying import Settings
 from clew.node.proxy_backend import Mode
@@ -16,6 +17,7 @@ DEFAULT = "nftables"
 MODES: Mapping[str, Mode] = {
     "nftables": Mode(nftables.open_backends, nftables.missing),
     "iptables": Mode(iptables.open_backends, iptables.missing),
+    "ipvs": Mode(ipvs.open_backends, ipvs.missing),
 }
 
 

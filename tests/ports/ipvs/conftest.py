@@ -28,6 +28,7 @@ def ipvs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ipvs]:
         with Netlink(path) as kernel:
             kernel.request([SetLink("lo", up=True)])  # an IPv4 address is none to IPVS where nothing was ever routed
         port = KernelIpvs(path)
+        port.load()
         yield port
         port.close()
     finally:

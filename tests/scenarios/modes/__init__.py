@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 
 from .iptables import Iptables
+from .ipvs import Ipvs
 from .nftables import Nftables
 from .protocol import ModeUnderTest, Simulated
 
 MODES: Mapping[str, ModeUnderTest] = {
     "nftables": Nftables(),
     "iptables": Iptables(),
+    "ipvs": Ipvs(),
 }
 
 __all__ = ["MODES", "ModeUnderTest", "Simulated"]

@@ -34,6 +34,9 @@ class FakeIpvs:
     def close(self) -> None:
         """Nothing is held."""
 
+    def load(self) -> None:
+        """It is there."""
+
     def servers(self) -> Mapping[VirtualKey, VirtualServer]:
         return dict(self.virtuals)
 

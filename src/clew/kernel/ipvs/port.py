@@ -96,6 +96,12 @@ class IpvsError(KernelError):
 
 
 class Ipvs(Protocol):
+    """Where the kernel has IPVS only as a module that nobody loaded, there are no servers, and changes are refused."""
+
+    def load(self) -> None:
+        """Load the module where that is needed; IpvsError (EOPNOTSUPP) says what is missing."""
+        ...
+
     def servers(self) -> Mapping[VirtualKey, VirtualServer]:
         """Every virtual server that is told by address; those told by a firewall mark are passed over."""
         ...

@@ -1,7 +1,6 @@
 """IPVS of the running kernel, over generic netlink: the real half of the port.
 
-Changes go many to a send, each acknowledged by itself. The module is loaded where the kernel has it only as one, by
-whoever writes; who only looks loads nothing.
+Changes go many to a send, each acknowledged by itself. Who only looks loads no module and finds nothing.
 """
 
 import errno
@@ -32,23 +31,27 @@ BATCH = 100  # changes in one send; every answer has to fit into the socket's bu
 DUMPS = 20
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MODPROBE_SECONDS = 30
+ABSENT = "the kernel has no IPVS (ip_vs)"
 
 
 class KernelIpvs:
-    """`ns`: the network namespace to work in (path or descriptor); None: the calling thread's own.
+    """`ns`: the network namespace to work in (path or descriptor); None: the calling thread's own."""
 
-    `load`: load the module where the kernel has IPVS only as one. Without it, and without the module, there are no
-    servers, and every change is refused (EOPNOTSUPP).
-    """
-
-    def __init__(self, ns: Namespace | None = None, *, load: bool = True) -> None:
+    def __init__(self, ns: Namespace | None = None) -> None:
         self._channel = Channel(ns, NETLINK_GENERIC)
-        self._load = load
         self._lock = threading.Lock()
         self._family = 0
 
     def close(self) -> None:
         self._channel.close()
+
+    def load(self) -> None:
+        with self._lock:
+            if self._resolved():
+                return
+            why = _load_module()
+            if why or not self._resolved():
+                raise IpvsError(errno.EOPNOTSUPP, "use IPVS", detail=why or ABSENT)
 
     def servers(self) -> Mapping[VirtualKey, VirtualServer]:
         found = (wire.read_service(part) for part in self._dump(wire.GET_SERVICE, b"", "list virtual servers"))
@@ -115,7 +118,7 @@ class KernelIpvs:
 
     def _dump(self, command: int, payload: bytes, doing: str) -> list[bytes]:
         with self._lock:
-            if not self._load and not self._resolved():
+            if not self._resolved():
                 return []
             kind = self._kind(doing)
             for _ in range(DUMPS):
@@ -130,11 +133,7 @@ class KernelIpvs:
     def _kind(self, doing: str) -> int:
         """The message type that the kernel gave to IPVS."""
         if not self._resolved():
-            lacking = "the kernel has no IPVS (ip_vs)"
-            if self._load:
-                lacking = load_module() or (lacking if not self._resolved() else "")
-            if lacking:
-                raise IpvsError(errno.EOPNOTSUPP, doing, detail=lacking)
+            raise IpvsError(errno.EOPNOTSUPP, doing, detail=ABSENT)
         return self._family
 
     def _resolved(self) -> bool:
@@ -152,14 +151,14 @@ class KernelIpvs:
         return bool(self._family)
 
 
-def load_module() -> str:
-    """Load ip_vs; "" where that worked or was not needed, else why not."""
+def _load_module() -> str:
+    """Load ip_vs; "" where that worked, else why not."""
     program = shutil.which("modprobe", path=PATH)
     if program is None:
-        return "the kernel has no IPVS (ip_vs), and there is no program modprobe to load it: install the package kmod"
+        return f"{ABSENT}, and there is no program modprobe to load it: install the package kmod"
     done = subprocess.run([program, "ip_vs"], capture_output=True, text=True, check=False, timeout=MODPROBE_SECONDS)
     if done.returncode:
-        return f"the kernel has no IPVS (ip_vs): {' '.join(done.stderr.split())}"
+        return f"{ABSENT}: {' '.join(done.stderr.split())}"
     return ""
 
 
@@ -167,7 +166,7 @@ def missing(ns: Namespace | None = None) -> str:
     """What this kernel lacks to have virtual servers, in one sentence; "" where nothing. Loads the module."""
     port = KernelIpvs(ns)
     try:
-        port.servers()
+        port.load()
     except IpvsError as refused:
         return refused.detail or str(refused)
     finally:

@@ -123,7 +123,7 @@ class Guest:
         """Tests of this repository, run in the guest: arguments as pytest takes them. Status 5: none was selected."""
         options = ("-q", "-p", "no:cacheprovider", "-o", "timeout=600", "--durations=5")
         module = (sys.executable, "-X", "faulthandler", "-m", "pytest")
-        return self.run(*module, *options, *arguments, seconds=seconds, environment={"CI": "1"})
+        return self.run(*module, *options, *arguments, seconds=seconds, environment={"CI": "1", "CLEW_PATIENCE": "200"})
 
     def close(self) -> None:
         """End the guest. Nothing in it is worth a shutdown."""

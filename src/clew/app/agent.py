@@ -25,6 +25,7 @@ from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink.apply import NetlinkPlane
 from clew.dataplane.netlink.objects import BRIDGE
 from clew.dataplane.overlay.apply import OverlayPlane
+from clew.dataplane.overlay.secure import SecureEnds
 from clew.facts import endpointslice, service
 from clew.facts import node as node_facts
 from clew.kernel.conntrack import KernelConntrack
@@ -32,7 +33,8 @@ from clew.kernel.inside import enter
 from clew.kernel.netlink import Monitor, Netlink
 from clew.kernel.nft import KernelNft
 from clew.kernel.sysctl import Sysctl
-from clew.node import cni_server, install, proxy_modes
+from clew.kernel.wireguard import KernelWireGuard
+from clew.node import cni_server, install, proxy_modes, wireguard_key
 from clew.node.attachments import Attachments
 from clew.node.cni_calls import CniCalls
 from clew.node.install import CniPaths
@@ -40,6 +42,7 @@ from clew.node.journal import Journal
 from clew.node.podnet import NetworkSettings, Planes, PodNetwork
 from clew.node.proxy import ProxyTables
 from clew.node.spool import Spool
+from clew.node.wireguard_key import KeyPair
 from clew.store.table import Table
 from clew.watch.client import Client
 from clew.watch.reflector import Reflector
@@ -65,6 +68,7 @@ class Agent:
         agent = configuration.agent
         self._configuration = configuration
         self._clock = clock
+        self._node = options.node
         self.registry = Registry()
         self._paths = CniPaths(
             bin_dir=Path(agent.cni_bin_dir),
@@ -76,15 +80,21 @@ class Agent:
         self._tables = ProxyTables(Table("services"), Table("endpointslices"), Table("nodes"))
         self._journal = Journal(Path(agent.state_dir, "attachments.log"))
         self._attachments = Attachments(self._journal)
+        encrypts = agent.network.backend == "wireguard"
+        self._key = wireguard_key.load(Path(agent.state_dir, "wireguard.key")) if encrypts else KeyPair("", "")
         self._network = PodNetwork(
             NetworkSettings(
-                options.node, tuple(agent.cluster_cidrs), agent.mtu, agent.masquerade, agent.network.between()
+                options.node,
+                tuple(agent.cluster_cidrs),
+                agent.mtu,
+                agent.masquerade,
+                agent.network.between(self._key.public),
             ),
             self._tables.nodes,
             self._attachments.table,
             Planes(
                 NetlinkPlane(Netlink(), Sysctl(), enter),
-                OverlayPlane(Netlink()),
+                OverlayPlane(Netlink(), SecureEnds(KernelWireGuard(), self._key.private)),
                 HostPortPlane(KernelNft(), KernelConntrack(), Sysctl(), BRIDGE),
                 MasqueradePlane(KernelNft()),
             ),
@@ -110,6 +120,10 @@ class Agent:
                     self._reflect(client, kinds.ENDPOINT_SLICE, endpointslice.decode, self._tables.slices)
                 )
                 group.create_task(self._serve_cni())
+                if self._key.public:
+                    group.create_task(
+                        wireguard_key.publish(client, self._tables.nodes, self._node, self._key.public, self._clock)
+                    )
                 group.create_task(self._announce())
                 for part in self.proxy.tasks(client):
                     group.create_task(part)

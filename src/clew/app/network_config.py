@@ -9,24 +9,29 @@ import msgspec
 
 from clew.app.kube_proxy_config import Section
 from clew.base.errors import UserError
-from clew.compile.routes import VNI, VXLAN_PORT, Between
+from clew.compile.routes import PORTS, VNI, Between
 from clew.ir.routes import Encapsulation
 
-BACKENDS: dict[str, Encapsulation | None] = {"host-gw": None, "vxlan": "vxlan", "ipip": "ipip"}
+BACKENDS: dict[str, Encapsulation | None] = {
+    "host-gw": None, "vxlan": "vxlan", "ipip": "ipip", "wireguard": "wireguard",
+}  # fmt: skip
 _MOST_VNI = 2**24 - 1
 _MOST_PORT = 65535
 
 
 class NetworkConfiguration(Section):
-    """`crossSubnet`: encapsulate only what leaves the node's subnet. `vni` and `port` are vxlan's, as flannel's are."""
+    """`crossSubnet`: encapsulate only what leaves the node's subnet. `port` is UDP; 0: 8472 or 51820, flannel's."""
 
     backend: str = "host-gw"
     cross_subnet: bool = False
     vni: int = VNI
-    port: int = VXLAN_PORT
+    port: int = 0
 
-    def between(self) -> Between:
-        return Between(BACKENDS[self.backend], self.cross_subnet, vni=self.vni, port=self.port)
+    def between(self, key: str = "") -> Between:
+        """`key` is this node's public one, for wireguard."""
+        encapsulation = BACKENDS[self.backend]
+        port = self.port or (PORTS[encapsulation] if encapsulation else 0)
+        return Between(encapsulation, self.cross_subnet, vni=self.vni, port=port, key=key)
 
 
 def parse(value: Any, where: str = "network") -> NetworkConfiguration:
@@ -44,8 +49,10 @@ def check(found: NetworkConfiguration, where: str = "network") -> None:
     if found.backend not in BACKENDS:
         raise UserError(f"{where}.backend: {found.backend!r} is not known", f"use {', '.join(BACKENDS)}")
     if found.cross_subnet and BACKENDS[found.backend] is None:
-        raise UserError(f"{where}.crossSubnet: host-gw encapsulates nothing", "choose vxlan or ipip beside it")
+        raise UserError(
+            f"{where}.crossSubnet: host-gw encapsulates nothing", "choose vxlan, ipip or wireguard beside it"
+        )
     if not 1 <= found.vni <= _MOST_VNI:
         raise UserError(f"{where}.vni: {found.vni} is out of range", f"use 1 to {_MOST_VNI}")
-    if not 1 <= found.port <= _MOST_PORT:
-        raise UserError(f"{where}.port: {found.port} is out of range", f"use 1 to {_MOST_PORT}")
+    if not 0 <= found.port <= _MOST_PORT:
+        raise UserError(f"{where}.port: {found.port} is out of range", f"use 1 to {_MOST_PORT}; 0 is the usual one")

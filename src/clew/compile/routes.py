@@ -11,13 +11,19 @@ from clew.base.addresses import Network, address, family_of, network, overlap
 from clew.base.errors import Problem
 from clew.base.value import Value
 from clew.compile.ipam import Pool
-from clew.facts.node import Node
-from clew.ir.routes import Encapsulation, PodRoute, Tunnel
+from clew.facts.node import KEY_ANNOTATION, Node
+from clew.ir.routes import Encapsulation, PodRoute, Tunnel, TunnelEnd
 
 # What a tunnel's headers take of the link's MTU, by encapsulation and family of the outer addresses: RFC 7348 with
-# an Ethernet header inside (8 + 8 + 14 and the outer IP header), RFC 2003.
-OVERHEAD: Mapping[tuple[Encapsulation, int], int] = {("vxlan", 4): 50, ("vxlan", 6): 70, ("ipip", 4): 20}
-VNI, VXLAN_PORT = 1, 8472  # flannel's on Linux
+# an Ethernet header inside (8 + 8 + 14 and the outer IP header), RFC 2003, WireGuard's data message (32 + 8 of UDP).
+OVERHEAD: Mapping[tuple[Encapsulation, int], int] = {
+    ("vxlan", 4): 50, ("vxlan", 6): 70, ("ipip", 4): 20, ("wireguard", 4): 60, ("wireguard", 6): 80,
+}  # fmt: skip
+VNI = 1
+PORTS: Mapping[Encapsulation, int] = {"vxlan": 8472, "ipip": 0, "wireguard": 51820}  # flannel's on Linux
+
+
+KEY_FIELD = f"metadata.annotations[{KEY_ANNOTATION}]"
 
 
 class Between(Value):
@@ -27,7 +33,8 @@ class Between(Value):
     cross_subnet: bool = False  # encapsulate only what leaves the node's own subnets
     subnets: tuple[str, ...] = ()  # "172.30.0.11/24"
     vni: int = VNI
-    port: int = VXLAN_PORT
+    port: int = 0  # UDP
+    key: str = ""  # wireguard: this node's own public key
 
     def carries(self, family: int) -> Encapsulation | None:
         """The encapsulation of a family; IPIP is one of IPv4 in IPv4 alone, other packets travel as they are."""
@@ -71,31 +78,52 @@ def routes(
                 problems.append(Problem(node.origin, "status.addresses", f"no InternalIP of family IPv{cidr.version}"))
             elif node.name != own:
                 tunnel = between.through(via)
+                if tunnel == "wireguard" and not node.wireguard_key:  # the tunnel drops what is for nobody it knows
+                    problems.append(Problem(node.origin, KEY_FIELD, "its agent has published no WireGuard key yet"))
                 source = here.internal_ip(cidr.version) if here is not None and tunnel else ""
                 found[str(cidr)] = PodRoute(str(cidr), via, node.origin, tunnel, source)
     return found, tuple(problems)
 
 
 def tunnels(
-    own: Node, pools: Iterable[Pool], ways: Iterable[PodRoute], between: Between, mtu: int
+    own: Node, pools: Iterable[Pool], nodes: Iterable[Node], ways: Iterable[PodRoute], between: Between, mtu: int
 ) -> tuple[Tunnel, ...]:
     """The node's own ends of the tunnels that `ways` lead through; `mtu` is that of the link below, in bytes.
 
     One is there as long as its backend is chosen, with or without other nodes: the first packet finds it up.
     """
+    cidrs = [pool.cidr for pool in pools]
+    through = {(way.origin, family_of(way.via)) for way in ways if way.tunnel}
+    others = sorted((node for node in nodes if node.name != own.name), key=lambda node: node.name)
+    if between.encapsulation == "wireguard":
+        far = [node for node in others if node.wireguard_key and any((node.origin, each) in through for each in (4, 6))]
+        return (_secure(own, cidrs, far, between, mtu),)
     found = []
-    for local in (own.internal_ip(4), own.internal_ip(6)):
-        encapsulation = between.carries(family_of(local)) if local else None
-        if encapsulation is None:
+    for family in (4, 6):
+        local, encapsulation = own.internal_ip(family), between.carries(family)
+        if not local or encapsulation is None:
             continue
-        family = family_of(local)
-        peers = {way.via for way in ways if way.tunnel and family_of(way.via) == family}
-        sources = tuple(pool.cidr for pool in pools if family_of(pool.cidr) == family)
+        peers = tuple(TunnelEnd((node.internal_ip(family),)) for node in others if (node.origin, family) in through)
+        sources = tuple(cidr for cidr in cidrs if family_of(cidr) == family)
         room = mtu - OVERHEAD[encapsulation, family]
-        found.append(
-            Tunnel(encapsulation, local, tuple(sorted(peers)), sources, room, between.vni, between.port, own.origin)
-        )
+        found.append(Tunnel(encapsulation, (local,), peers, sources, room, between.vni, between.port, own.origin))
     return tuple(found)
+
+
+def _secure(own: Node, cidrs: list[str], others: Iterable[Node], between: Between, mtu: int) -> Tunnel:
+    """One end for both families; a packet may come from a node's pods and from its own addresses."""
+    peers = tuple(
+        TunnelEnd(_own_addresses(node), node.wireguard_key, tuple(str(network(cidr)) for cidr in node.pod_cidrs))
+        for node in others
+    )
+    families = {family_of(cidr) for cidr in cidrs}
+    room = mtu - between.overhead(families)
+    return Tunnel("wireguard", _own_addresses(own), peers, tuple(cidrs), room, 0, between.port, own.origin, between.key)
+
+
+def _own_addresses(node: Node) -> tuple[str, ...]:
+    """The node's own, one a family, its first before the other."""
+    return tuple(ip for ip in dict.fromkeys(node.internal_ip(family_of(ip)) for ip in node.internal_ips) if ip)
 
 
 class _Ranges:

@@ -15,6 +15,7 @@ from clew.base.value import Value
 from clew.facts.partial import Labels, Partial, decode_partial
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
+KEY_ANNOTATION = "clew.dev/wireguard-public-key"  # written by each node's agent
 GOING_TAINT = "ToBeDeletedByClusterAutoscaler"
 
 
@@ -25,6 +26,7 @@ class Node(Value):
     pod_cidrs: tuple[str, ...] = ()  # empty until the cluster has given it a range
     zone: str = ""
     going: bool = False  # being deleted, or about to be: load balancers should stop sending
+    wireguard_key: str = ""  # public; empty until the node's agent has published one
     malformed: str = ""
 
     @property
@@ -43,6 +45,7 @@ class Node(Value):
 class _Meta(Partial):
     name: str
     labels: Labels = None
+    annotations: Labels = None
     deletion_timestamp: str | None = None
 
 
@@ -99,5 +102,6 @@ def _fact(obj: _Node) -> Node:
         external_ips=tuple(address.address for address in addresses if address.type == "ExternalIP"),
         pod_cidrs=tuple(spec.pod_cidrs or ([spec.pod_cidr] if spec.pod_cidr else [])),
         zone=(meta.labels or {}).get(ZONE_LABEL, ""),
+        wireguard_key=(meta.annotations or {}).get(KEY_ANNOTATION, ""),
         going=meta.deletion_timestamp is not None or GOING_TAINT in taints,
     )

@@ -4,7 +4,7 @@ from typing import Literal
 
 from clew.base.value import Value
 
-Encapsulation = Literal["vxlan", "ipip"]
+Encapsulation = Literal["vxlan", "ipip", "wireguard"]
 
 
 class PodRoute(Value):
@@ -17,21 +17,30 @@ class PodRoute(Value):
     source: str = ""  # of what this node itself sends through a tunnel: its own address, by which it is known
 
 
+class TunnelEnd(Value):
+    """Another node's end. Outer packets go to the first of its own addresses."""
+
+    addresses: tuple[str, ...]
+    key: str = ""  # wireguard: its public key
+    pods: tuple[str, ...] = ()  # wireguard: the prefixes that it speaks for, beside its own addresses
+
+
 class Tunnel(Value):
-    """The node's own end of the tunnels to other nodes, one a family of the outer addresses.
+    """The node's own end of the tunnels to other nodes; of vxlan and ipip one a family of the outer addresses.
 
     Packets of `sources`, this node's pods, to the other ends themselves go through it as well: so a pod and a node
     of another subnet see each other as they are, though the network between them knows no pods.
     """
 
     encapsulation: Encapsulation
-    local: str
-    peers: tuple[str, ...]  # the other ends, sorted
+    addresses: tuple[str, ...]  # this node's own, by which it is known inside; outer packets come from the first
+    peers: tuple[TunnelEnd, ...]
     sources: tuple[str, ...]
     mtu: int  # what the link below leaves to an inner packet, bytes
     vni: int
     port: int
     origin: str
+    key: str = ""  # wireguard: this node's public key
 
 
 class Masquerade(Value):

@@ -239,7 +239,7 @@ class PodNetwork:
         pools, more = ipam.pools(own.pod_cidrs, own.origin) if own is not None else ((), ())
         if own is not None and pools:
             self._want_own(own, pools, between)
-            ends = routes.tunnels(own, pools, found.values(), between, underlay.mtu or DEFAULT_MTU)
+            ends = routes.tunnels(own, pools, everyone, found.values(), between, underlay.mtu or DEFAULT_MTU)
             self._tunnels.want(tunnelling.overlay(ends))
             if self._settings.masquerade:
                 self._nat.want(nat.table(masquerade.masquerade(own, pools, everyone, self._settings.cluster_cidrs)))
@@ -297,4 +297,6 @@ def _rendered(route: PodRoute) -> NodeRoute:
     """By its tunnel, if it leads through one."""
     if route.tunnel is None:
         return render.route(route)
-    return render.route(route, tunnelling.device(route.tunnel, family_of(route.via)), tunnelling.gateway(route.via))
+    return render.route(
+        route, tunnelling.device(route.tunnel, family_of(route.via)), tunnelling.gateway(route.tunnel, route.via)
+    )

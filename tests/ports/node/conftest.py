@@ -23,7 +23,8 @@ from clew.kernel.sysctl import Sysctl
 
 ALL = {4: "0.0.0.0/0", 6: "::/0"}
 ROUTERS = {4: "172.30.0.1", 6: "fd00:172:30::1"}  # the fabric itself; it leads nowhere
-PATIENCE = 15  # seconds until a condition that should hold in one is given up
+# seconds until a condition that should hold in one is given up; an emulated machine is ten times slower
+PATIENCE = float(os.environ.get("CLEW_PATIENCE", "15"))
 
 
 def eventually(condition: Any, what: str) -> Any:
@@ -84,16 +85,30 @@ class Api:
         for queue in self._watchers[kind]:
             queue.put_nowait(json.dumps(event).encode() + b"\n")
 
+    async def _annotate(self, kind: str, name: str, patch: dict[str, Any]) -> dict[str, Any]:
+        """The one patch that agents send: annotations of their Node."""
+        obj = json.loads(json.dumps(self._objects[kind][name]))
+        obj["metadata"].setdefault("annotations", {}).update(patch["metadata"]["annotations"])
+        await self._put(kind, name, obj)
+        return obj
+
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                path, _, query = head.split()[1].partition("?")
-                kind = path.rsplit("/", 1)[1]
-                if "watch=" in query:
-                    await self._watch(kind, writer)
-                items = list(self._objects.get(kind, {}).values())
-                body = json.dumps({"metadata": {"resourceVersion": str(self._version)}, "items": items}).encode()
+                method, target = head.split()[:2]
+                path, _, query = target.partition("?")
+                if method == "PATCH":
+                    *_, kind, name = path.split("/")
+                    length = int(head.lower().partition("content-length:")[2].split()[0])
+                    found = await self._annotate(kind, name, json.loads(await reader.readexactly(length)))
+                else:
+                    kind = path.rsplit("/", 1)[1]
+                    if "watch=" in query:
+                        await self._watch(kind, writer)
+                    items = list(self._objects.get(kind, {}).values())
+                    found = {"metadata": {"resourceVersion": str(self._version)}, "items": items}
+                body = json.dumps(found).encode()
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
                 writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
                 await writer.drain()

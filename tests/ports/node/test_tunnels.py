@@ -2,13 +2,10 @@
 
 import errno
 import socket
-import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ports.node.crossing import addresses, everyone_sees_everyone, wire
 
 from clew.kernel import netns
 from clew.kernel.netlink import Delete, Link, Netlink
@@ -17,58 +14,6 @@ pytestmark = pytest.mark.root
 
 VXLAN = {"network": {"backend": "vxlan"}}
 CROSS = {"network": {"backend": "vxlan", "crossSubnet": True}}
-ETH_ALL = socket.htons(3)
-UDP, PORT = 17, 8472
-
-
-class Wire:
-    """What crosses the fabric: (source, destination, whether in a VXLAN packet) of every IP packet seen."""
-
-    def __init__(self, listener: socket.socket) -> None:
-        self._listener = listener
-
-    def seen(self) -> set[tuple[str, str, bool]]:
-        found = set()
-        while True:
-            try:
-                frame = self._listener.recv(2048)
-            except BlockingIOError:
-                return found
-            if (packet := _outer(frame)) is not None:
-                found.add(packet)
-
-
-def _outer(frame: bytes) -> tuple[str, str, bool] | None:
-    kind = frame[12:14]
-    if kind == b"\x08\x00":
-        source, target = (socket.inet_ntoa(frame[at : at + 4]) for at in (26, 30))
-        return source, target, frame[23] == UDP and struct.unpack_from("!H", frame, 36)[0] == PORT
-    if kind == b"\x86\xdd":
-        source, target = (socket.inet_ntop(socket.AF_INET6, frame[at : at + 16]) for at in (22, 38))
-        return source, target, frame[20] == UDP and struct.unpack_from("!H", frame, 56)[0] == PORT
-    return None
-
-
-@contextmanager
-def wire(fabric: Path) -> Iterator[Wire]:
-    with netns.socket_in(fabric, socket.AF_PACKET, socket.SOCK_RAW, ETH_ALL) as listener:
-        listener.setblocking(False)
-        yield Wire(listener)
-
-
-def addresses(entry: Any) -> list[str]:
-    return [address.partition("/")[0] for address in entry.addresses]
-
-
-def everyone_sees_everyone(lab: Any, tools: Any, one: Any, two: Any, a: Any, c: Any) -> None:
-    """Pods and nodes of two nodes, in both directions, as they are."""
-    for at, _ in enumerate(lab.families):
-        node_one, node_two = addresses(one)[at], addresses(two)[at]
-        assert tools.seen_source(a.ns, c.ns, c.ips[at]) == a.ips[at], "pod to pod"
-        assert tools.seen_source(c.ns, a.ns, a.ips[at]) == c.ips[at], "and back"
-        assert tools.seen_source(two.ns, a.ns, a.ips[at]) == node_two, "a node to another's pod"
-        assert tools.seen_source(a.ns, two.ns, node_two) == a.ips[at], "a pod to another node"
-        assert tools.seen_source(one.ns, two.ns, node_two) == node_one, "node to node"
 
 
 def test_vxlan_carries_pods_as_they_are(any_lab: Any, tools: Any) -> None:
@@ -82,7 +27,7 @@ def test_vxlan_carries_pods_as_they_are(any_lab: Any, tools: Any) -> None:
     pods = {*a.ips, *c.ips}
     assert not {packet for packet in seen if pods & {packet[0], packet[1]}}, "no pod's address on the underlay"
     for at, _ in enumerate(any_lab.families):
-        assert (addresses(one)[at], addresses(two)[at], True) in seen
+        assert (addresses(one)[at], addresses(two)[at], "vxlan") in seen
     with Netlink(a.ns) as kernel:
         link = kernel.link("eth0")
         assert link is not None
@@ -100,10 +45,10 @@ def test_vxlan_across_subnets_only(dual_lab: Any, tools: Any) -> None:
         near = between.seen()
         everyone_sees_everyone(dual_lab, tools, one, far, a, d)
         away = between.seen()
-    assert not any(encapsulated for _, _, encapsulated in near), "as it is inside a subnet"
+    assert not any(carrier for _, _, carrier in near), "as it is inside a subnet"
     for at, _ in enumerate(dual_lab.families):
-        assert (a.ips[at], c.ips[at], False) in near
-        assert (addresses(one)[at], addresses(far)[at], True) in away
+        assert (a.ips[at], c.ips[at], "") in near
+        assert (addresses(one)[at], addresses(far)[at], "vxlan") in away
     assert not {packet for packet in away if {*d.ips} & {packet[0], packet[1]}}, "the router knows no pods"
 
 

@@ -1,11 +1,12 @@
 """From nodes to tunnels: which way is encapsulated, what a tunnel leaves of the MTU, who its other ends are."""
 
 import pytest
+from msgspec.structs import replace
 
 from clew.compile.ipam import Pool
 from clew.compile.routes import Between, routes, tunnels
 from clew.facts.node import Node
-from clew.ir.routes import PodRoute, Tunnel
+from clew.ir.routes import PodRoute, Tunnel, TunnelEnd
 
 ONE = Node("one", ("172.30.0.11", "fd00:172::11"), pod_cidrs=("10.244.1.0/24", "fd00:244:1::/64"))
 TWO = Node("two", ("172.30.0.12", "fd00:172::12"), pod_cidrs=("10.244.2.0/24", "fd00:244:2::/64"))
@@ -51,14 +52,42 @@ def test_what_the_headers_take(between: Between, families: tuple[int, ...], take
 
 def test_one_end_a_family() -> None:
     between = Between("vxlan", cross_subnet=True, subnets=SUBNETS, vni=7, port=4789)
-    found, _ = routes([ONE, TWO, FAR], "one", between)
-    assert tunnels(ONE, POOLS, found.values(), between, 1500) == (
-        Tunnel("vxlan", "172.30.0.11", ("172.30.1.13",), ("10.244.1.0/24",), 1450, 7, 4789, "Node one"),
-        Tunnel("vxlan", "fd00:172::11", ("fd00:172:1::13",), ("fd00:244:1::/64",), 1430, 7, 4789, "Node one"),
+    nodes = [ONE, TWO, FAR]
+    found, _ = routes(nodes, "one", between)
+    four, six = TunnelEnd(("172.30.1.13",)), TunnelEnd(("fd00:172:1::13",))
+    assert tunnels(ONE, POOLS, nodes, found.values(), between, 1500) == (
+        Tunnel("vxlan", ("172.30.0.11",), (four,), ("10.244.1.0/24",), 1450, 7, 4789, "Node one"),
+        Tunnel("vxlan", ("fd00:172::11",), (six,), ("fd00:244:1::/64",), 1430, 7, 4789, "Node one"),
     )
 
 
 def test_ipip_has_no_end_in_ipv6_and_the_end_is_there_before_any_other_node() -> None:
     between = Between("ipip")
-    (end,) = tunnels(ONE, POOLS, routes([ONE], "one", between)[0].values(), between, 1500)
-    assert (end.encapsulation, end.local, end.peers, end.mtu) == ("ipip", "172.30.0.11", (), 1480)
+    (end,) = tunnels(ONE, POOLS, [ONE], routes([ONE], "one", between)[0].values(), between, 1500)
+    assert (end.encapsulation, end.addresses, end.peers, end.mtu) == ("ipip", ("172.30.0.11",), (), 1480)
+
+
+def test_wireguard_has_one_end_for_both_families() -> None:
+    """A node speaks for its pods and for its own addresses, and outer packets go to the first of these."""
+    two, far = replace(TWO, wireguard_key="two="), replace(FAR, wireguard_key="far=")
+    between = Between("wireguard", cross_subnet=True, subnets=SUBNETS, port=51820, key="one=")
+    nodes = [ONE, two, far]
+    found, problems = routes(nodes, "one", between)
+    assert problems == ()
+    (end,) = tunnels(ONE, POOLS, nodes, found.values(), between, 1500)
+    assert end.addresses == ONE.internal_ips
+    assert end.peers == (TunnelEnd(FAR.internal_ips, "far=", FAR.pod_cidrs),), "those of the own subnet are near"
+    assert (end.sources, end.mtu, end.port, end.key) == (ONE.pod_cidrs, 1420, 51820, "one=")
+
+
+def test_a_node_without_a_key_is_not_reached_in_the_clear_instead() -> None:
+    """Without a route its pods would be looked for by the default one; the tunnel drops what is for no peer."""
+    nodes, between = [ONE, replace(TWO, wireguard_key="two="), FAR], Between("wireguard")
+    found, problems = routes(nodes, "one", between)
+    assert {way.tunnel for way in found.values()} == {"wireguard"}
+    assert set(found) == {*TWO.pod_cidrs, *FAR.pod_cidrs}
+    (end,) = tunnels(ONE, POOLS, nodes, found.values(), between, 1500)
+    assert [peer.key for peer in end.peers] == ["two="]
+    assert {(problem.origin, problem.field) for problem in problems} == {
+        ("Node far", "metadata.annotations[clew.dev/wireguard-public-key]")
+    }

@@ -21,6 +21,7 @@ from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink.apply import NetlinkPlane
 from clew.dataplane.netlink.objects import LINK_GROUP
 from clew.dataplane.overlay.apply import OverlayPlane
+from clew.dataplane.overlay.secure import SecureEnds
 from clew.facts.node import Node
 from clew.kernel.conntrack import FakeConntrack
 from clew.kernel.inside import FakeInside
@@ -28,6 +29,7 @@ from clew.kernel.netlink import Add, Address, Delete, Link, Request, SetLink
 from clew.kernel.netlink.fake import FakeNetlink
 from clew.kernel.nft import FakeNft, NftError
 from clew.kernel.sysctl import FakeSysctl
+from clew.kernel.wireguard import FakeWireGuard
 from clew.node.attachments import Attachments
 from clew.node.cni_calls import CniCalls
 from clew.node.journal import Journal
@@ -91,7 +93,7 @@ class Agent:
         self.network = PodNetwork(
             NetworkSettings("one", ("10.244.0.0/16",)), machine.nodes, self.attachments.table,
             Planes(
-                plane, OverlayPlane(machine.kernel),
+                plane, OverlayPlane(machine.kernel, SecureEnds(FakeWireGuard(machine.kernel), "")),
                 HostPortPlane(machine.nft, FakeConntrack(), FakeSysctl(), "cbr0"), MasqueradePlane(machine.nft),
             ), StillClock(),
         )  # fmt: skip

@@ -237,13 +237,13 @@ class NetlinkPlane:
 
 
 def _route(route: NodeRoute) -> Route:
-    tunnel = bool(route.dev)
-    return Route(route.destination, via=route.via, dev=route.dev, source=route.source, onlink=tunnel, proto=ROUTE_PROTO)
+    onlink = bool(route.dev and route.via)
+    return Route(route.destination, via=route.via, dev=route.dev, source=route.source, onlink=onlink, proto=ROUTE_PROTO)
 
 
 def _found_route(route: Route) -> NodeRoute:
-    """Where the way is no tunnel (`onlink`), the kernel chose link and source by itself."""
-    if not route.onlink:
+    """Where the way is no tunnel (`onlink`, or without a gateway), the kernel chose link and source by itself."""
+    if route.via and not route.onlink:
         return NodeRoute(route.destination, route.via)
     return NodeRoute(route.destination, route.via, route.dev, route.source)
 

@@ -51,7 +51,7 @@ class Port(Value):
 
 
 class NodeRoute(Value):
-    """To another node's pods. `dev` and `source` are said where the way is a tunnel, whose other end is `via`."""
+    """To another node's pods. Where the way is a tunnel, `dev` and `source` are said, and `via` if it must be told."""
 
     destination: str
     via: str

@@ -8,7 +8,8 @@ entries) and by proto (rules, routes of the table).
 from collections.abc import Iterable
 
 from clew.dataplane.overlay import devices
-from clew.dataplane.overlay.objects import DEVICES, IPIP, PRIORITY, PROTO, TABLE, Overlay, TunnelLink
+from clew.dataplane.overlay.objects import DEVICES, IPIP, PRIORITY, PROTO, TABLE, WIREGUARD, Overlay, TunnelLink
+from clew.dataplane.overlay.secure import SecureEnds
 from clew.kernel.errors import KernelError
 from clew.kernel.netlink import Add, Delete, Fdb, Neighbour, Route, RtNetlink, Rule
 from clew.reconcile import DeltaMap
@@ -21,8 +22,9 @@ Failures = dict[str, KernelError]
 class OverlayPlane:
     """One node's tunnels."""
 
-    def __init__(self, kernel: RtNetlink) -> None:
+    def __init__(self, kernel: RtNetlink, secure: SecureEnds) -> None:
         self._kernel = kernel
+        self._secure = secure
         self._links: DeltaMap[str, TunnelLink] = DeltaMap()
         self._entries: DeltaMap[Key, Entry] = DeltaMap()
         self._known = False
@@ -32,17 +34,20 @@ class OverlayPlane:
         self._known = True
         self._links.want_whole({link.name: link for link in overlay.links})
         self._entries.want_whole(_keyed(_entries(overlay)))
+        self._secure.want(overlay.secure)
 
     @property
     def pending(self) -> bool:
         """Whether there is something to do."""
-        return self._known and bool(self._links or self._entries)
+        return self._known and bool(self._links or self._entries or self._secure)
 
     def read(self) -> None:
         """Read everything back; the next run repairs what differs."""
         links = [link for link in self._kernel.links() if link.name in DEVICES]
         addresses = self._kernel.addresses()
-        ends = [end for link in links if (end := devices.found(link, addresses)) is not None]
+        wireguard = self._secure.wireguard
+        ends = [end for link in links if (end := devices.found(link, addresses, wireguard)) is not None]
+        self._secure.read(there=any(end.kind == "wireguard" for end in ends))
         self._links.found_whole({end.name: end for end in ends})
         ours = {end.name for end in ends} - {IPIP}
         entries: list[Entry] = [
@@ -63,11 +68,16 @@ class OverlayPlane:
         for name, link in list(self._links.updates.items()):
             try:
                 devices.make(self._kernel, link, self._links.actual.get(name))
+                if link.kind == "wireguard":
+                    self._secure.set_up(link)
+                devices.raise_up(self._kernel, link)
             except KernelError as refusal:
                 failures[name] = refusal
             else:
                 self._links.done(name)
                 self._forget(name)
+        if WIREGUARD not in failures:
+            failures |= self._secure.make()
         keys = [key for key in sorted(self._entries.updates) if key[1] not in failures]
         wanted = [self._entries.updates[key] for key in keys]
         asked = [Add(entry, replace=not isinstance(entry, Rule)) for entry in wanted]
@@ -104,6 +114,8 @@ class OverlayPlane:
         """A device that was made anew or taken away has taken what was on it with it."""
         for key in [key for key in self._entries.actual if key[1] == dev]:
             self._entries.found(key, None)
+        if dev == WIREGUARD:
+            self._secure.forget()
 
 
 def _entries(overlay: Overlay) -> Iterable[Entry]:
@@ -132,7 +144,7 @@ def _keyed(entries: Iterable[Entry]) -> dict[Key, Entry]:
 
 
 def _route(destination: str, dev: str, via: str) -> Route:
-    return Route(destination, via=via, dev=dev, table=TABLE, proto=PROTO, onlink=True)
+    return Route(destination, via=via, dev=dev, table=TABLE, proto=PROTO, onlink=bool(via))
 
 
 def _rule(source: str) -> Rule:

@@ -3,48 +3,56 @@
 import errno
 from collections.abc import Iterable
 
-from clew.dataplane.overlay.objects import IPIP, TunnelLink
+from clew.dataplane.overlay.objects import IPIP, WIREGUARD, TunnelLink
 from clew.kernel.errors import KernelError
 from clew.kernel.netlink import Add, Address, Delete, Link, Plain, RtNetlink, SetLink, Vxlan
+from clew.kernel.wireguard import WireGuard
 
 
-def found(link: Link, addresses: Iterable[Address]) -> TunnelLink | None:
+def found(link: Link, addresses: Iterable[Address], wireguard: WireGuard) -> TunnelLink | None:
     """A device as the kernel shows it; None where it is the kernel's own `tunl0` that nobody has taken into use."""
-    own = sorted(each.address for each in addresses if each.dev == link.name and not each.link_local)
-    address = own[0] if len(own) == 1 else ",".join(own)
+    own = tuple(sorted(each.address for each in addresses if each.dev == link.name and not each.link_local))
     mtu = link.mtu if link.up else 0  # one that is down differs from any that is wanted
     if isinstance(link.detail, Vxlan):
         detail = link.detail
         wanted_shape = not detail.learning and not detail.collect_metadata and not detail.device
         local = detail.local if wanted_shape else ""
-        return TunnelLink(link.name, "vxlan", local, address, mtu, link.mac, detail.vni, detail.port)
+        return TunnelLink(link.name, "vxlan", local, own, mtu, link.mac, detail.vni, detail.port)
     if link.name == IPIP and not link.up and not own:
         return None
-    return TunnelLink(link.name, "ipip", "", address, mtu)
+    if link.name == WIREGUARD and link.detail == Plain("wireguard"):
+        device = wireguard.device(link.name)
+        return TunnelLink(link.name, "wireguard", "", own, mtu, port=device.port, key=device.public_key)
+    return TunnelLink(link.name, "ipip", "", own, mtu)
 
 
 def make(kernel: RtNetlink, link: TunnelLink, there: TunnelLink | None) -> None:
-    """`link` up with exactly its address; what cannot be changed in place is made anew. KernelError where refused."""
-    if link.kind == "vxlan":
-        if there is not None and _identity(there) != _identity(link):
-            kernel.request([Delete(Link(link.name))])
-            there = None
-        if there is None:
-            detail = Vxlan(link.vni, link.port, link.local, learning=False)
-            kernel.request([Add(Link(link.name, detail, mac=link.mac, mtu=link.mtu))])
-    elif kernel.link(IPIP) is None:
-        _add_ipip(kernel)
+    """`link` up with exactly its addresses; what cannot be changed in place is made anew. KernelError where refused."""
+    if there is not None and _identity(there) != _identity(link):
+        kernel.request([Delete(Link(link.name))])
+        there = None
+    if link.kind == "ipip" and kernel.link(IPIP) is None:
+        _add(kernel, Link(IPIP, Plain("ipip")))  # it appears by itself where the module is loaded; asking loads it
+    elif link.kind == "wireguard" and there is None:
+        _add(kernel, Link(link.name, Plain("wireguard"), mtu=link.mtu))
+    elif link.kind == "vxlan" and there is None:
+        detail = Vxlan(link.vni, link.port, link.local, learning=False)
+        kernel.request([Add(Link(link.name, detail, mac=link.mac, mtu=link.mtu))])
+
+
+def raise_up(kernel: RtNetlink, link: TunnelLink) -> None:
+    """Its MTU, its addresses, and up: when everything else of it is right."""
     mac = link.mac or None
     kernel.request([SetLink(link.name, mtu=link.mtu, mac=mac), SetLink(link.name, up=True)])
     have = {each.address for each in kernel.addresses() if each.dev == link.name and not each.link_local}
-    kernel.request([Delete(Address(each, link.name)) for each in sorted(have - {link.address})])
-    if link.address not in have:
-        kernel.request([Add(Address(link.address, link.name, nodad=":" in link.address))])
+    kernel.request([Delete(Address(each, link.name)) for each in sorted(have - {*link.addresses})])
+    missing = [each for each in link.addresses if each not in have]
+    kernel.request([Add(Address(each, link.name, nodad=":" in each)) for each in missing])
 
 
 def remove(kernel: RtNetlink, link: TunnelLink) -> None:
     """Take it away; the kernel's own `tunl0` cannot go and is left as it was before us: down and without address."""
-    if link.kind == "vxlan":
+    if link.kind != "ipip":
         (refusal,) = kernel.attempt([Delete(Link(link.name))])
         if refusal is not None and not refusal.absent:
             raise refusal
@@ -56,15 +64,22 @@ def remove(kernel: RtNetlink, link: TunnelLink) -> None:
 
 def _identity(link: TunnelLink) -> tuple[object, ...]:
     """What the kernel does not let change."""
-    return link.local, link.vni, link.port
+    return (link.kind, link.local, link.vni, link.port) if link.kind == "vxlan" else (link.kind,)
 
 
-def _add_ipip(kernel: RtNetlink) -> None:
-    """`tunl0` appears by itself where the module is loaded; asking for it loads the module."""
-    (refusal,) = kernel.attempt([Add(Link(IPIP, Plain("ipip")))])
-    if refusal is None or refusal.exists or kernel.link(IPIP) is not None:
+def _add(kernel: RtNetlink, link: Link) -> None:
+    """A link of a kind that a kernel may lack: then it is said by name."""
+    (refusal,) = kernel.attempt([Add(link)])
+    if refusal is None or refusal.exists or kernel.link(link.name) is not None:
         return
     if refusal.number in {errno.EOPNOTSUPP, errno.ENODEV, errno.EINVAL}:
-        detail = "this kernel has no ipip (CONFIG_NET_IPIP, module ipip): choose another network backend"
-        raise KernelError(errno.EOPNOTSUPP, "make tunl0", detail=detail)
+        option = {"ipip": "CONFIG_NET_IPIP, module ipip", "wireguard": "CONFIG_WIREGUARD, module wireguard"}[
+            _kind(link)
+        ]
+        detail = f"this kernel has no {_kind(link)} ({option}): choose another network backend"
+        raise KernelError(errno.EOPNOTSUPP, f"make {link.name}", detail=detail)
     raise refusal
+
+
+def _kind(link: Link) -> str:
+    return link.detail.kind if isinstance(link.detail, Plain) else ""

@@ -1,10 +1,11 @@
 """A kernel object of the overlay -> the one sentence that says why it is there. Pure."""
 
-from clew.dataplane.overlay.objects import PROTO, TABLE, FromPods, PeerRoute, TunnelLink, TunnelPeer
+from clew.dataplane.overlay.objects import PROTO, TABLE, FromPods, PeerRoute, SecurePeer, TunnelLink, TunnelPeer
 
 
 def explain_link(link: TunnelLink) -> str:
-    what = f"VNI {link.vni}, UDP port {link.port}" if link.kind == "vxlan" else "IP in IP"
+    kinds = {"vxlan": f"VNI {link.vni}, UDP port {link.port}", "wireguard": f"WireGuard, UDP port {link.port}"}
+    what = kinds.get(link.kind, "IP in IP")
     return (
         f"{link.name} is this node's end of the tunnels to other nodes ({what}); {link.mtu} bytes fit into one packet"
     )
@@ -12,6 +13,10 @@ def explain_link(link: TunnelLink) -> str:
 
 def explain_peer(peer: TunnelPeer) -> str:
     return f"{peer.mac} is the other end of {peer.dev} on the node {peer.remote}, known by rule and never asked for"
+
+
+def explain_secure(peer: SecurePeer) -> str:
+    return f"{peer.dev} encrypts what is for {', '.join(peer.allowed)} and sends it to {peer.endpoint} ({peer.key})"
 
 
 def explain_route(route: PeerRoute) -> str:

@@ -9,20 +9,22 @@ PRIORITY = 30147  # of the rules that lead there: before the main table's 32766
 PROTO = 147  # of those routes and rules; `ip rule show`, `ip route show table 147`
 VXLAN = {4: "vxlan.clew", 6: "vxlan6.clew"}
 IPIP = "tunl0"  # the kernel's own device of this name carries whatever the routing table sends through it
-DEVICES = frozenset({*VXLAN.values(), IPIP})
+WIREGUARD = "wg.clew"
+DEVICES = frozenset({*VXLAN.values(), IPIP, WIREGUARD})
 
 
 class TunnelLink(Value):
-    """The node's own end. `address` is the node's, so that what the node itself sends through it is known as its."""
+    """The node's own end. `addresses` are the node's, so that what the node itself sends through it is known as its."""
 
     name: str
-    kind: Literal["vxlan", "ipip"]
+    kind: Literal["vxlan", "ipip", "wireguard"]
     local: str  # vxlan: the outer source
-    address: str  # "172.30.0.11/32"
+    addresses: tuple[str, ...]  # "172.30.0.11/32"
     mtu: int
     mac: str = ""  # vxlan
     vni: int = 0
     port: int = 0
+    key: str = ""  # wireguard: the public one
 
 
 class TunnelPeer(Value):
@@ -34,11 +36,20 @@ class TunnelPeer(Value):
     remote: str  # the node's own address, to which the outer packets go
 
 
+class SecurePeer(Value):
+    """wireguard: another node's end, and whose packets it may carry."""
+
+    dev: str
+    key: str
+    endpoint: str  # "172.30.0.12:51820"
+    allowed: tuple[str, ...]  # sorted
+
+
 class PeerRoute(Value):
     """In TABLE: what pods send to another node itself goes through the tunnel."""
 
     destination: str  # "172.30.0.12/32"
-    via: str
+    via: str  # "": the tunnel knows by itself
     dev: str
 
 
@@ -53,5 +64,6 @@ class Overlay(Value):
 
     links: tuple[TunnelLink, ...] = ()
     peers: tuple[TunnelPeer, ...] = ()
+    secure: tuple[SecurePeer, ...] = ()
     routes: tuple[PeerRoute, ...] = ()
     rules: tuple[FromPods, ...] = ()

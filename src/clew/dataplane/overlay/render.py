@@ -4,14 +4,24 @@ import hashlib
 from collections.abc import Iterable
 from ipaddress import IPv6Address
 
-from clew.base.addresses import address, family_of
-from clew.dataplane.overlay.objects import IPIP, VXLAN, FromPods, Overlay, PeerRoute, TunnelLink, TunnelPeer
+from clew.base.addresses import address, family_of, with_port
+from clew.dataplane.overlay.objects import (
+    IPIP,
+    VXLAN,
+    WIREGUARD,
+    FromPods,
+    Overlay,
+    PeerRoute,
+    SecurePeer,
+    TunnelLink,
+    TunnelPeer,
+)
 from clew.ir.routes import Encapsulation, Tunnel
 
 
 def device(encapsulation: Encapsulation, family: int) -> str:
     """The link that carries a family's tunnels."""
-    return IPIP if encapsulation == "ipip" else VXLAN[family]
+    return {"ipip": IPIP, "wireguard": WIREGUARD}.get(encapsulation) or VXLAN[family]
 
 
 def mac_of(node: str) -> str:
@@ -20,12 +30,14 @@ def mac_of(node: str) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x0E, *digest[:5]))
 
 
-def gateway(node: str) -> str:
-    """By which routes name the other end on this node.
+def gateway(encapsulation: Encapsulation, node: str) -> str:
+    """By which routes name the other end on this node; "" where the tunnel finds it by the destination.
 
-    Its own address, except in IPv6: there the kernel refuses a gateway that another link's subnet holds (`onlink` or
-    not), and takes the link-local address that its MAC makes (RFC 4291, appendix A).
+    The node's own address, except for VXLAN over IPv6: there the kernel refuses a gateway that another link's subnet
+    holds (`onlink` or not), and takes the link-local address that its MAC makes (RFC 4291, appendix A).
     """
+    if encapsulation == "wireguard":
+        return ""
     if family_of(node) == 4:
         return node
     octets = [int(part, 16) for part in mac_of(node).split(":")]
@@ -37,24 +49,36 @@ def overlay(tunnels: Iterable[Tunnel]) -> Overlay:
     """Everything that these tunnels need beside the routes to pods."""
     links: list[TunnelLink] = []
     peers: list[TunnelPeer] = []
+    secure: list[SecurePeer] = []
     routes: list[PeerRoute] = []
     rules: list[FromPods] = []
     for tunnel in tunnels:
         link = _link(tunnel)
         links.append(link)
-        if link.kind == "vxlan":
-            peers += [TunnelPeer(link.name, gateway(peer), mac_of(peer), peer) for peer in tunnel.peers]
-        routes += [PeerRoute(_whole(peer), gateway(peer), link.name) for peer in tunnel.peers]
+        for peer in tunnel.peers:
+            outer = peer.addresses[0]
+            if tunnel.encapsulation == "vxlan":
+                peers.append(TunnelPeer(link.name, gateway("vxlan", outer), mac_of(outer), outer))
+            elif tunnel.encapsulation == "wireguard":
+                allowed = sorted({*map(_whole, peer.addresses), *peer.pods})
+                secure.append(SecurePeer(link.name, peer.key, with_port(outer, tunnel.port), tuple(allowed)))
+            routes += [
+                PeerRoute(_whole(address), gateway(tunnel.encapsulation, address), link.name)
+                for address in peer.addresses
+            ]
         rules += [FromPods(source) for source in tunnel.sources if tunnel.peers]
-    return Overlay(tuple(links), tuple(peers), tuple(routes), tuple(rules))
+    return Overlay(tuple(links), tuple(peers), tuple(secure), tuple(routes), tuple(rules))
 
 
 def _link(tunnel: Tunnel) -> TunnelLink:
-    name = device(tunnel.encapsulation, family_of(tunnel.local))
-    own = _whole(tunnel.local)
+    local = tunnel.addresses[0]
+    name = device(tunnel.encapsulation, family_of(local))
+    own = tuple(sorted(map(_whole, tunnel.addresses)))
     if tunnel.encapsulation == "ipip":
         return TunnelLink(name, "ipip", "", own, tunnel.mtu)
-    return TunnelLink(name, "vxlan", tunnel.local, own, tunnel.mtu, mac_of(tunnel.local), tunnel.vni, tunnel.port)
+    if tunnel.encapsulation == "wireguard":
+        return TunnelLink(name, "wireguard", "", own, tunnel.mtu, port=tunnel.port, key=tunnel.key)
+    return TunnelLink(name, "vxlan", local, own, tunnel.mtu, mac_of(local), tunnel.vni, tunnel.port)
 
 
 def _whole(ip: str) -> str:

@@ -2,7 +2,7 @@
 
 from clew.base.addresses import address, network
 from clew.base.value import Value
-from clew.dataplane.overlay.objects import Overlay
+from clew.dataplane.overlay.objects import Overlay, SecurePeer
 
 
 class Outer(Value):
@@ -17,15 +17,22 @@ def to_node(overlay: Overlay, source: str, destination: str) -> Outer | None:
     if not any(address(source) in network(rule.source) for rule in overlay.rules):
         return None
     route = next((each for each in overlay.routes if address(destination) in network(each.destination)), None)
-    return None if route is None else outer(overlay, route.dev, route.via)
+    return None if route is None else outer(overlay, route.dev, route.via, destination)
 
 
-def outer(overlay: Overlay, dev: str, via: str) -> Outer | None:
+def outer(overlay: Overlay, dev: str, via: str, destination: str) -> Outer | None:
     """Where a packet ends up that a route sends by `via` over the tunnel `dev`; None: it is dropped there."""
     link = next((each for each in overlay.links if each.name == dev), None)
     if link is None:
         return None
     if link.kind == "ipip":
         return Outer(dev, via)
+    if link.kind == "wireguard":
+        end = next((each for each in overlay.secure if _takes(each, dev, destination)), None)
+        return None if end is None else Outer(dev, end.endpoint.rpartition(":")[0].strip("[]"))
     peer = next((each for each in overlay.peers if (each.dev, each.gateway) == (dev, via)), None)
     return None if peer is None else Outer(dev, peer.remote)  # nobody answers for what was not entered
+
+
+def _takes(peer: SecurePeer, dev: str, destination: str) -> bool:
+    return peer.dev == dev and any(address(destination) in network(prefix) for prefix in peer.allowed)

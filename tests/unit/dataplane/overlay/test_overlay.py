@@ -1,23 +1,45 @@
 """The overlay on a kernel in memory: rendered by rule, each part needed, made from anywhere, others left alone."""
 
+import base64
 import errno
 from ipaddress import IPv6Address
+from weakref import WeakKeyDictionary
 
 import pytest
 from msgspec.structs import replace
 
+from clew.base.addresses import family_of
 from clew.dataplane.overlay import explain, simulate
 from clew.dataplane.overlay.apply import OverlayPlane
 from clew.dataplane.overlay.objects import Overlay
 from clew.dataplane.overlay.render import device, gateway, mac_of, overlay
+from clew.dataplane.overlay.secure import SecureEnds
 from clew.dataplane.overlay.simulate import Outer
-from clew.ir.routes import Tunnel
+from clew.ir.routes import Tunnel, TunnelEnd
 from clew.kernel.netlink import Add, Address, Delete, Fdb, Link, Neighbour, Plain, Request, Rule, SetLink
 from clew.kernel.netlink.fake import FakeNetlink
+from clew.kernel.wireguard import FakeWireGuard, Peer
+from clew.kernel.wireguard.fake import public_of
 
-FOUR = Tunnel("vxlan", "172.30.0.11", ("172.30.0.12", "172.30.0.13"), ("10.244.1.0/24",), 1450, 1, 8472, "Node one")
-SIX = Tunnel("vxlan", "fd00:172::11", ("fd00:172::12",), ("fd00:244:1::/64",), 1430, 1, 8472, "Node one")
-IPIP = Tunnel("ipip", "172.30.0.11", ("172.30.0.12",), ("10.244.1.0/24",), 1480, 1, 8472, "Node one")
+FOUR = Tunnel(
+    "vxlan", ("172.30.0.11",), (TunnelEnd(("172.30.0.12",)), TunnelEnd(("172.30.0.13",))), ("10.244.1.0/24",),
+    1450, 1, 8472, "Node one",
+)  # fmt: skip
+SIX = Tunnel(
+    "vxlan", ("fd00:172::11",), (TunnelEnd(("fd00:172::12",)),), ("fd00:244:1::/64",), 1430, 1, 8472, "Node one"
+)
+IPIP = Tunnel("ipip", ("172.30.0.11",), (TunnelEnd(("172.30.0.12",)),), ("10.244.1.0/24",), 1480, 1, 0, "Node one")
+PRIVATE = base64.b64encode(bytes(range(32))).decode()
+KEYS = [base64.b64encode(bytes([number]) * 32).decode() for number in (2, 3)]
+SECURE = Tunnel(
+    "wireguard", ("172.30.0.11", "fd00:172::11"),
+    (
+        TunnelEnd(("172.30.0.12", "fd00:172::12"), KEYS[0], ("10.244.2.0/24", "fd00:244:2::/64")),
+        TunnelEnd(("172.30.0.13",), KEYS[1], ("10.244.3.0/24",)),
+    ),
+    ("10.244.1.0/24", "fd00:244:1::/64"), 1420, 0, 51820, "Node one", public_of(PRIVATE),
+)  # fmt: skip
+WIREGUARDS: WeakKeyDictionary[FakeNetlink, FakeWireGuard] = WeakKeyDictionary()
 PODS = {4: "10.244.1.7", 6: "fd00:244:1::7"}
 
 
@@ -28,13 +50,19 @@ def kernel() -> FakeNetlink:
     return kernel
 
 
+def bare(kernel: FakeNetlink) -> OverlayPlane:
+    """A plane that knows neither kernel nor wishes; WireGuard's part of the kernel is one with the links."""
+    wireguard = WIREGUARDS.setdefault(kernel, FakeWireGuard(kernel))
+    return OverlayPlane(kernel, SecureEnds(wireguard, PRIVATE))
+
+
 def run(plane: OverlayPlane) -> dict[str, int]:
     failures = {**plane.make(), **plane.sweep()}
     return {name: refusal.number for name, refusal in failures.items()}
 
 
 def wanted(kernel: FakeNetlink, *tunnels: Tunnel) -> OverlayPlane:
-    plane = OverlayPlane(kernel)
+    plane = bare(kernel)
     plane.read()
     plane.want(overlay(tunnels))
     return plane
@@ -49,29 +77,31 @@ def test_a_mac_is_locally_administered_unicast_and_one_node_s_own() -> None:
 def test_the_gateway_of_an_ipv6_end_is_the_link_local_address_that_its_mac_makes() -> None:
     """The kernel gives a link the EUI-64 address of its MAC; the far end must be named by exactly this."""
     octets = bytes(int(part, 16) for part in mac_of("fd00:172::12").split(":"))
-    found = IPv6Address(gateway("fd00:172::12"))
+    found = IPv6Address(gateway("vxlan", "fd00:172::12"))
     assert found.is_link_local
     assert found.packed[8:] == bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]
 
 
-@pytest.mark.parametrize("tunnel", [FOUR, SIX, IPIP], ids=["vxlan", "vxlan6", "ipip"])
+@pytest.mark.parametrize("tunnel", [FOUR, SIX, IPIP, SECURE], ids=["vxlan", "vxlan6", "ipip", "wireguard"])
 def test_a_pod_reaches_each_other_end_through_the_tunnel(tunnel: Tunnel) -> None:
-    family = 6 if ":" in tunnel.local else 4
     rendered = overlay([tunnel])
     for peer in tunnel.peers:
-        expected = Outer(device(tunnel.encapsulation, family), peer)
-        assert simulate.to_node(rendered, PODS[family], peer) == expected
-        assert simulate.to_node(rendered, tunnel.local, peer) is None, "the node itself needs no tunnel to a node"
+        for address in peer.addresses:
+            family = family_of(address)
+            expected = Outer(device(tunnel.encapsulation, family), peer.addresses[0])
+            assert simulate.to_node(rendered, PODS[family], address) == expected
+            own = next(each for each in tunnel.addresses if family_of(each) == family)
+            assert simulate.to_node(rendered, own, address) is None, "the node itself needs no tunnel to a node"
 
 
-@pytest.mark.parametrize("tunnel", [FOUR, SIX, IPIP], ids=["vxlan", "vxlan6", "ipip"])
+@pytest.mark.parametrize("tunnel", [FOUR, SIX, IPIP, SECURE], ids=["vxlan", "vxlan6", "ipip", "wireguard"])
 def test_nothing_of_it_can_be_left_out(tunnel: Tunnel) -> None:
     """Each object carries some packet: without it one goes another way, or nowhere."""
-    family = 6 if ":" in tunnel.local else 4
     whole = overlay([tunnel])
+    addresses = [address for peer in tunnel.peers for address in peer.addresses]
 
     def answers(some: Overlay) -> list[Outer | None]:
-        return [simulate.to_node(some, PODS[family], peer) for peer in tunnel.peers]
+        return [simulate.to_node(some, PODS[family_of(address)], address) for address in addresses]
 
     for field in Overlay.__struct_fields__:
         objects = getattr(whole, field)
@@ -87,6 +117,9 @@ def test_why_each_object_is_there() -> None:
     assert "172.30.0.12/32" in explain.explain_route(rendered.routes[0])
     assert "10.244.1.0/24" in explain.explain_rule(rendered.rules[0])
     assert "IP in IP" in explain.explain_link(overlay([IPIP]).links[0])
+    assert "10.244.3.0/24, 172.30.0.13/32 and sends it to 172.30.0.13:51820" in explain.explain_secure(
+        overlay([SECURE]).secure[1]
+    )
 
 
 def test_from_nothing_to_all_and_back(kernel: FakeNetlink) -> None:
@@ -98,9 +131,9 @@ def test_from_nothing_to_all_and_back(kernel: FakeNetlink) -> None:
     assert (link.up, link.mtu, link.mac) == (True, 1450, mac_of("172.30.0.11"))
     assert {each.address for each in kernel.addresses() if each.dev == "vxlan.clew"} == {"172.30.0.11/32"}
     assert {(each.address, each.mac) for each in kernel.neighbours() if each.dev == "vxlan.clew"} == {
-        (peer, mac_of(peer)) for peer in FOUR.peers
+        (ip, mac_of(ip)) for ip in ("172.30.0.12", "172.30.0.13")
     }
-    assert {each.remote for each in kernel.fdb()} == {*FOUR.peers, *SIX.peers}
+    assert {each.remote for each in kernel.fdb()} == {"172.30.0.12", "172.30.0.13", "fd00:172::12"}
     assert {rule.source for rule in kernel.rules() if rule.proto == 147} == {"10.244.1.0/24", "fd00:244:1::/64"}
     plane.want(Overlay())
     assert run(plane) == {}
@@ -127,7 +160,7 @@ def test_a_restart_asks_the_kernel_for_nothing(kernel: FakeNetlink) -> None:
 
 def test_nothing_is_touched_before_the_nodes_are_known(kernel: FakeNetlink) -> None:
     assert run(wanted(kernel, FOUR)) == {}
-    plane = OverlayPlane(kernel)
+    plane = bare(kernel)
     plane.read()
     assert not plane.pending
     assert run(plane) == {}
@@ -137,19 +170,20 @@ def test_nothing_is_touched_before_the_nodes_are_known(kernel: FakeNetlink) -> N
 @pytest.mark.parametrize(
     "change",
     [
-        {"local": "172.30.0.99"},
+        {"addresses": ("172.30.0.99",)},
         {"vni": 9},
         {"port": 4789},
         {"mtu": 1400},
-        {"peers": ("172.30.0.12",)},
+        {"peers": (TunnelEnd(("172.30.0.12",)),)},
         {"sources": ("10.244.9.0/24",)},
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_whatever_changes_is_followed(kernel: FakeNetlink, change: dict[str, object]) -> None:
-    plane = wanted(kernel, FOUR)
+@pytest.mark.parametrize("tunnel", [FOUR, SECURE], ids=["vxlan", "wireguard"])
+def test_whatever_changes_is_followed(kernel: FakeNetlink, tunnel: Tunnel, change: dict[str, object]) -> None:
+    plane = wanted(kernel, tunnel)
     assert run(plane) == {}
-    new = replace(FOUR, **change)
+    new = replace(tunnel, **change)
     plane.want(overlay([new]))
     assert run(plane) == {}
     assert not wanted(kernel, new).pending, "read back, it is as wanted"
@@ -181,6 +215,46 @@ def test_what_somebody_breaks_is_mended(kernel: FakeNetlink, damage: Request) ->
     assert not wanted(kernel, FOUR).pending
 
 
+def test_encrypted_ends_are_made_changed_and_mended(kernel: FakeNetlink) -> None:
+    plane = wanted(kernel, SECURE)
+    assert run(plane) == {}
+    assert not plane.pending
+    wireguard = WIREGUARDS[kernel]
+    found = wireguard.device("wg.clew")
+    assert (found.public_key, found.port) == (public_of(PRIVATE), 51820)
+    assert found.peers == (
+        Peer(KEYS[0], "172.30.0.12:51820", ("10.244.2.0/24", "172.30.0.12/32", "fd00:172::12/128", "fd00:244:2::/64")),
+        Peer(KEYS[1], "172.30.0.13:51820", ("10.244.3.0/24", "172.30.0.13/32")),
+    )
+    link = kernel.link("wg.clew")
+    assert link is not None
+    assert (link.up, link.mtu) == (True, 1420)
+    moved = replace(SECURE.peers[1], key=KEYS[0])  # a node takes over what another one had, and its key changes
+    plane.want(overlay([replace(SECURE, peers=(moved,))]))
+    assert run(plane) == {}
+    assert wireguard.device("wg.clew").peers == (
+        Peer(KEYS[0], "172.30.0.13:51820", ("10.244.3.0/24", "172.30.0.13/32")),
+    )
+    wireguard.set_up("wg.clew", base64.b64encode(bytes(32)).decode(), 9)
+    wireguard.remove("wg.clew", KEYS)
+    plane.read()
+    assert plane.pending
+    assert run(plane) == {}
+    assert not wanted(kernel, replace(SECURE, peers=(moved,))).pending
+    plane.want(Overlay())
+    assert run(plane) == {}
+    assert kernel.link("wg.clew") is None
+
+
+def test_a_link_of_another_kind_under_our_name_goes(kernel: FakeNetlink) -> None:
+    kernel.request([Add(Link("wg.clew", Plain("dummy"), up=True))])
+    plane = wanted(kernel, SECURE)
+    assert run(plane) == {}
+    link = kernel.link("wg.clew")
+    assert link is not None
+    assert link.detail == Plain("wireguard")
+
+
 def test_what_is_not_ours_stays(kernel: FakeNetlink) -> None:
     kernel.request(
         [
@@ -198,16 +272,23 @@ def test_what_is_not_ours_stays(kernel: FakeNetlink) -> None:
     assert [rule.source for rule in kernel.rules() if rule.table == 9] == ["10.9.0.0/16"]
 
 
-def test_a_kernel_without_ipip_is_told_by_name(kernel: FakeNetlink) -> None:
-    refusing = {"tunl0"}
+@pytest.mark.parametrize(
+    ("tunnel", "name", "words"),
+    [
+        (IPIP, "tunl0", "this kernel has no ipip (CONFIG_NET_IPIP, module ipip)"),
+        (SECURE, "wg.clew", "this kernel has no wireguard (CONFIG_WIREGUARD, module wireguard)"),
+    ],
+)
+def test_what_a_kernel_lacks_is_told_by_name(kernel: FakeNetlink, tunnel: Tunnel, name: str, words: str) -> None:
+    refusing = {name}
     kernel.refuse = lambda request: (
         errno.EOPNOTSUPP
         if isinstance(request, Add) and isinstance(request.thing, Link) and request.thing.name in refusing
         else 0
     )
-    plane = wanted(kernel, IPIP)
+    plane = wanted(kernel, tunnel)
     failures = plane.make()
-    assert "this kernel has no ipip (CONFIG_NET_IPIP, module ipip)" in str(failures["tunl0"])
+    assert words in str(failures[name])
     assert plane.pending
     refusing.clear()
     assert run(plane) == {}

@@ -1,0 +1,97 @@
+"""WireGuard of the running kernel, over generic netlink: the real half of the port. Blocking."""
+
+import errno
+import threading
+from collections.abc import Collection, Iterator
+
+from clew.kernel.errors import KernelError
+from clew.kernel.netns import Namespace
+from clew.kernel.nfnetlink import (
+    ACK,
+    ERROR,
+    NETLINK_GENERIC,
+    Channel,
+    attribute,
+    attributes,
+    error_number,
+    message,
+)
+from clew.kernel.wireguard import wire
+from clew.kernel.wireguard.port import Device, Peer
+
+CONTROLLER, GET_FAMILY, FAMILY_ID, FAMILY_NAME = 16, 3, 1, 2  # GENL_ID_CTRL, CTRL_CMD_*, CTRL_ATTR_*
+DUMPS = 20
+MISSING = "this kernel has no WireGuard (CONFIG_WIREGUARD, module wireguard)"
+
+
+class KernelWireGuard:
+    """`ns`: the network namespace to work in (path or descriptor); None: the calling thread's own."""
+
+    def __init__(self, ns: Namespace | None = None) -> None:
+        self._ns = ns
+        self._opened: Channel | None = None  # nobody pays for a socket who has no such device
+        self._lock = threading.Lock()
+        self._family = 0
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+    def device(self, name: str) -> Device:
+        what = f"read {name}"
+        with self._lock:
+            kind = self._kind(what)
+            for _ in range(DUMPS):
+                parts = self._channel.dump(kind, wire.GET_DEVICE, wire.named(name), what)
+                if parts is not None:
+                    return wire.read(parts)
+        raise KernelError(errno.EINTR, what, detail=f"interrupted {DUMPS} times by other changes")
+
+    def set_up(self, name: str, private_key: str, port: int) -> None:
+        self._ask(wire.named(name) + wire.own(private_key, port), f"set up {name}")
+
+    def put(self, name: str, peers: Collection[Peer]) -> None:
+        for batch in _batches(list(peers)):
+            self._ask(wire.named(name) + wire.peers(batch), f"enter peers of {name}")
+
+    def remove(self, name: str, public_keys: Collection[str]) -> None:
+        for batch in _batches(sorted(public_keys)):
+            self._ask(wire.named(name) + wire.removals(batch), f"remove peers of {name}")
+
+    @property
+    def _channel(self) -> Channel:
+        if self._opened is None:
+            self._opened = Channel(self._ns, NETLINK_GENERIC)
+        return self._opened
+
+    def _ask(self, payload: bytes, what: str) -> None:
+        with self._lock:
+            sequence = self._channel.next_sequence()
+            self._channel.send(message(self._kind(what), ACK, sequence, wire.SET_DEVICE, payload), what)
+            for data, kind, _, of, start, _ in self._channel.receive(what):
+                if of == sequence and kind == ERROR:
+                    number = error_number(data, start)
+                    if number:
+                        raise KernelError(number, what)
+                    return
+
+    def _kind(self, what: str) -> int:
+        """The message type that the kernel gave to WireGuard; making a link has loaded the module."""
+        if not self._family:
+            sequence = self._channel.next_sequence()
+            payload = attribute(FAMILY_NAME, wire.NAME.encode() + b"\0")
+            self._channel.send(message(CONTROLLER, 0, sequence, GET_FAMILY, payload), what)
+            for data, kind, _, of, start, end in self._channel.receive(what):
+                if of != sequence:
+                    continue
+                if kind == ERROR:
+                    raise KernelError(errno.EOPNOTSUPP, what, detail=MISSING)
+                found = {field: data[first:last] for field, first, last in attributes(data, start + 4, end)}
+                self._family = int.from_bytes(found[FAMILY_ID], "little")
+                break
+        return self._family
+
+
+def _batches(everything: list) -> Iterator[list]:  # type: ignore[type-arg]  # of peers or of keys
+    for start in range(0, len(everything), wire.BATCH):
+        yield everything[start : start + wire.BATCH]

@@ -1,0 +1,92 @@
+"""Tunnels that this machine's kernel may not have; tests/vm/test_tunnels.py runs this file in a guest that has them."""
+
+import errno
+import socket
+from typing import Any
+
+import pytest
+from tests.ports.node.crossing import addresses, everyone_sees_everyone, wire
+
+from clew.kernel import netns
+from clew.kernel.netlink import Delete, Link, Netlink
+
+OVERHEAD = {"ipip": 20, "wireguard": 60}
+
+
+@pytest.fixture(params=["ipip", "wireguard"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def started(lab: Any, tools: Any, backend: str, *numbers: int, **network: Any) -> list[Any]:
+    """Nodes whose agents have heard of each other."""
+    nodes = [lab.node(number) for number in numbers]
+    for node in nodes:
+        node.start(network={"backend": backend, **network})
+    for node in nodes:
+        with Netlink(node.ns) as kernel:
+            tools.eventually(lambda: len(kernel.routes(proto=147, table=254)) >= len(nodes) - 1, "routes to the others")
+    return nodes
+
+
+def test_pods_as_they_are_and_the_mtu_to_the_byte(lab: Any, tools: Any, backend: str) -> None:
+    one, two = started(lab, tools, backend, 1, 2)
+    a, c = one.pod("a"), two.pod("c")
+    with wire(lab.fabric) as between:
+        everyone_sees_everyone(lab, tools, one, two, a, c)
+        seen = between.seen()
+    assert not {packet for packet in seen if {*a.ips, *c.ips} & {packet[0], packet[1]}}, "no pod's address is seen"
+    assert (addresses(one)[0], addresses(two)[0], backend) in seen
+    most = 1500 - OVERHEAD[backend] - 28
+    with (
+        netns.socket_in(c.ns, socket.AF_INET, socket.SOCK_DGRAM) as listener,
+        netns.socket_in(a.ns, socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        listener.bind((c.ips[0], 0))
+        listener.settimeout(10)
+        sender.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO: DF on every packet
+        sender.connect(listener.getsockname())
+        sender.send(bytes(most))
+        assert len(listener.recv(2000)) == most
+        with pytest.raises(OSError, match="Message too long") as refused:
+            sender.send(bytes(most + 1))
+        assert refused.value.errno == errno.EMSGSIZE
+
+
+def _answers(tools: Any, a: Any, c: Any) -> bool:
+    try:
+        return bool(tools.seen_source(a.ns, c.ns, c.ips[0]) == a.ips[0])
+    except TimeoutError:
+        return False
+
+
+def test_both_families_through_one_encrypted_tunnel(dual_lab: Any, tools: Any) -> None:
+    one, two = dual_lab.node(1), dual_lab.node(2)
+    for node in (one, two):
+        node.start(network={"backend": "wireguard"})
+    a, c = one.pod("a"), two.pod("c")
+    with Netlink(one.ns) as first, Netlink(two.ns) as second:
+        for kernel in (first, second):
+            tools.eventually(lambda: len(kernel.routes(proto=147, table=254)) == 2, "routes to the other")  # noqa: B023
+    with wire(dual_lab.fabric) as between:
+        everyone_sees_everyone(dual_lab, tools, one, two, a, c)
+        seen = between.seen()
+    assert not {packet for packet in seen if {*a.ips, *c.ips} & {packet[0], packet[1]}}
+    with Netlink(one.ns) as kernel:
+        kernel.request([Delete(Link("wg.clew"))])
+        tools.eventually(lambda: [route.dev for route in kernel.routes(proto=147)][:1] == ["wg.clew"], "it is back")
+    tools.eventually(lambda: _answers(tools, a, c), "packets pass again")
+
+
+def test_a_node_whose_key_is_not_known_is_not_spoken_to_in_the_clear(lab: Any) -> None:
+    one = lab.node(1)
+    two = lab.node(2)
+    one.start(network={"backend": "wireguard"})
+    two.start()  # a node that knows nothing of encryption
+    a, c = one.pod("a"), two.pod("c")
+    with wire(lab.fabric) as between:
+        with netns.socket_in(a.ns, socket.AF_INET, socket.SOCK_STREAM) as connection:
+            connection.settimeout(1)
+            assert connection.connect_ex((c.ips[0], 80)) != 0
+        assert not {packet for packet in between.seen() if packet[1] == c.ips[0]}
+    assert "its agent has published no WireGuard key yet" in (one.root / "agent.log").read_text()

@@ -20,11 +20,12 @@ from clew.base.errors import UserError, WorldError
 from clew.base.metrics import Registry
 from clew.kernel import sysctl
 from clew.kernel.conntrack import KernelConntrack
-from clew.node import http, proxy_modes
+from clew.node import proxy_modes
 from clew.node.health import Health
 from clew.node.proxy import ProxyPorts, ProxyTables, ServiceProxy
 from clew.node.proxy_events import ProblemTeller
 from clew.node.service_health import ServiceHealth
+from clew.servers.pages import METRICS, Page, serve
 from clew.watch.client import Client
 
 logger = logging.getLogger(__name__)
@@ -69,18 +70,16 @@ class ProxyPart:
         config = self._configuration
         health = {"/healthz": self._health.healthz, "/livez": self._health.livez}
         inside = {
-            "/metrics": lambda: http.Page(
-                self._registry.render().encode(), content_type="text/plain; version=0.0.4; charset=utf-8"
-            ),
-            "/proxyMode": lambda: http.Page(self.mode.encode()),
+            "/metrics": lambda: Page(self._registry.render().encode(), content_type=METRICS),
+            "/proxyMode": lambda: Page(self.mode.encode()),
             **health,
         }
         return [
             self.proxy.run(),
             self._problems.run(client),
             self._service_health.run(),
-            http.serve(config.healthz, health),
-            http.serve(config.metrics, inside),
+            serve(config.healthz, health),
+            serve(config.metrics, inside),
         ]
 
     def _has_node_ports(self, address: str) -> bool:

@@ -13,7 +13,7 @@ from clew.base.clock import Clock
 from clew.base.metrics import Registry
 from clew.base.value import Value
 from clew.facts.node import Node
-from clew.node.http import Page
+from clew.servers.pages import Page
 
 
 class FamilyHealth(Value):

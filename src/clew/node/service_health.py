@@ -13,8 +13,8 @@ import msgspec
 from clew.base.clock import Clock
 from clew.base.errors import Problem, UserError
 from clew.ir.balancing import HealthCheck
-from clew.node import http
-from clew.node.http import Page
+from clew.servers import pages
+from clew.servers.pages import Page
 
 Key = tuple[str, str]
 AGAIN = 30.0  # seconds until a port is tried again
@@ -86,7 +86,7 @@ class ServiceHealth:
     async def _serve(self, key: Key, port: int) -> None:
         while True:
             try:
-                await http.serve(f":{port}", {http.ANY: lambda: self.page(key)}, self._answers)
+                await pages.serve(f":{port}", {pages.ANY: lambda: self.page(key)}, self._answers)
             except UserError as refused:
                 self._on_problem(Problem(f"Service {key[0]}/{key[1]}", "spec.healthCheckNodePort", refused.message))
                 await self._clock.sleep(AGAIN)

@@ -14,8 +14,7 @@ from clew.app.agent_config import AgentConfiguration, Configuration
 from clew.app.agent_proxy import refuse_company
 from clew.app.kube_proxy_config import parse
 from clew.base.errors import UserError
-from clew.node import http
-from clew.node.http import Page
+from clew.servers.pages import Page, Pages, serve
 
 
 def free_port() -> int:
@@ -30,8 +29,8 @@ def configuration(metrics: int, healthz: int) -> Configuration:
 
 
 @contextlib.asynccontextmanager
-async def answering(port: int, pages: http.Pages) -> AsyncIterator[None]:
-    task = asyncio.ensure_future(http.serve(f"127.0.0.1:{port}", pages))
+async def answering(port: int, pages: Pages) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(serve(f"127.0.0.1:{port}", pages))
     try:
         async with asyncio.timeout(5):
             while not task.done():

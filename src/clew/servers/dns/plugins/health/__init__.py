@@ -5,7 +5,7 @@ import asyncio
 from clew.servers.dns.arguments import address_argument, duration, one_argument, unknown_property
 from clew.servers.dns.chain import Context, Plugin, Site
 from clew.servers.dns.corefile import Directive
-from clew.servers.pages import Page, serve_pages
+from clew.servers.pages import Page, listening
 
 
 class Health(Plugin):
@@ -15,7 +15,7 @@ class Health(Plugin):
         self.lameduck = lameduck
 
     async def run(self) -> None:
-        async with serve_pages(self.host, self.port, {"/health": lambda: Page(200, "OK")}):
+        async with listening(self.host, self.port, {"/health": lambda: Page(b"OK")}):
             await asyncio.Event().wait()
 
 

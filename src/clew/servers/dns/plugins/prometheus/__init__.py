@@ -12,7 +12,7 @@ from clew.servers.dns.arguments import address_argument, no_block
 from clew.servers.dns.chain import Answer, Context, Handler, Plugin, Site, then
 from clew.servers.dns.corefile import Directive
 from clew.servers.dns.wire import Query, Response
-from clew.servers.pages import Page, serve_pages
+from clew.servers.pages import METRICS, Page, listening
 
 _SECONDS = tuple(0.00025 * 2**step for step in range(16))
 _BYTES = (0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16000, 32000, 48000, 64000)
@@ -97,9 +97,9 @@ class Prometheus(Plugin):
 
     async def run(self) -> None:
         def page() -> Page:
-            return Page(200, self.context.registry.render())
+            return Page(self.context.registry.render().encode(), content_type=METRICS)
 
-        async with serve_pages(self.host, self.port, {"/metrics": page}):
+        async with listening(self.host, self.port, {"/metrics": page}):
             await asyncio.Event().wait()
 
 

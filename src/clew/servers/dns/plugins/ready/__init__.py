@@ -5,7 +5,7 @@ import asyncio
 from clew.servers.dns.arguments import address_argument, choice, one_argument, unknown_property
 from clew.servers.dns.chain import Context, Plugin, Site
 from clew.servers.dns.corefile import Directive
-from clew.servers.pages import Page, serve_pages
+from clew.servers.pages import Page, listening
 
 
 class Ready(Plugin):
@@ -25,10 +25,10 @@ class Ready(Plugin):
                 self._done.add(name)
             else:
                 waiting.append(name)
-        return Page(503, ",".join(sorted(waiting))) if waiting else Page(200, "OK")
+        return Page(",".join(sorted(waiting)).encode(), 503) if waiting else Page(b"OK")
 
     async def run(self) -> None:
-        async with serve_pages(self.host, self.port, {"/ready": self.page}):
+        async with listening(self.host, self.port, {"/ready": self.page}):
             await asyncio.Event().wait()
 
 

@@ -8,9 +8,8 @@ import pytest
 
 from clew.base.errors import UserError
 from clew.facts.node import Node
-from clew.node import http
 from clew.node.health import FamilyHealth, Health
-from clew.node.http import Page
+from clew.servers.pages import Page, answer, serve
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 6000, tzinfo=UTC)
 
@@ -42,21 +41,21 @@ PAGES = {"/healthz": lambda: Page(b"fine\n", headers=(("X-A", "b"),)), "/bad": l
     ],
 )
 def test_answers(request_line: bytes, status: bytes, body: bytes) -> None:
-    head, _, found = http.answer(request_line + b"\r\nHost: x\r\n\r\n", PAGES).partition(b"\r\n\r\n")
+    head, _, found = answer(request_line + b"\r\nHost: x\r\n\r\n", PAGES).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 " + status)
     assert found == body
     assert b"Connection: close" in head
 
 
 async def test_over_a_socket() -> None:
-    serving = asyncio.create_task(http.serve("127.0.0.1:0", PAGES))
+    serving = asyncio.create_task(serve("127.0.0.1:0", PAGES))
     await asyncio.sleep(0)
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await serving
     for wrong in ("127.0.0.1:port", "203.0.113.1:1"):
         with pytest.raises(UserError, match="cannot listen on"):
-            await http.serve(wrong, PAGES)
+            await serve(wrong, PAGES)
 
 
 def families(*, healthy: bool) -> dict[str, FamilyHealth]:

@@ -71,6 +71,9 @@ async def test_a_kube_proxy_that_runs_is_named(tmp_path: Path) -> None:
     shutil.copy(shutil.which("sleep") or "", program)
     process = subprocess.Popen([program, "60"])  # noqa: ASYNC220 - it only has to be there
     try:
+        async with asyncio.timeout(5):  # a process bears its program's name a moment after Popen returns
+            while Path(f"/proc/{process.pid}/comm").read_text() != "kube-proxy\n":  # noqa: ASYNC110 - the kernel tells nobody
+                await asyncio.sleep(0)
         with pytest.raises(UserError, match=f"kube-proxy .process {process.pid}. serves this node already"):
             await refuse_company(configuration(free_port(), free_port()))
     finally:

@@ -15,7 +15,7 @@ from bench.figures import process_cpu
 from clew.cluster.runtime.supervisor import cgroups
 
 CLEW = str(Path(sys.executable).with_name("clew"))
-PARTS = {"supervisor": "supervisors", "/pause": "pause", "sleep": "containers", "dns": "dns", "agent": "agents"}
+PARTS = {"clew: node": "supervisors", "/pause": "pause", "sleep": "containers", "dns": "dns", "agent": "agents"}
 
 
 class BenchLab:

@@ -1,5 +1,6 @@
 """Every pod of pods.yaml in one lab, seen with the real kubectl: what Kubernetes promises of a pod on a node."""
 
+import json
 import os
 import pty
 import re
@@ -151,6 +152,10 @@ def test_limits_are_kept(lab: SmallLab) -> None:
 
 
 def test_a_stand_in_is_said_to_be_one(lab: SmallLab) -> None:
+    pulled = re.compile(
+        r'Successfully pulled image "busybox" in \d+ms \(\d+ms including waiting\)\. Image size: [1-9]\d+ bytes\.'
+    )
+    assert any(pulled.fullmatch(message) for _, message in lab.events("never"))
     said = '"busybox" is served by a stand-in: this machine\'s static busybox'
     eventually(lambda: ("StandIn", said) in lab.events("never"))
 
@@ -332,3 +337,25 @@ def test_force_means_now(lab: SmallLab) -> None:
         return lab.clew("node", "exec", "node-1", "--", "ps", "ax").stdout
 
     eventually(lambda: "sleep 98765" not in processes(), what="a forced end that leaves no process")
+
+
+def test_a_host_port_leads_to_its_pod_and_no_second_pod_gets_it(lab: SmallLab) -> None:
+    lab.wait("hostport")
+    got = lab.clew("node", "exec", "outside", "--", "curl", "-s", "-m", "5", "http://172.30.0.11:18080/hostname")
+    assert got.stdout == "hostport", got.stderr
+    pod = lab.pod("hostport")
+    spec = {"containers": [{"name": "main", "image": "agnhost", "ports": pod["spec"]["containers"][0]["ports"]}]}
+    second = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "second"}, "spec": spec}
+    lab.apply(json.dumps(second))
+
+    def told() -> str:
+        return dict(lab.events("second")).get("FailedScheduling", "")
+
+    eventually(lambda: "1 node(s) didn't have free ports for the requested pod ports" in told(), what="it stays away")
+    lab.kubectl("delete", "pod", "hostport", "--force", "--grace-period=0")
+    lab.wait("second")
+
+
+def test_processes_of_a_node_have_names_that_say_what_they_are(lab: SmallLab) -> None:
+    shown = lab.clew("node", "exec", "node-1", "--", "ps", "-o", "args=", "-p", "1").stdout
+    assert shown == "clew: node node-1\n"

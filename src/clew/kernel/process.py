@@ -49,6 +49,14 @@ def rename(name: str) -> None:
     _prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()[:15]))
 
 
+def retitle(title: str) -> None:
+    """What ps shows in its long form: the title in place of the command line, as much of it as fits there."""
+    fields = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(") ")[2].split()
+    start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end of proc(5)
+    if end - start > 1:
+        ctypes.memmove(start, title.encode()[: end - start - 1].ljust(end - start, b"\0"), end - start)
+
+
 def become_subreaper() -> None:
     """Orphaned descendants become our children. Not inherited by fork."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)

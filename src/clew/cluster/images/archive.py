@@ -44,6 +44,10 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 _DAMAGE = (tarfile.TarError, EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
 
 
+# No honest image shrinks further than this; what a few kilobytes can be made to unpack to fills any disk.
+_ALLOWED, _MOST_SHRUNK = 512 << 20, 200
+
+
 class Readable(Protocol):
     """All that is asked of a stream here."""
 
@@ -70,6 +74,7 @@ class Archive:
     def __init__(self, path: Path, scratch: Path) -> None:
         """`scratch` is a folder for temporary files, the caller's to remove."""
         self.path = path
+        self.room = _room(path)
         self._scratch = scratch
         self._closing = contextlib.ExitStack()
         self._members: dict[str, tarfile.TarInfo] = {}
@@ -162,8 +167,17 @@ class Archive:
         """A compressed archive unpacked to a temporary file: reading jumps about in it."""
         spool = self._closing.enter_context(self._temporary())
         with contextlib.ExitStack() as closing:
-            shutil.copyfileobj(self._plain(file, closing), spool, 1 << 20)
+            self._copy(self._plain(file, closing), spool)
         return spool
+
+    def _copy(self, source: Readable, target: IO[bytes]) -> None:
+        """As much as can honestly be in the archive; UserError for more."""
+        copied = 0
+        while data := source.read(1 << 20):
+            copied += len(data)
+            if copied > self.room:
+                raise UserError(f"{self.path} unpacks to more than {self.room >> 20} MiB; it is refused")
+            target.write(data)
 
     def _plain(self, source: Readable, closing: contextlib.ExitStack) -> Readable:
         """The bytes of `source` without their compression, whatever it is."""
@@ -186,9 +200,16 @@ class Archive:
         shutil.copyfileobj(source, packed, 1 << 20)
         packed.seek(0)
         plain = closing.enter_context(self._temporary())
-        done = subprocess.run([program, "-dcq"], stdin=packed, stdout=plain, stderr=subprocess.PIPE, check=False)
+        with subprocess.Popen([program, "-dcq"], stdin=packed, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as done:
+            output, errors = cast("IO[bytes]", done.stdout), cast("IO[bytes]", done.stderr)
+            try:
+                self._copy(output, plain)
+            except BaseException:
+                done.kill()
+                raise
+            complaint = errors.read().decode(errors="replace").strip()
         if done.returncode:
-            raise UserError(f"{self.path} has a damaged part: {done.stderr.decode(errors='replace').strip()}")
+            raise UserError(f"{self.path} has a damaged part: {complaint}")
         plain.seek(0)
         return plain
 
@@ -313,6 +334,14 @@ class _Peeked:
             return data + self._read(-1)
         data, self._ahead = self._ahead[:size], self._ahead[size:]
         return data
+
+
+def _room(path: Path) -> int:
+    """Bytes that the archive may unpack to."""
+    try:
+        return _ALLOWED + _MOST_SHRUNK * path.stat().st_size
+    except OSError:
+        return 0  # it cannot be opened either, which says why
 
 
 def _full(tags: tuple[str, ...] | None) -> tuple[str, ...]:

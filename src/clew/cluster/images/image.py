@@ -41,6 +41,7 @@ class Image(Value):
     stop_signal: str = ""
     exposed_ports: tuple[str, ...] = ()
     stand_in: str = ""  # the sentence for the pod's Event when this is not the image that was asked for
+    size: int = 0  # bytes on the lab's own disk, binds not counted
 
 
 class ListedImage(Value):
@@ -62,13 +63,9 @@ class ImageError(Exception):
 
 
 def image_of(
-    reference: str,
-    image_id: str,
-    lowers: tuple[str, ...],
-    process: ProcessConfig,
+    reference: str, image_id: str, lowers: tuple[str, ...], process: ProcessConfig, size: int,
     binds: tuple[Bind, ...] = (),
-    stand_in: str = "",
-) -> Image:
+) -> Image:  # fmt: skip
     """The image whose root file system is `lowers` and whose process is `process`."""
     return Image(
         reference=reference,
@@ -82,5 +79,5 @@ def image_of(
         user=process.user,
         stop_signal=process.stop_signal,
         exposed_ports=process.exposed_ports,
-        stand_in=stand_in,
+        size=size,
     )

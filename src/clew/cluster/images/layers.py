@@ -24,15 +24,18 @@ _MOST_LINKS = 40  # as the kernel
 _XATTR = "SCHILY.xattr."
 _KEPT_XATTRS = ("security.capability", "user.")
 _CHUNK = 1 << 20
+_BLOCK = 4096  # what an entry takes of the disk beside its content
 
 
 class RootFolder:
     """The tree being filled. The folder must be empty and nobody else's."""
 
-    def __init__(self, root: Path, archive: str) -> None:
-        """`archive` names the source in messages."""
+    def __init__(self, root: Path, archive: str, room: int) -> None:
+        """`archive` names the source in messages; `room` is what it may take of the disk, in bytes."""
         self.root = root
         self.size = 0
+        self._room = room
+        self._taken = 0
         self._archive = archive
         self._privileged = os.geteuid() == 0
         self._written: set[str] = set()  # by the layer being applied; paths relative to root, links resolved
@@ -43,6 +46,9 @@ class RootFolder:
         """One layer's entries, in order. UserError names the entry that would leave the root; OSError from the disk."""
         self._written = set()
         for entry in layer:
+            self._taken += _BLOCK + (entry.size if entry.isreg() else 0)
+            if self._taken > self._room:
+                raise self._refused(entry, f"would make it more than {self._room >> 20} MiB")
             self._apply_entry(layer, entry)
 
     def finish(self) -> None:

@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
+import msgspec
+
 from clew.base.errors import UserError
 from clew.cluster.images.flights import Flights
 from clew.cluster.images.image import Image, ImageError, ListedImage, image_of
@@ -117,4 +119,5 @@ def _familiar(entry: StandIn) -> str:
 
 def _stand_in(text: str, wanted: Reference, entry: StandIn, built: Built) -> Image:
     sentence = "" if entry.is_real else f'"{text}" is served by a stand-in: {built.made_of}'
-    return image_of(str(wanted), built.id, (built.rootfs,), built.process, built.binds, sentence)
+    made = image_of(str(wanted), built.id, (built.rootfs,), built.process, built.size, built.binds)
+    return msgspec.structs.replace(made, stand_in=sentence)

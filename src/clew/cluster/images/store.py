@@ -56,7 +56,7 @@ class ImageStore:
             stored = msgspec.json.decode((folder / "image.json").read_bytes(), type=StoredImage)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
-        return image_of(reference, stored.id, (str(folder / "rootfs"),), stored.process), name
+        return image_of(reference, stored.id, (str(folder / "rootfs"),), stored.process, stored.size), name
 
     def load(self, path: Path, *, as_reference: str = "", source: str = "loaded") -> list[str]:
         """Keep an archive's images; their names, normalised. With `as_reference` its one image gets that name.
@@ -115,7 +115,7 @@ class ImageStore:
         rootfs.mkdir(parents=True)
         draft.chmod(0o755)
         rootfs.chmod(0o755)
-        tree = RootFolder(rootfs, str(archive.path))
+        tree = RootFolder(rootfs, str(archive.path), archive.room)
         for layer in image.layers:
             with archive.layer(layer) as entries:
                 tree.apply(entries)

@@ -73,7 +73,10 @@ class Puller:
         image = await get()
         took = f"{(self._clock.monotonic() - started) * 1000:.0f}ms"
         self._present.add(reference)
-        said = f'Successfully pulled image "{reference}" in {took} ({took} including waiting).'
+        said = (
+            f'Successfully pulled image "{reference}" in {took} ({took} including waiting). '
+            f"Image size: {image.size} bytes."
+        )
         if quiet:
             said = f'Container image "{reference}" already present on machine'
         self._tell(pod, "Normal", "Pulled", said)

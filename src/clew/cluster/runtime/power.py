@@ -136,16 +136,19 @@ async def _start(config: boot.BootConfig, log: Path) -> dict[str, object]:
 
 def _spawn(config: boot.BootConfig, log: Path) -> tuple[int, int]:
     """(pid, read end of its standard output). posix_spawn: nothing of this process is copied."""
+    given, give = os.pipe()
+    os.write(give, json.dumps(config._asdict()).encode())  # a pipe holds sixteen times as much
+    os.close(give)
     read, write = os.pipe()
     root = str(Path(clew.__file__).resolve().parent.parent)
-    argv = [sys.executable, "-S", "-m", "clew.cluster.runtime.supervisor", json.dumps(config._asdict())]
+    argv = [sys.executable, "-S", "-m", "clew.cluster.runtime.supervisor", config.name]
     environment = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": root, "LANG": "C.UTF-8"}
     try:
         pid = os.posix_spawn(
             sys.executable, argv, environment, setsid=True, setsigmask=[],
             setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM],
             file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, given, 0),
                 (os.POSIX_SPAWN_DUP2, write, 1),
                 (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
             ],
@@ -154,6 +157,7 @@ def _spawn(config: boot.BootConfig, log: Path) -> tuple[int, int]:
         os.close(read)
         raise
     finally:
+        os.close(given)
         os.close(write)
     return pid, read
 

@@ -28,7 +28,7 @@ def apply(tmp_path: Path, make: SimpleNamespace) -> Callable[..., Path]:
     root.mkdir()
 
     def run(*layers: Entries) -> Path:
-        tree = RootFolder(root, "hostile.tar")
+        tree = RootFolder(root, "hostile.tar", 1 << 30)
         for one in layers:
             with tarfile.open(fileobj=io.BytesIO(make.layer(*one)), mode="r|") as tar:
                 tree.apply(tar)
@@ -208,7 +208,7 @@ def test_no_archive_reaches_outside(layers: list[list[tuple[str, bytes, str]]]) 
             folder.mkdir()
         (victim / "secret").write_text("untouched")
         before = (victim.stat().st_mtime_ns, victim.stat().st_mode, (victim / "secret").stat().st_ctime_ns)
-        tree = RootFolder(root, "random.tar")
+        tree = RootFolder(root, "random.tar", 1 << 30)
         for entries in layers:
             out = io.BytesIO()
             with tarfile.open(fileobj=out, mode="w") as tar:

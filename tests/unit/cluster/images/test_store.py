@@ -2,10 +2,13 @@
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 import shutil
 import subprocess
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +16,8 @@ from typing import Any
 import pytest
 
 from clew.base.errors import UserError
+from clew.cluster.images import archive
+from clew.cluster.images.layers import RootFolder
 from clew.cluster.images.store import ImageStore
 
 
@@ -213,6 +218,39 @@ def test_an_archive_whose_member_links_to_itself(store: ImageStore, make: Simple
     path = tmp_path / "loop.tar"
     path.write_bytes(make.layer(make.link("manifest.json", "manifest.json")))
     with pytest.raises(UserError, match="is incomplete"):
+        store.load(path)
+
+
+def claimed(name: str, size: int) -> bytes:
+    """A tar whose one file is said to be that large, and then is not: what counts is that nobody believes it first."""
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info.tobuf() + b"\0" * 10240
+
+
+def test_a_bomb_is_refused_by_name_and_nothing_is_written(
+    store: ImageStore, make: SimpleNamespace, tmp_path: Path
+) -> None:
+    bomb = claimed("zeros", 40 << 30)
+    with pytest.raises(UserError, match=r'the entry "zeros" would make it more than 51\d MiB; the image is refused'):
+        store.load(make.tar_file(tmp_path / "bomb.tar", make.docker_files(["bomb"], [bomb])))
+    many = make.layer(*(make.entry(f"f{number}") for number in range(100)))
+    tree = RootFolder(tmp_path / "many", "many.tar", 50 * 4096)
+    tree.root.mkdir()
+    with tarfile.open(fileobj=io.BytesIO(many)) as layer, pytest.raises(UserError, match='"f50" would make it more'):
+        tree.apply(layer)
+    assert not list(store.root.glob("**/zeros"))
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress], ids=["gz", "xz"])
+def test_an_archive_that_unpacks_without_end_is_refused(
+    store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
+) -> None:
+    """Whole archives may be compressed too: they are unpacked to a file first, which must not fill the disk."""
+    monkeypatch.setattr(archive, "_ALLOWED", 1 << 20)
+    path = tmp_path / "bomb.tar.gz"
+    path.write_bytes(pack(bytes(8 << 20)))
+    with pytest.raises(UserError, match=r"bomb.tar.gz unpacks to more than \d+ MiB; it is refused"):
         store.load(path)
 
 

@@ -1,4 +1,4 @@
-"""`python -m clew.cluster.runtime.supervisor CONFIG`: become the node that CONFIG, a JSON text, describes.
+"""`python -m clew.cluster.runtime.supervisor NODE`: become the node that standard input, a JSON text, describes.
 
 Standard output is a pipe to whoever started this: one line of JSON, {"pid": …} once the node serves, or {"error": …}.
 The first process enters the node's control group and namespaces and ends as soon as its child, process 1 of the node,
@@ -18,7 +18,7 @@ from clew.kernel import process
 
 
 def main() -> int:
-    config = boot.BootConfig.parse(sys.argv[1])
+    config = boot.BootConfig.parse(sys.stdin.read())
     ready, told = os.pipe()
     try:
         boot.enter(config)
@@ -42,6 +42,7 @@ def _become_node(config: boot.BootConfig, told: int) -> None:
         os.setsid()
         os.umask(0o022)
         process.rename("clew-node")
+        process.retitle(f"clew: node {config.name}")
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         os.dup2(null, 0)

@@ -10,6 +10,7 @@ from clew.cluster.apiserver import patching, reading
 from clew.cluster.apiserver.bodies import read_object, read_options, validation_of, writer_of
 from clew.cluster.apiserver.catalog import stored_kind
 from clew.cluster.apiserver.errors import bad_request, method_not_allowed, not_found, too_new
+from clew.cluster.apiserver.feeds import Feeds
 from clew.cluster.apiserver.identity import Identity
 from clew.cluster.apiserver.list_options import YES, list_wanted, watch_wanted
 from clew.cluster.apiserver.paths import RequestInfo
@@ -36,6 +37,7 @@ class Objects:
         self.state = registry.state
         self.reviews = reviews
         self.subresources = subresources
+        self.feeds = Feeds(registry.state)
         self.patcher = patching.Patcher(registry)
 
     async def answer(
@@ -101,7 +103,7 @@ class Objects:
         newest = self.state.storage.revision
         if wanted.since is not None and wanted.since > newest:
             raise too_new(wanted.since, newest)
-        watch = Watch(self.state, self._chosen(request, info, kind), wanted)
+        watch = Watch(self.feeds.of(self._chosen(request, info, kind)), wanted)
         response = web.StreamResponse(
             headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
         )

@@ -12,10 +12,9 @@ from operator import attrgetter
 from clew.cluster.storage.records import Event, Record
 
 _revision = attrgetter("revision")
-# With many sleepers, waking them is the cost; they are woken together, the rarer the more they are, so that fan-out
-# takes a share of the loop and not all of it. 1,000 watchers then see a change at most 40 ms late.
-WAKE_COST = 40e-6
-FEW = 25
+# With many sleepers, waking them is the cost. So many are woken in one turn of the loop, which then looks at its
+# sockets: fan-out takes a share of the loop and never all of it, and what is written meanwhile joins the round.
+A_TURN = 25
 
 
 class Compacted(Exception):  # noqa: N818  # named as the protocol names it; it is an answer, not a fault
@@ -40,8 +39,8 @@ class Collection:
         self._limit = limit
         self._limit_bytes = limit_bytes
         self._bytes = 0
-        self._sleepers: set[asyncio.Future[None]] = set()
-        self._alarm: asyncio.Handle | None = None
+        self._sleepers: dict[asyncio.Future[None], int] = {}  # to their positions, who sleeps longest first
+        self._round: asyncio.Handle | None = None
 
     def restore(self, record: Record) -> None:
         """Put a record as loaded, without an event."""
@@ -139,18 +138,24 @@ class Collection:
 
     def wake(self) -> None:
         """Tell who sleeps that there is something new."""
-        if not self._sleepers or self._alarm is not None:
-            return
-        loop = asyncio.get_running_loop()
-        many = len(self._sleepers)
-        if many <= FEW:
-            self._ring()
-        else:
-            self._alarm = loop.call_later(many * WAKE_COST, self._ring)
+        if self._sleepers and self._round is None:
+            self._wake_some()
 
-    def _ring(self) -> None:
-        self._alarm = None
-        sleepers, self._sleepers = self._sleepers, set()
+    def _wake_some(self) -> None:
+        """Those who have slept longest, until one is met who knows everything."""
+        self._round = None
+        for _ in range(A_TURN):
+            sleeper = next(iter(self._sleepers), None)
+            if sleeper is None or self._sleepers[sleeper] >= self.end:
+                return
+            del self._sleepers[sleeper]
+            if not sleeper.done():
+                sleeper.set_result(None)
+        self._round = asyncio.get_running_loop().call_soon(self._wake_some)
+
+    def wake_all(self) -> None:
+        """Tell everybody to look around, whether or not there is something new."""
+        sleepers, self._sleepers = self._sleepers, {}
         for sleeper in sleepers:
             if not sleeper.done():
                 sleeper.set_result(None)
@@ -161,13 +166,13 @@ class Collection:
             return True
         loop = asyncio.get_running_loop()
         sleeper: asyncio.Future[None] = loop.create_future()
-        self._sleepers.add(sleeper)
+        self._sleepers[sleeper] = position
         timer = loop.call_later(timeout, _give_up, sleeper)
         try:
             await sleeper
         finally:
             timer.cancel()
-            self._sleepers.discard(sleeper)
+            self._sleepers.pop(sleeper, None)
         return self.end > position
 
 

@@ -150,7 +150,7 @@ class Storage:
     def wake(self) -> None:
         """Let everybody who waits for a change look again; said when the server stops."""
         for collection in self._collections.values():
-            collection.wake()
+            collection.wake_all()
 
     async def close(self) -> None:
         """Waits for the writes under way."""

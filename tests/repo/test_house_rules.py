@@ -58,6 +58,15 @@ def test_every_dns_plugin_is_in_the_list() -> None:
     assert {path.name for path in PLUGINS} == set(re.findall(r'^    \("(\w+)", \w+\.setup\)', source, re.MULTILINE))
 
 
+@pytest.mark.parametrize("folder", PLUGINS, ids=lambda path: path.name)
+def test_a_dns_plugin_has_its_page(folder: Path) -> None:
+    text = (folder / "README.md").read_text()
+    found = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    assert found[:4] == [folder.name, "Name", "Description", "Syntax"]
+    assert "Examples" in found
+    assert f"*{folder.name}* - " in text
+
+
 def test_the_import_of_a_pure_room_is_cheap() -> None:
     """Facts and ir must not drag in a server or a kernel: an import linter sees modules, this sees what they load."""
     code = "import sys, clew.facts.service, clew.ir.names; print('aiohttp' in sys.modules, 'asyncio' in sys.modules)"

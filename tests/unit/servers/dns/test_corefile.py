@@ -1,6 +1,7 @@
 """The Corefile: what is read, and that every refusal names line and column."""
 
 import contextlib
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from clew.app.dns import DnsOptions, Generation
 from clew.base.clock import SystemClock
 from clew.base.errors import UserError
 from clew.base.metrics import Registry
+from clew.servers.dns import plugins as plugin_folder
 from clew.servers.dns.arguments import reverse_zones
 from clew.servers.dns.chain import Context
 from clew.servers.dns.corefile import parse
@@ -180,3 +182,24 @@ def test_a_range_is_its_reverse_zones(cidr: str, expected: list[str]) -> None:
 def test_no_text_breaks_the_reader(text: str) -> None:
     with contextlib.suppress(UserError):
         parse(text)
+
+
+PAGES = sorted(Path(plugin_folder.__file__ or "").parent.glob("*/README.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_the_examples_of_a_plugins_page_are_understood(page: Path) -> None:
+    examples = re.findall(r"^```corefile\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert examples or "```corefile no-check" in page.read_text()
+    for example in examples:
+        assert plugins(example)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_a_plugins_page_names_every_property(page: Path) -> None:
+    """What the code reads in a block stands in the page's syntax."""
+    source = "".join(path.read_text() for path in page.parent.glob("*.py"))
+    listed = re.search(r"^_PROPERTIES = \((.*?)\)", source, re.MULTILINE | re.DOTALL)
+    names = re.findall(r'"(\w+)"', listed.group(1)) if listed else []
+    accepted = {"upstream"}  # old Corefiles have it; it says nothing
+    assert [name for name in names if name not in page.read_text() and name not in accepted] == []

@@ -14,6 +14,7 @@ import dns.message
 import pytest
 
 from clew.app.dns import DnsOptions, Program
+from clew.base.clock import Clock
 from clew.facts import endpointslice, namespace, pod, service
 
 Running = Callable[..., AbstractAsyncContextManager[tuple[Program, int]]]
@@ -57,12 +58,12 @@ def running(tmp_path: Path) -> Running:
     count = 0
 
     @asynccontextmanager
-    async def run(corefile: str) -> AsyncIterator[tuple[Program, int]]:
+    async def run(corefile: str, clock: Clock | None = None) -> AsyncIterator[tuple[Program, int]]:
         nonlocal count
         count += 1
         path, port = tmp_path / f"Corefile-{count}", free_port()
         path.write_text(corefile.replace("PORT", str(port)))
-        program = Program(DnsOptions(path, host="127.0.0.1", kubeconfig=str(config)))
+        program = Program(DnsOptions(path, host="127.0.0.1", kubeconfig=str(config)), clock)
         task = asyncio.ensure_future(program.run())
         try:
             await until(lambda: program.listeners or task.done())

@@ -7,7 +7,7 @@ import struct
 import msgspec
 
 from clew.base.errors import WorldError
-from clew.servers.dns import wire
+from clew.servers.dns import message, wire
 from clew.servers.dns.chain import Answer, Context, Handler, Plugin, Site
 from clew.servers.dns.corefile import Directive
 from clew.servers.dns.plugins.forward.options import Options, options, tls_context
@@ -74,6 +74,7 @@ class Forward(Plugin):
         return handle
 
     async def _ask(self, query: Query, following: Handler) -> Response:
+        asked, query = query, message.without_cookie(query)
         limit = self.options.max_concurrent
         if limit and self.waiting >= limit:
             self.rejects.add()
@@ -84,7 +85,7 @@ class Forward(Plugin):
         finally:
             self.waiting -= 1
         if raw[3] & 0xF in self.options.next_rcodes:
-            answer = following(query)
+            answer = following(asked)
             return answer if isinstance(answer, Response) else await answer
         return Response(raw=raw)
 

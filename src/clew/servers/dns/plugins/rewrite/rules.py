@@ -115,24 +115,13 @@ class EdnsRule(Value):
     value: Callable[[Query], bytes]
 
     def apply(self, query: Query) -> tuple[Query, Back | None] | None:
-        options = _options(query.options)
+        options = message.options_of(query.options)
         there = any(code == self.code for code, _ in options)
         if (there and self.action == "append") or (not there and self.action == "replace"):
             return None
         kept = [(code, data) for code, data in options if code != self.code]
-        packed = b"".join(
-            code.to_bytes(2) + len(data).to_bytes(2) + data for code, data in (*kept, (self.code, self.value(query)))
-        )
+        packed = message.packed_options([*kept, (self.code, self.value(query))])
         return message.with_options(query, packed), None
-
-
-def _options(data: bytes) -> list[tuple[int, bytes]]:
-    found, at = [], 0
-    while at + 4 <= len(data):
-        code, size = int.from_bytes(data[at : at + 2]), int.from_bytes(data[at + 2 : at + 4])
-        found.append((code, data[at + 4 : at + 4 + size]))
-        at += 4 + size
-    return found
 
 
 def client_subnet(bits4: int, bits6: int) -> Callable[[Query], bytes]:

@@ -72,3 +72,11 @@ def test_the_import_of_a_pure_room_is_cheap() -> None:
     code = "import sys, clew.facts.service, clew.ir.names; print('aiohttp' in sys.modules, 'asyncio' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda path: path.stem)
+def test_the_tests_that_a_page_names_are_there(page: Path) -> None:
+    known = {path.name for path in (ROOT / "tests").rglob("*") if path.suffix in {".py", ".md"}}
+    named = set(re.findall(r"`[\w/.-]*?([\w-]+\.(?:py|md))`", page.read_text()))
+    tests = {name for name in named if name.startswith("test_")}
+    assert tests <= known

@@ -89,3 +89,13 @@ def test_pods_reach_each_other_and_the_service_by_name(lab: Lab, web: str) -> No
 def test_limits_are_set_in_control_groups_of_version_two(lab: Lab) -> None:
     limits = lab.run("sh", "-c", "cat $(find /sys/fs/cgroup -name memory.max) | grep -v max").ok().stdout.split()
     assert limits.count(str(61 << 20)) >= 2
+
+
+@pytest.mark.usefixtures("web")
+def test_nothing_of_the_lab_is_open_to_others(lab: Lab) -> None:
+    """Sockets, keys and kubeconfigs, and the folder with everything else: root's alone."""
+    look = "find /run/clew /var/lib/clew -xdev -type s -perm /077; find /var/lib/clew/vm -maxdepth 0 -perm /077"
+    where = "/var/lib/clew /run/clew /var/log/clew /root/.kube"
+    keys = f"grep -rlsE 'PRIVATE KEY|client-key-data' {where} | xargs -r stat -c '%a'"
+    found = lab.run("sh", "-c", f"{look}; {keys}").ok().stdout.split()
+    assert set(found) == {"600"}

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+_SMALL = 10_000  # values that any document may have, however it comes by them
+
 
 class _Loader(yaml.CSafeLoader):
     """Without YAML's own dates."""
@@ -18,22 +20,32 @@ class _Loader(yaml.CSafeLoader):
     }
 
 
+class _Tree:
+    """The JSON of what YAML told, counted: aliases are copied, and each level of them may multiply the one below."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def of(self, value: Any) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("yaml: document contains excessive aliasing")
+        if isinstance(value, dict):
+            return {_key(key): self.of(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.of(item) for item in value]
+        if value is None or isinstance(value, (str, bool, int, float)):
+            return value
+        raise ValueError(f"error converting YAML to JSON: a {type(value).__name__} has no JSON")
+
+
 def load(raw: bytes) -> Any:
     """The one document in `raw`. ValueError, in one line, for what is no YAML or has no JSON."""
     try:
-        return _as_json(yaml.load(raw, Loader=_Loader))  # noqa: S506 - a safe loader with less
+        # a value takes a byte at least, so that only aliases can make more of them than there are bytes
+        return _Tree(max(len(raw), _SMALL)).of(yaml.load(raw, Loader=_Loader))  # noqa: S506 - a safe loader with less
     except (yaml.YAMLError, RecursionError) as wrong:
         raise ValueError("yaml: " + " ".join(str(wrong).split())) from None
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {_key(key): _as_json(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_as_json(item) for item in value]
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return value
-    raise ValueError(f"error converting YAML to JSON: a {type(value).__name__} has no JSON")
 
 
 def _key(key: Any) -> str:

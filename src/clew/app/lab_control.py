@@ -18,6 +18,7 @@ import msgspec
 from clew.app.lab_state import daemon_pid
 from clew.base.errors import UserError, WorldError
 from clew.cluster.paths import LabPaths
+from clew.kernel import private_socket
 
 Handler = Callable[[Mapping[str, Any]], Awaitable[Any]]
 _PATIENCE = 30.0  # seconds; a node takes a few to switch on
@@ -30,7 +31,6 @@ def path_of(paths: LabPaths) -> Path:
 async def serve(paths: LabPaths, handle: Handler) -> None:
     """Answer until cancelled. A refusal (UserError, WorldError) is the asker's; anything else is ours and logged."""
     path = path_of(paths)
-    path.unlink(missing_ok=True)
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -48,10 +48,7 @@ async def serve(paths: LabPaths, handle: Handler) -> None:
         finally:
             writer.close()
 
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(str(path))
-    path.chmod(0o600)
-    server = await asyncio.start_unix_server(connected, sock=sock)
+    server = await asyncio.start_unix_server(connected, sock=private_socket.listen(path))
     try:
         async with server:
             await server.serve_forever()

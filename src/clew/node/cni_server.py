@@ -16,33 +16,23 @@ from clew.base.errors import UserError
 from clew.cni import framing, result
 from clew.cni.errors import CniError, Code
 from clew.cni.versions import NEWEST
+from clew.kernel import private_socket
 from clew.node.cni_calls import CniCalls
 
 logger = logging.getLogger(__name__)
 
-BACKLOG = 128
 CALL_SECONDS = 10  # to hand over a call, which the plugin has at hand
 CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 
 def listen(path: Path) -> socket.socket:
     """The listening socket, in place of one that a former agent left; UserError where it cannot be."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.unlink(missing_ok=True)
-        before = os.umask(0o177)
-        try:
-            listener.bind(bytes(path))
-        finally:
-            os.umask(before)
-        listener.listen(BACKLOG)
+        return private_socket.listen(path)
     except OSError as problem:
-        listener.close()
         raise UserError(
             f"cannot listen on {path}: {problem.strerror}", "see socketPath in the AgentConfiguration"
         ) from problem
-    return listener
 
 
 async def serve(listener: socket.socket, calls: CniCalls) -> None:

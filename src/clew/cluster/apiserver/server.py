@@ -34,6 +34,7 @@ from clew.cluster.apiserver.tokens import Owner, Tokens
 from clew.cluster.storage import Storage
 from clew.cluster.streams import NodeStreams
 
+IDLE_SECONDS = 90.0  # a connection that has no whole request for that long is closed, the first one too
 _LARGEST_BODY = 3 << 20  # bytes, as kube-apiserver's limit for a request
 _CONNECTING = frozenset({"exec", "attach", "portforward"})
 _log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class ApiServer:
         """Make what every cluster starts with, then serve on the listening sockets. WorldError where storage fails."""
         await bootstrap(self.registry)
         await self.chores.gather_roles()
-        server = web.Server(self._handle, request_factory=_request, access_log=None, keepalive_timeout=90)
+        server = web.Server(self._handle, request_factory=_request, access_log=None, keepalive_timeout=IDLE_SECONDS)
         self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await self._runner.setup()
         for sock in sockets:

@@ -9,12 +9,13 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 from clew.cluster.runtime.supervisor import boot
 from clew.cluster.runtime.supervisor.loop import Loop
 from clew.cluster.runtime.supervisor.server import Server
 from clew.cluster.runtime.supervisor.wire import words
-from clew.kernel import process
+from clew.kernel import private_socket, process
 
 
 def main() -> int:
@@ -47,7 +48,7 @@ def _become_node(config: boot.BootConfig, told: int) -> None:
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         os.dup2(null, 0)
         os.dup2(2, 1)  # the pipe to the starter goes; what is printed from now on is the log's
-        listener = boot.listen(config)
+        listener = private_socket.listen(Path(config.socket))
         boot.build_root(config)
         loop = Loop()
         Server(loop, config, listener)

@@ -54,19 +54,6 @@ def enter(config: BootConfig) -> None:
     process.unshare(process.NEWNS | process.NEWUTS | process.NEWIPC | process.NEWPID)
 
 
-def listen(config: BootConfig) -> socket.socket:
-    """The supervisor's socket, root's alone; its peer credentials name the process that calls this."""
-    path = Path(config.socket)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(config.socket)
-    path.chmod(0o600)
-    listener.listen(128)
-    listener.setblocking(False)
-    return listener
-
-
 def build_root(config: BootConfig) -> None:
     """Turn the node's folder into its root file system and move there."""
     tree = Path(config.tree)

@@ -84,7 +84,8 @@ class Datagrams:
         view = memoryview(self._area)
         self._numbers = view[: self._at_vectors].cast("I")
         self._sizes = view[self._at_vectors : self._at_names].cast("Q")
-        self._indexes = view[at_control:at_data].cast("I")  # of interfaces, at 4 of each control message
+        self._indexes = view[at_control:at_data].cast("I")  # of interfaces, in each control message
+        self._index = 4 if self.sock.family == socket.AF_INET else 8  # in_pktinfo begins with it, in6_pktinfo ends
 
     def start(self) -> None:
         asyncio.get_running_loop().add_reader(self.sock.fileno(), self._ready)
@@ -112,6 +113,7 @@ class Datagrams:
         began, quick = perf_counter(), 0
         young, area, starts = self.quick.young, self._area, self._starts
         numbers, sizes, indexes, wild = self._numbers, self._sizes, self._indexes, self._wild
+        index = self._index
         first = 0
         for slot in range(count):
             start = starts[slot]
@@ -126,7 +128,7 @@ class Datagrams:
                 self._flush(first, slot)
                 first = slot + 1
             if wild:
-                indexes[slot * 16 + 4] = 0  # the way back is the routes' choice, not this interface's
+                indexes[slot * 16 + index] = 0  # the way back is the routes' choice, not this interface's
         self._flush(first, count)
         area[: count * _HEADER.size] = self._blank[: count * _HEADER.size]
         area[self._at_vectors : self._at_vectors + count * 16] = self._blank[

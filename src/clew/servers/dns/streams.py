@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from collections.abc import Awaitable
+from typing import cast
 
 from clew.servers.dns.datagrams import Answerer, Peer, Reply
 from clew.servers.dns.quick import Quick
@@ -42,10 +43,9 @@ class _Client(asyncio.Protocol):
         self._full = False  # the way out is full
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a stream server gives
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one, but not by its class
         if len(self.streams.clients) >= _MOST_CLIENTS:
-            transport.abort()
+            self._transport.abort()
             return
         self.streams.clients.add(self)
         host, port, *rest = transport.get_extra_info("peername")

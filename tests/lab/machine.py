@@ -48,6 +48,16 @@ class Machine:
     def clew(self, *arguments: str, seconds: float = 120, **environment: str) -> Done:
         return self.run(CLEW, *arguments, seconds=seconds, **environment)
 
+    def background(self, script: str) -> None:
+        """Start a shell script that goes on by itself."""
+        self.well("setsid", "-f", "sh", "-c", f"exec >/dev/null 2>&1 </dev/null; {script}", seconds=20)
+
+    def write(self, path: str, text: str) -> None:
+        self.python("import sys; open(sys.argv[1], 'w').write(sys.argv[2])", path, text)
+
+    def read(self, path: str) -> str:
+        return self.well("cat", path)
+
     def does(self, *arguments: str, seconds: float = 120) -> str:
         """What a `clew` that must work says."""
         return self.well(CLEW, *arguments, seconds=seconds)
@@ -61,9 +71,9 @@ class Machine:
     def python(self, script: str, *arguments: str) -> str:
         return self.well(sys.executable, "-c", script, *arguments)
 
-    def snapshot(self) -> dict[str, list[str]]:
-        """Everything that a user of the machine could find changed, by category."""
-        found: dict[str, list[str]] = json.loads(self.well(sys.executable, str(HERE / "snapshot.py")))
+    def snapshot(self, *categories: str) -> dict[str, list[str]]:
+        """What a user of the machine could find changed, by category; without any, all of it."""
+        found: dict[str, list[str]] = json.loads(self.well(sys.executable, str(HERE / "snapshot.py"), *categories))
         return found
 
     def kill_everything(self) -> None:

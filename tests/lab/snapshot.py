@@ -18,7 +18,9 @@ import re
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 LOOKS = {
@@ -57,13 +59,13 @@ def sysctls() -> list[str]:
     return found
 
 
-def processes() -> dict[int, str]:
-    found = {}
+def processes() -> list[str]:
+    found = []
     for path in Path("/proc").iterdir():
         if path.name.isdigit() and int(path.name) != os.getpid():
             with suppress(OSError):
                 words = (path / "cmdline").read_bytes().split(b"\0")
-                found[int(path.name)] = b" ".join(words).decode(errors="replace").strip()
+                found.append(b" ".join(words).decode(errors="replace").strip())
     return found
 
 
@@ -146,14 +148,13 @@ def modules() -> list[str]:
     return []
 
 
-def snapshot() -> dict[str, list[str]]:
-    found = {name: shell(command) for name, command in LOOKS.items()}
-    found["sysctls"], found["mounts"], found["control groups"] = sysctls(), mounts(), control_groups()
-    found["processes"] = [command for _, command in sorted(processes().items())]
-    found["namespaces"], found["sockets"], found["files"] = namespaces(), sockets(), files()
-    found["bpf programs"], found["bpf links"], found["modules"] = bpf_ids(11), bpf_ids(31), modules()
-    return {name: sorted(lines) for name, lines in found.items()}
-
+CATEGORIES: dict[str, Callable[[], list[str]]] = {
+    **{name: partial(shell, command) for name, command in LOOKS.items()},
+    "sysctls": sysctls, "mounts": mounts, "control groups": control_groups, "processes": processes,
+    "namespaces": namespaces, "sockets": sockets, "files": files, "modules": modules,
+    "bpf programs": partial(bpf_ids, 11), "bpf links": partial(bpf_ids, 31),
+}  # fmt: skip
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(snapshot()))
+    chosen = sys.argv[1:] or list(CATEGORIES)
+    sys.stdout.write(json.dumps({name: sorted(CATEGORIES[name]()) for name in chosen}))

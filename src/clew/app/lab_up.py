@@ -1,6 +1,7 @@
 """`clew up`: a lab created, or resumed as it was; what a creation that failed has made is removed again."""
 
 import asyncio
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from clew.cluster.paths import LabPaths
 from clew.kernel import files
 
 Say = Callable[[str], None]
+_ROOM = 16 << 20  # bytes; a lab at rest takes 3 MiB, its logs and images come on top
 
 
 def up(name: str, config: Path | None, flags: Flags, say: Say, wait: float) -> None:
@@ -35,6 +37,7 @@ def up(name: str, config: Path | None, flags: Flags, say: Say, wait: float) -> N
         remedy = f"resume it: clew up --name {name}; or remove it first: clew down --name {name}"
         raise UserError(f"lab {name} is there with other {', '.join(fields)}", remedy)
     kubeconfig_files.check()
+    _check_room(paths)
     try:
         _raise(paths, spec, say, deadline)
     except BaseException as error:
@@ -66,6 +69,14 @@ def _raise(paths: LabPaths, spec: LabSpec, say: Say, deadline: float) -> None:
         raise UserError(f"{paths.state} has no kubeconfig", f"clew down --name {paths.name}, then clew up")
     asyncio.run(wait_until_ready(paths, spec, say, deadline))
     kubeconfig_files.merge(paths.state, config)
+
+
+def _check_room(paths: LabPaths) -> None:
+    """A full disk is found out here, where it can be said; later a daemon could not even write down why it ended."""
+    for path in (paths.state, paths.log, paths.run):
+        there = next(each for each in (path, *path.parents) if each.exists())
+        if shutil.disk_usage(there).free < _ROOM:
+            raise UserError(f"No space left on device: less than {_ROOM >> 20} MiB for {path}", "free some there")
 
 
 def _start_daemon(paths: LabPaths) -> None:

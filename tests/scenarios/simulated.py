@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address, ip_network
 from typing import cast
 
+import msgspec
+
 from clew.compile.services import ServiceCompiler, ServiceNode
 from clew.facts.endpointslice import EndpointSlice
 from clew.ir.balancing import Balancing, Protocol
@@ -25,7 +27,13 @@ def settings(section: Section, node: str) -> ProxySettings:
     options = {"podCIDRs": "pod_cidrs", "serviceCIDRs": "service_cidrs", "nodePortAddresses": "node_port_addresses"}
     said = {options[name]: tuple(value) for name, value in section.settings.items() if name in options}
     values = {"pod_cidrs": plan.POD_CIDRS, **said}
-    return ProxySettings(node, masquerade_all=bool(section.settings.get("masqueradeAll")), **values)
+    return ProxySettings(
+        node,
+        masquerade_all=bool(section.settings.get("masqueradeAll")),
+        localhost_node_ports=bool(section.settings.get("localhostNodePorts")),
+        pod_interface=section.settings.get("podInterface", ""),
+        **values,
+    )
 
 
 def family_settings(section: Section, node: str, family: int) -> Settings:
@@ -72,7 +80,28 @@ def outcomes(flow: Flow, nodes: Nodes, known: Known = ()) -> frozenset[Outcome]:
     source = plan.place(flow.source)
     interface = "" if from_here else "cbr0" if source.node else "eth0"
     packet = Packet(source.addresses[family], address, cast("Protocol", flow.protocol), port, MARK, interface)
-    return nodes(node, family).outcomes(packet, Surroundings(plan.local(node, family), from_here), known)
+    first = nodes(node, family).outcomes(packet, Surroundings(plan.local(node, family), from_here), known)
+    return frozenset(last for outcome in first for last in _further(node, packet, outcome, nodes, known))
+
+
+def _further(node: str, packet: Packet, outcome: Outcome, nodes: Nodes, known: Known) -> Iterable[Outcome]:
+    """What becomes of it on the next node, where the first one sends it on, as it is, to an address of another."""
+    family = 6 if ":" in packet.destination else 4
+    sent = (outcome.end, outcome.destination, outcome.port) == ("goes on", packet.destination, packet.port)
+    other = next((each for each, place in plan.NODES.items() if packet.destination in place.addresses.values()), node)
+    if not sent or other == node:
+        return [outcome]
+    source = plan.NODES[node].addresses[family] if outcome.masqueraded else packet.source
+    arriving = msgspec.structs.replace(packet, source=source, interface="eth0", mark=outcome.mark)
+    found = nodes(other, family).outcomes(arriving, Surroundings(plan.local(other, family)), known)
+    return [
+        msgspec.structs.replace(
+            each,
+            masqueraded=each.masqueraded or outcome.masqueraded,
+            remembered=(*outcome.remembered, *each.remembered),
+        )
+        for each in found
+    ]
 
 
 def end(flow: Flow, outcome: Outcome) -> str:

@@ -56,6 +56,7 @@ def proxy_settings(
         pod_interface=_interface(proxy),
         of_node_cidr=proxy.detect_local_mode == "NodeCIDR",
         localhost_node_ports=mode == "iptables" and localhost is not False,
+        tcp_be_liberal=proxy.conntrack.tcp_be_liberal,
         ipvs=_ipvs(proxy),
         period=period or PERIOD,
         least=least or LEAST,

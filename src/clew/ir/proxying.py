@@ -40,6 +40,7 @@ class Settings(Value):
     pod_interface: str = ""  # what is inside comes from here, instead of pod_cidrs: "cbr0", or with a star "veth*"
     masquerade_mark: int = MASQUERADE.mask  # one bit
     localhost_node_ports: bool = False  # node ports on 127.0.0.1 too; iptables only
+    tcp_be_liberal: bool = False  # odd TCP is valid for connection tracking: none is dropped; iptables only
     ipvs: IpvsSettings = IPVS
 
     @property

@@ -28,6 +28,7 @@ class ProxySettings(Value):
     of_node_cidr: bool = False  # detectLocalMode NodeCIDR: inside is what comes from this node's own pods
     pod_interface: str = ""  # detectLocalMode BridgeInterface "cbr0", InterfaceNamePrefix "veth*"
     localhost_node_ports: bool = False
+    tcp_be_liberal: bool = False
     ipvs: IpvsSettings = IPVS
     period: float = PERIOD
     least: float = LEAST
@@ -48,6 +49,7 @@ class ProxySettings(Value):
             pod_interface=self.pod_interface,
             masquerade_mark=self.masquerade_mark,
             localhost_node_ports=self.localhost_node_ports,
+            tcp_be_liberal=self.tcp_be_liberal,
             ipvs=self.ipvs,
         )
 

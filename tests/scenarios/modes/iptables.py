@@ -79,10 +79,20 @@ class Iptables:
             "ports/an-endpoint-that-is-the-node-itself",
             r"element of nat KUBE-SEP-\w+: -s ",
         ): "nodes are no pods: masqueraded",
+        ("load-balancer/local,-for-some-sources-only", r"element of nat KUBE-FW-\w+: -s 19[28]\."): (
+            "for nodes that carry the address"
+        ),
+        ("selector-less/endpoints-that-are-no-pods", r"element of nat KUBE-SEP-\w+: -s "): "masqueraded: it is no pod",
+        ("terminating/one-node-has-a-ready-one,-the-other-has-one-that-ends", r"element of nat KUBE-(SVC|EXT)-\w+: "): (
+            "on this node both policies end at the same backend"
+        ),
         ("external-policy/local,-with-local-backends-that-only-end", r"element of nat KUBE-SEP-\w+: -s "): (
             "needed where nobody says where pods are"
         ),
         ("", r"filter (FORWARD|KUBE-FORWARD): .*(forwarding|INVALID)"): "it answers rules of others that drop",
+        ("", r"element of filter KUBE-NODEPORTS: .*health check node port"): "it answers rules of others that drop",
+        ("", r"filter OUTPUT: -j KUBE-FIREWALL"): "what the node sends itself meets INPUT as well",
+        ("", r"filter KUBE-FIREWALL: .* without ! -s"): "no packet of these pages comes from loopback",
         ("", r"filter INPUT: .*kubernetes health check service ports"): "it answers rules of others that drop",
     }
 
@@ -99,4 +109,5 @@ class Iptables:
 
 def shape(name: str) -> str:
     """A rule without what differs between families and settings."""
+    name = re.sub(r"(?<=-i )\S+", "NAME", name)
     return re.sub(r"(?<=-[sd] )[0-9a-f.:]+/\d+", "PREFIX", name)

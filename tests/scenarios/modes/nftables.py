@@ -68,6 +68,11 @@ class Nftables:
         ("external-policy/local,-with-local-backends-that-only-end", "element of hairpin"): (
             "needed where nobody says where pods are"
         ),
+        ("load-balancer/local,-for-some-sources-only", "element of source-ranges c0|element of source-ranges c6"): (
+            "for nodes that carry the address"
+        ),
+        ("selector-less/endpoints-that-are-no-pods", "element of hairpin"): "masqueraded already: it is no pod",
+        ("selector-less/pods-of-which-nobody-says-where-they-are", "element of hairpin 0af4020a"): "it is not here",
     }
 
     def rendered(self, settings: Settings, balancings: Balancings) -> NftablesTable:
@@ -105,4 +110,5 @@ def rule_mutations(table: Table) -> Iterator[tuple[str, Table]]:
 
 def shape(name: str) -> str:
     """A rule without what differs between families and settings."""
+    name = re.sub(r'(?<=iifname )(!= )?"[^"]*"', r"\1NAME", name)
     return re.sub(r"(?<=daddr |saddr )(!= )?(\{[^}]*\}|[0-9a-f.:]+(/\d+)?)", r"\1PREFIX", name.replace("ip6", "ip"))

@@ -40,7 +40,7 @@ def fixed_chains(settings: Settings) -> Mapping[ChainKey, tuple[str, ...]]:
         ("filter", CANARY): (),
         ("nat", CANARY): (),
         ("filter", FORWARD): (
-            "-m conntrack --ctstate INVALID -j DROP",
+            *(() if settings.tcp_be_liberal else ("-m conntrack --ctstate INVALID -j DROP",)),
             rule(remark("kubernetes forwarding rules"), f"-m mark --mark {bit}/{bit} -j ACCEPT"),
             rule(
                 remark("kubernetes forwarding conntrack rule"), "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"

@@ -41,7 +41,7 @@ from clew.dataplane.nftables.objects import (
 
 FIELDS = (
     "ip saddr|ip daddr|ip6 saddr|ip6 daddr|meta l4proto|th dport|meta mark|meta priority|ct state|ct status"
-    "|fib daddr type|fib saddr type"
+    "|fib daddr type|fib saddr type|iifname"
 )
 NUMBER = r"none|[0-9a-f]*:[0-9a-f]*|0x[0-9a-f]+"
 HASHED = rf"jhash (?:{FIELDS}) mod {HASH_MODULUS} seed {HASH_SEED:#x}"

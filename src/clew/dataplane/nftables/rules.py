@@ -127,15 +127,13 @@ def _choice(settings: Settings, ways: Mapping[int, str]) -> Iterable[Chain]:
     words = _Words(settings.ip)
     masquerade = Go("jump", "masquerade-later")
     pick = Go("goto", "pick")
-    pods = settings.pod_cidrs
-    short_cut = (
-        [Rule((Compare(Field(words.source), pods), pick), "short cut for pods, with their own address")] if pods else []
-    )
+    inside = _inside(settings)
+    short_cut = [Rule((inside, pick), "short cut for pods, with their own address")] if inside else []
     own = Rule((FROM_THIS_NODE, Go("goto", "external")), "short cut for the node itself")
     dispatch = Dispatch(Masked(PRIORITY, WAY_MASK), tuple(sorted(ways.items())))
     yield Chain("pick", (Rule((dispatch,)),) if ways else ())
     yield Chain("masquerade-later", (Rule((Change(MARK, add=settings.masquerade_mark),)),))
-    yield Chain("internal", (*_internal_masquerade(settings, words), Rule((pick,))))
+    yield Chain("internal", (*_internal_masquerade(settings), Rule((pick,))))
     yield Chain("external", (Rule((masquerade,)), Rule((pick,))))
     for name, key, endpoints in (
         ("local-external", words.where, "local-endpoints"),
@@ -160,14 +158,21 @@ def _choice(settings: Settings, ways: Mapping[int, str]) -> Iterable[Chain]:
     )
 
 
-def _internal_masquerade(settings: Settings, words: _Words) -> tuple[Rule, ...]:
+def _inside(settings: Settings, *, negated: bool = False) -> Compare | None:
+    """What is true of packets from pods; None where nobody knows."""
+    if settings.pod_interface:
+        return Compare(Field("iifname"), (f'"{settings.pod_interface}"',), negated)
+    if settings.pod_cidrs:
+        return Compare(Field(f"{settings.ip} saddr"), settings.pod_cidrs, negated)
+    return None
+
+
+def _internal_masquerade(settings: Settings) -> tuple[Rule, ...]:
     masquerade = Go("jump", "masquerade-later")
     if settings.masquerade_all:
         return (Rule((masquerade,)),)
-    if settings.pod_cidrs:
-        beyond = Compare(Field(words.source), settings.pod_cidrs, negated=True)
-        return (Rule((beyond, masquerade), "from beyond the pods"),)
-    return ()
+    beyond = _inside(settings, negated=True)
+    return (Rule((beyond, masquerade), "from beyond the pods"),) if beyond else ()
 
 
 def _node_port_addresses(settings: Settings) -> Compare:

@@ -253,6 +253,9 @@ class _Run:
                 return ip_address(packet.source) in ip_network(value)
             case "daddr":
                 return ip_address(packet.destination) in ip_network(value)
+            case "iifname":
+                name = value.strip('"')
+                return packet.interface.startswith(name[:-1]) if name.endswith("*") else packet.interface == name
             case "meta l4proto":
                 return packet.protocol.lower() == value
             case "ct state":

@@ -82,6 +82,10 @@ class Iptables:
         ("load-balancer/local,-for-some-sources-only", r"element of nat KUBE-FW-\w+: -s 19[28]\."): (
             "for nodes that carry the address"
         ),
+        (
+            "nodeport/every-protocol,-both-policies,-and-the-same-numbers-in-other-protocols",
+            r"element of nat KUBE-(SVC|EXT)-\w+: ",
+        ): "on this node both policies end at the same backend",
         ("selector-less/endpoints-that-are-no-pods", r"element of nat KUBE-SEP-\w+: -s "): "masqueraded: it is no pod",
         ("terminating/one-node-has-a-ready-one,-the-other-has-one-that-ends", r"element of nat KUBE-(SVC|EXT)-\w+: "): (
             "on this node both policies end at the same backend"

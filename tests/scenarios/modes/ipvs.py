@@ -62,6 +62,15 @@ class IpvsNode:
 
 OTHERS = "for machines on which others' rules would translate or drop it"
 IDLE: Mapping[tuple[str, str], str] = {
+    (
+        "load-balancer/local,-for-some-sources-only",
+        r"element of KUBE-LOAD-BALANCER-SOURCE-CIDR: .*,(19[28]\.|172\.30\.0\.11 )",
+    ): ("for nodes that carry the address; what the node itself sends passes anyway"),
+    ("selector-less/endpoints-that-are-no-pods", "element of KUBE-LOOP-BACK"): "masqueraded already: it is no pod",
+    (
+        "selector-less/pods-of-which-nobody-says-where-they-are",
+        r"element of KUBE-LOOP-BACK: 10\.244\.2\.",
+    ): "it is not here",
     ("masquerade/all-of-it", "element of KUBE-LOOP-BACK"): "everything is masqueraded already",
     ("ports/an-endpoint-that-is-the-node-itself", "element of KUBE-LOOP-BACK"): "the node reaches itself without it",
     ("", "filter FORWARD"): OTHERS,
@@ -133,6 +142,8 @@ def shape(name: str, settings: Settings) -> str:
         "::1/128",
     ):
         name = name.replace(prefix, "PREFIX")
+    if settings.pod_interface:
+        name = name.replace(settings.pod_interface.replace("*", "+"), "NAME")
     for plain in KINDS:
         name = name.replace(f"{set_name(plain, 6)} ", f"{plain} ")
     return name.replace("icmp6-", "icmp-")

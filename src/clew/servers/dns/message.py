@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from clew.servers.dns import wire
+from clew.servers.dns import cookies, wire
 from clew.servers.dns.wire import Query, Response, WireError
 
 _MOST_JUMPS = 128  # compression pointers and labels followed in one name
 _DNAME = 39
-COOKIE = 10  # an EDNS option
 # how many bytes stand before the names in the data of each type, and how many names there are
 _NAMES_IN_DATA = {
     wire.NS: (0, 1), wire.CNAME: (0, 1), wire.PTR: (0, 1), wire.SOA: (0, 2),
@@ -159,16 +158,6 @@ def with_options(query: Query, options: bytes) -> Query:
     return msgspec.structs.replace(query, raw=head + opt, options=options, internal=True)
 
 
-def options_of(data: bytes) -> list[tuple[int, bytes]]:
-    """EDNS options as code and data; what is cut off at the end is left out."""
-    found, at = [], 0
-    while at + 4 <= len(data):
-        code, size = struct.unpack_from(">HH", data, at)
-        found.append((code, data[at + 4 : at + 4 + size]))
-        at += 4 + size
-    return found
-
-
 def packed_options(options: Iterable[tuple[int, bytes]]) -> bytes:
     return b"".join(struct.pack(">HH", code, len(data)) + data for code, data in options)
 
@@ -177,8 +166,8 @@ def without_cookie(query: Query) -> Query:
     """A cookie is between an asker and the server that it asks (RFC 7873): it goes no further."""
     if not query.options:
         return query
-    options = options_of(query.options)
-    kept = [(code, data) for code, data in options if code != COOKIE]
+    options = wire.options_of(query.options)
+    kept = [(code, data) for code, data in options if code != cookies.COOKIE]
     return query if len(kept) == len(options) else with_options(query, packed_options(kept))
 
 

@@ -15,6 +15,7 @@ from clew.base.value import Value
 from clew.servers.dns import wire
 from clew.servers.dns.chain import Answer, Handler
 from clew.servers.dns.datagrams import Datagrams, Peer, Reply
+from clew.servers.dns.encode import encode
 from clew.servers.dns.quick import Quick
 from clew.servers.dns.streams import Streams
 from clew.servers.dns.wire import Query, Response, Tally, WireError
@@ -107,10 +108,10 @@ class Listener:
             return b"" if error.rcode is None else wire.refusal(raw, error.rcode)
         query.client_port = peer.port
         if query.edns_version:
-            return wire.encode(query, Response(rcode=wire.BADVERS))
+            return encode(query, Response(rcode=wire.BADVERS))
         route = self._route(query)
         if route is None:
-            return wire.encode(query, Response(rcode=wire.REFUSED))
+            return encode(query, Response(rcode=wire.REFUSED))
         try:
             answer = route.handler(query)
         except Exception as error:  # noqa: BLE001 - a defect that one question shows must not silence the others
@@ -123,18 +124,18 @@ class Listener:
         try:
             return self._finished(query, await answer, None)
         except WorldError:
-            return wire.encode(query, Response(rcode=wire.SERVFAIL))
+            return encode(query, Response(rcode=wire.SERVFAIL))
         except Exception as error:  # noqa: BLE001 - as above
             return self._defect(query, error)
 
     def _defect(self, query: Query, error: Exception) -> bytes:
         self.failed(error)
-        return wire.encode(query, Response(rcode=wire.SERVFAIL))
+        return encode(query, Response(rcode=wire.SERVFAIL))
 
     def _finished(self, query: Query, response: Response, quick: Quick | None) -> bytes:
         if response is wire.SILENCE:
             return b""
-        data = wire.encode(query, response)
+        data = encode(query, response)
         tally = response.count(query, data) if response.count else Tally()
         tally.slow += 1
         if quick is not None and response.lasting is not None and not query.options:
@@ -150,7 +151,7 @@ class Listener:
         turned = []
         for at in range(min(len(moving), _MOST_TURNS)):
             response.answers = [*head, *moving[at:], *moving[:at]]
-            turned.append(wire.encode(query, response)[2:])
+            turned.append(encode(query, response)[2:])
         return turned
 
 

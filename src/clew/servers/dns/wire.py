@@ -10,6 +10,8 @@ from ipaddress import ip_address
 
 import msgspec
 
+from clew.servers.dns import cookies
+
 A, NS, CNAME, SOA, PTR, HINFO, MX, TXT, AAAA, SRV, OPT = 1, 2, 5, 6, 12, 13, 15, 16, 28, 33, 41
 IXFR, AXFR, ANY = 251, 252, 255
 IN, CHAOS = 1, 3
@@ -25,7 +27,6 @@ TYPES = {
 TYPE_NAMES = {number: name for name, number in TYPES.items()}
 RCODE_NAMES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED", 16: "BADVERS"}
 
-_EXTENDED_ERROR = 15
 OUR_UDP_SIZE = 1232  # DNS flag day 2020: what crosses any path unfragmented
 _HEADER = struct.Struct(">HHHHHH")
 _QUESTION_TAIL = struct.Struct(">HH")
@@ -60,6 +61,7 @@ class Query(msgspec.Struct, gc=False):
     client_port: int = 0
     internal: bool = False  # of our own making: an alias followed, a stale answer asked for again
     options: bytes = b""  # EDNS options as sent
+    cookie: bytes = b""  # what an answer bears, where the asker sent one
 
     @property
     def question(self) -> bytes:
@@ -207,9 +209,23 @@ def _read_edns(query: Query, count: int) -> None:
             if query.udp_size or not at_root:
                 raise WireError("two OPT records, or one with a name")
             query.options = raw[at - length : at]
+            cookie = next((data for code, data in options_of(query.options) if code == cookies.COOKIE), b"")
+            query.cookie = cookies.reply(cookie, query.client) if cookie else b""
+            if cookie and not query.cookie:
+                raise WireError("a cookie of the wrong size")  # RFC 7873 section 5.2.2
             query.udp_size = max(size, 512)
             query.dnssec_ok = bool(ttl & 0x8000)
             query.edns_version = (ttl >> 16) & 0xFF
+
+
+def options_of(data: bytes) -> list[tuple[int, bytes]]:
+    """EDNS options as code and data; what is cut off at the end is left out."""
+    found, at = [], 0
+    while at + 4 <= len(data):
+        code, size = struct.unpack_from(">HH", data, at)
+        found.append((code, data[at + 4 : at + 4 + size]))
+        at += 4 + size
+    return found
 
 
 def record(owner: bytes, kind: int, ttl: int, data: bytes) -> bytes:
@@ -230,54 +246,6 @@ def owned_by_question(bodies: Sequence[bytes]) -> list[bytes]:
 def soa_data(mname: bytes, rname: bytes, serial: int, negative_ttl: int) -> bytes:
     """SOA data with CoreDNS's refresh, retry and expire."""
     return mname + rname + struct.pack(">IIIII", serial & 0xFFFFFFFF, 7200, 1800, 86400, negative_ttl)
-
-
-def encode(query: Query, response: Response) -> bytes:
-    """The reply's bytes; what does not fit the asker's room is cut at a record and TC set (RFC 2181 section 9)."""
-    if response.raw:
-        return _relayed(query, response.raw)
-    opt = edns_reply(query, response.rcode, response.error)
-    room = query.room - query.question_end - len(opt)
-    kept: list[bytes] = []
-    counts = []
-    truncated = False
-    for section in (response.answers, response.authority, response.additional):
-        before = len(kept)
-        for each in section:
-            if truncated or len(each) > room:
-                # additional records are a courtesy: leaving them out truncates nothing
-                truncated = truncated or section is not response.additional
-                break
-            room -= len(each)
-            kept.append(each)
-        counts.append(len(kept) - before)
-    flags = QR | (query.flags & (RD | CD)) | (response.rcode & 0xF)
-    flags |= AA if response.authoritative else RA
-    if truncated:
-        flags |= TC
-    head = _HEADER.pack(query.id, flags, 1, counts[0], counts[1], counts[2] + bool(opt))
-    return b"".join((head, query.question, *kept, opt))
-
-
-def edns_reply(query: Query, rcode: int, error: tuple[int, str] | None = None) -> bytes:
-    """The OPT record of an answer; empty where the asker sent none (RFC 6891 section 7)."""
-    if not query.udp_size:
-        return b""
-    ttl = (rcode >> 4) << 24 | (0x8000 if query.dnssec_ok else 0)
-    options = b""
-    if error is not None:
-        text = error[1].encode()
-        options = struct.pack(">HHH", _EXTENDED_ERROR, 2 + len(text), error[0]) + text
-    return b"\0" + _RECORD_HEAD.pack(OPT, OUR_UDP_SIZE, ttl, len(options)) + options
-
-
-def _relayed(query: Query, raw: bytes) -> bytes:
-    """An upstream's message under our asker's ID and capitals; TC and the question alone if it does not fit."""
-    if len(raw) > query.room:
-        flags = struct.unpack_from(">H", raw, 2)[0] | TC
-        opt = edns_reply(query, 0)
-        return _HEADER.pack(query.id, flags, 1, 0, 0, bool(opt)) + query.question + opt
-    return query.raw[:2] + raw[2:12] + query.question + raw[query.question_end :]
 
 
 def refusal(raw: bytes, rcode: int) -> bytes:

@@ -13,6 +13,7 @@ from clew.base.errors import WorldError
 from clew.servers.dns import wire
 from clew.servers.dns.chain import Answer, Context, Handler, Plugin, Site, then
 from clew.servers.dns.corefile import Directive
+from clew.servers.dns.encode import edns_reply, encode
 from clew.servers.dns.plugins.cache.options import Options, options
 from clew.servers.dns.plugins.cache.store import Entry, Key, Shelf, aged, read
 from clew.servers.dns.wire import Query, Response, WireError
@@ -152,7 +153,7 @@ class Cache(Plugin):
         self.misses()
         if _CLIENT_SUBNET in query.options:
             return response
-        raw = response.raw or wire.encode(msgspec.structs.replace(query, tcp=True, udp_size=0), response)
+        raw = response.raw or encode(msgspec.structs.replace(query, tcp=True, udp_size=0), response)
         try:
             self._store(key, raw)
         except WireError:
@@ -185,7 +186,7 @@ def _given(raw: bytearray, query: Query) -> Response:
     raw[2] &= ~0x04 & 0xFF  # not authoritative: it is a memory
     if query.udp_size:
         raw[10:12] = (int.from_bytes(raw[10:12]) + 1).to_bytes(2)
-        raw += wire.edns_reply(query, 0)
+        raw += edns_reply(query, 0)
     return Response(raw=bytes(raw))
 
 

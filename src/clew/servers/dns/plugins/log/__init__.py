@@ -6,6 +6,7 @@ from clew.servers.dns import wire
 from clew.servers.dns.arguments import choice, some_arguments, unknown_property, zones
 from clew.servers.dns.chain import Answer, Context, Handler, Plugin, Site, then
 from clew.servers.dns.corefile import Directive
+from clew.servers.dns.encode import encode
 from clew.servers.dns.wire import Query, Response
 
 _COMMON = (
@@ -48,7 +49,7 @@ class Log(Plugin):
         return handle
 
     def _write(self, query: Query, response: Response, took: float) -> None:
-        raw = wire.encode(query, response)
+        raw = encode(query, response)
         flags, rcode = int.from_bytes(raw[2:4]), response.rcode if not response.raw else raw[3] & 0xF
         sort = response_class(rcode, empty=raw[6:8] == b"\0\0")
         if "all" not in self.classes and sort not in self.classes:

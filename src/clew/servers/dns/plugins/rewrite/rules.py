@@ -115,7 +115,7 @@ class EdnsRule(Value):
     value: Callable[[Query], bytes]
 
     def apply(self, query: Query) -> tuple[Query, Back | None] | None:
-        options = message.options_of(query.options)
+        options = wire.options_of(query.options)
         there = any(code == self.code for code, _ in options)
         if (there and self.action == "append") or (not there and self.action == "replace"):
             return None

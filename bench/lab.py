@@ -14,11 +14,12 @@ from bench.labs import lab
 
 def figures(scale: float, say: Say) -> Iterator[Figure]:
     rounds = scaled(3, scale)
-    times, sizes = [], []
+    times, used, sizes = [], [], []
     for number in range(rounds):
         say(f"lab {number + 1} of {rounds}")
         with lab(3) as at:
             times.append(at.took)
+            used.append(at.cpu())
             counts = {kind: len(pids) for kind, pids in at.processes().items()}
             sizes.append(at.memory())
     interpreters = sum(counts.get(kind, 0) for kind in ("daemon", "supervisors", "agents", "dns")) + 1
@@ -27,6 +28,8 @@ def figures(scale: float, say: Say) -> Iterator[Figure]:
     yield Figure(
         "clew up: nodes Ready, DNS answers", median(times), "s", empty, f"{interpreters} empty Pythons", goal=6
     )
+    for kind in used[0]:
+        yield Figure(f"CPU by then: {kind}", median(each[kind] for each in used), "s")
     for kind in sorted(sizes[0]):
         yield Figure(f"memory: {counts.get(kind, 0)} {kind}", median(size.get(kind, 0) for size in sizes), "MiB")
     yield Figure("memory: all", median(sum(size.values()) for size in sizes), "MiB", goal=700)

@@ -96,3 +96,6 @@ def test_a_node_whose_supervisor_dies_has_lost_power_and_comes_back(lab: SmallLa
         return lab.kubectl("exec", "powered", "--", "nslookup", name).returncode == 0
 
     eventually(resolves, what="the network works again")
+    node = lab.get("node", "node-1")
+    chosen = f"--field-selector=involvedObject.uid={node['metadata']['uid']}"
+    assert "Rebooted" in {each["reason"] for each in lab.get("events", "", chosen)}

@@ -100,6 +100,7 @@ class Kubelet:
             await self._tasks.end()
             self._workers.clear()
             await self._switch_on()
+            self._node.rebooted()
 
     async def _switch_on(self) -> None:
         while True:

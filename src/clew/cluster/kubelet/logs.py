@@ -6,6 +6,7 @@ Follows a log over its rotation and a container over its end; `tail`, `since` an
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -81,8 +82,9 @@ class LogReader:
             if self._done:
                 return
             if file is not None and not lines and _was_rotated(file, self._path):
+                after = _next(file, self._path)
                 file.close()
-                file = _open(self._path)
+                file = after
                 continue
             if not alive and not lines:
                 return
@@ -158,6 +160,16 @@ def _was_rotated(file: BinaryIO, path: Path) -> bool:
         return os.fstat(file.fileno()).st_ino != path.stat().st_ino
     except FileNotFoundError:
         return False
+
+
+def _next(file: BinaryIO, path: Path) -> BinaryIO | None:
+    """What was written after this file, which may have been rotated away more than once since."""
+    mine, files = os.fstat(file.fileno()).st_ino, [*rotated(path), path]
+    for at, each in enumerate(files[:-1]):
+        with suppress(FileNotFoundError):
+            if each.stat().st_ino == mine:
+                return _open(files[at + 1])
+    return _open(files[0])
 
 
 def _last(lines: list[bytes], count: int) -> list[bytes]:

@@ -108,7 +108,7 @@ def _images(images: Iterable[ListedImage]) -> list[Object]:
 @cache
 def _info(config: KubeletConfig) -> Object:
     return {
-        "machineID": _text("/etc/machine-id"), "systemUUID": "", "bootID": _text("/proc/sys/kernel/random/boot_id"),
+        "machineID": _text("/etc/machine-id"), "systemUUID": "", "bootID": boot_id(),
         "kernelVersion": platform.release(), "osImage": _os_image(), "containerRuntimeVersion": f"clew://{__version__}",
         "kubeletVersion": config.version, "kubeProxyVersion": config.version, "operatingSystem": "linux",
         "architecture": _architecture(),
@@ -127,6 +127,10 @@ def _disk() -> int:
 def _os_image() -> str:
     lines = _text("/etc/os-release").splitlines()
     return next((line.partition("=")[2].strip('"') for line in lines if line.startswith("PRETTY_NAME=")), "Linux")
+
+
+def boot_id() -> str:
+    return _text("/proc/sys/kernel/random/boot_id")
 
 
 def _text(path: str) -> str:

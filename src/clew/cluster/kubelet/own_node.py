@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from clew.api.conditions import is_true
 from clew.api.kinds import NODE
 from clew.api.objects import Key, Object
 from clew.base.clock import rfc3339
@@ -68,6 +69,7 @@ class OwnNode:
     async def run(self) -> None:
         """For ever."""
         clock, written = self._around.clock, -_STATUS_EVERY
+        self._tell("Normal", "Starting", "Starting kubelet.")
         while True:
             problem = await self._network_problem()
             if problem != self._around.network_problem:
@@ -91,8 +93,18 @@ class OwnNode:
             self._images = [each for each in await self._around.images.list() if each.id]
         return node_status.node_status(self._around.config, before, now, problem, self._images)
 
+    def rebooted(self) -> None:
+        """The node has lost power and is on again."""
+        about = f"Node {self._around.config.node} has been rebooted, boot id: {node_status.boot_id()}"
+        self._tell("Warning", "Rebooted", about)
+
+    def _tell(self, type_: str, reason: str, message: str) -> None:
+        if self.object:
+            self._around.tell(self.object, type_, reason, message)
+
     async def _write(self, status: Object) -> bool:
         name = self._around.config.node
+        was, ready = is_true(self.object, "Ready"), is_true({"status": status}, "Ready")
         try:
             self.object = await self._around.client.patch(
                 NODE, name, node_status.patch(status), subresource="status", content_type=STRATEGIC
@@ -103,4 +115,7 @@ class OwnNode:
             else:
                 logger.warning("status of node %s not written: %s", name, error)
             return False
+        if was != ready:
+            reason = "NodeReady" if ready else "NodeNotReady"
+            self._tell("Normal", reason, f"Node {name} status is now: {reason}")
         return True

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from clew.api.objects import Object
 from clew.base.clock import Clock
 from clew.base.errors import WorldError
-from clew.cluster.kubelet.requests import http_get, port_of, tcp_open
+from clew.cluster.kubelet.requests import grpc_health, http_get, port_of, tcp_open
 from clew.cluster.runtime.handle import NodeHandle
 
 Kind = Literal["startup", "readiness", "liveness"]
@@ -46,9 +46,11 @@ async def ask(handle: NodeHandle, container: Object, probe: Object, address: str
         if probe.get("exec"):
             code, output = await execute(list(probe["exec"].get("command") or ()), seconds)
             return None if code == 0 else output
+        action = probe["grpc"]
+        await grpc_health(handle, address, int(action["port"]), action.get("service") or "", seconds)
     except WorldError as problem:
         return str(problem)
-    return "probes by grpc are not supported: use httpGet, tcpSocket or exec"
+    return None
 
 
 class Prober:

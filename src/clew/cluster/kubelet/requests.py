@@ -1,4 +1,4 @@
-"""Small requests from the node's network: what probes and hooks by http and tcp ask. HTTP/1.1, no redirects followed.
+"""Small requests from the node's network, as probes and hooks ask by http, tcp and gRPC. No redirects are followed.
 
 Connections are made by the supervisor inside the node and handed over, so that they come from the node's address.
 """
@@ -13,9 +13,11 @@ from ipaddress import ip_address
 
 from clew.api.objects import Object
 from clew.base.errors import WorldError
+from clew.cluster.kubelet.grpc_health import HealthError, check
 from clew.cluster.runtime.errors import NodeError, NodeLostError
 from clew.cluster.runtime.handle import NodeHandle
 
+_AGENT = "kube-probe/1.37"
 _MOST = 10 << 10  # bytes of a body that are looked at
 
 
@@ -79,7 +81,7 @@ async def http_get(
     path = path if path.startswith("/") else f"/{path}"
     url = f"{scheme}://{authority}{path}"
     tls = _any_certificate() if scheme == "https" else None
-    headers = {"Host": authority, "User-Agent": "kube-probe/1.37", "Accept": "*/*", "Connection": "close"}
+    headers = {"Host": authority, "User-Agent": _AGENT, "Accept": "*/*", "Connection": "close"}
     for each in action.get("httpHeaders") or ():
         headers[next((name for name in headers if name.lower() == each["name"].lower()), each["name"])] = each["value"]
     try:
@@ -114,6 +116,20 @@ async def tcp_open(handle: NodeHandle, host: str, port: int, seconds: float) -> 
     """Connect and hang up; RequestError where nobody listens."""
     async with connection(handle, host, port, seconds):
         return
+
+
+async def grpc_health(handle: NodeHandle, host: str, port: int, service: str, seconds: float) -> None:
+    """A GRPCAction's question; RequestError says why the answer is not SERVING."""
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        async with asyncio.timeout(seconds), connection(handle, host, port, seconds) as (reader, writer):
+            await check(reader, writer, authority, service, _AGENT)
+    except TimeoutError:
+        raise RequestError(f'timeout: failed to connect service "{authority}" within {seconds:g}s') from None
+    except HealthError as problem:
+        raise RequestError(str(problem)) from problem
+    except (EOFError, OSError) as problem:
+        raise RequestError(f"error: health rpc probe failed: {problem or 'the connection ended'}") from problem
 
 
 def _any_certificate() -> ssl.SSLContext:

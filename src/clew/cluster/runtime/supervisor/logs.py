@@ -21,7 +21,7 @@ def stamp() -> bytes:
 
 
 class LogFile:
-    """Appends to `path`; full files become `path.20260102-030405-NNN`, of which the newest few are kept."""
+    """Appends to `path`; full files become `path.20260102-030405-NNNNNNNNN`, of which the newest few are kept."""
 
     def __init__(self, path: str, max_size: int = MAX_SIZE, max_files: int = MAX_FILES) -> None:
         self._path = path
@@ -78,7 +78,9 @@ class LogFile:
     def _rotate(self) -> None:
         os.close(self._fd)
         now = time.time_ns()
-        suffix = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now // 10**9))}-{now // 10**6 % 1000:03d}"
+        suffix = (
+            f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now // 10**9))}-{now % 10**9:09d}"  # never the same twice
+        )
         with suppress(OSError):
             Path(self._path).rename(f"{self._path}.{suffix}")
         for old in rotated(Path(self._path))[: -(self._max_files - 1) or None]:

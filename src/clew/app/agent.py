@@ -23,7 +23,7 @@ from clew.base.value import Value
 from clew.dataplane.hostports.apply import HostPortPlane
 from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink.apply import NetlinkPlane
-from clew.dataplane.netlink.objects import BRIDGE
+from clew.dataplane.netlink.objects import BRIDGE, LINK_GROUP
 from clew.dataplane.overlay.apply import OverlayPlane
 from clew.dataplane.overlay.secure import SecureEnds
 from clew.facts import endpointslice, service
@@ -89,13 +89,14 @@ class Agent:
                 agent.mtu,
                 agent.masquerade,
                 agent.network.between(self._key.public),
+                agent.network.links,
             ),
             self._tables.nodes,
             self._attachments.table,
             Planes(
                 NetlinkPlane(Netlink(), Sysctl(), enter),
                 OverlayPlane(Netlink(), SecureEnds(KernelWireGuard(), self._key.private)),
-                HostPortPlane(KernelNft(), KernelConntrack(), Sysctl(), BRIDGE),
+                HostPortPlane(KernelNft(), KernelConntrack(), Sysctl(), BRIDGE, LINK_GROUP),
                 MasqueradePlane(KernelNft()),
             ),
             clock,

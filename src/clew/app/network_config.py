@@ -3,26 +3,33 @@
 A name alone (`network: vxlan`) stands for the section with nothing else said. Called by agent_config and lab_config.
 """
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from clew.app.kube_proxy_config import Section
 from clew.base.errors import UserError
 from clew.compile.routes import PORTS, VNI, Between
+from clew.facts.attachment import Linking
 from clew.ir.routes import Encapsulation
 
 BACKENDS: dict[str, Encapsulation | None] = {
     "host-gw": None, "vxlan": "vxlan", "ipip": "ipip", "wireguard": "wireguard",
 }  # fmt: skip
+LINKS: tuple[Linking, ...] = get_args(Linking)
 _MOST_VNI = 2**24 - 1
 _MOST_PORT = 65535
 
 
 class NetworkConfiguration(Section):
-    """`crossSubnet`: encapsulate only what leaves the node's subnet. `port` is UDP; 0: 8472 or 51820, flannel's."""
+    """How pods hang together on a node and between nodes.
+
+    `links`: on a bridge, or each by a route of its own. `crossSubnet`: encapsulate only what leaves the node's subnet.
+    `port` is UDP; 0: 8472 or 51820, as flannel's are.
+    """
 
     backend: str = "host-gw"
+    links: Linking = "bridge"
     cross_subnet: bool = False
     vni: int = VNI
     port: int = 0
@@ -39,7 +46,8 @@ def parse(value: Any, where: str = "network") -> NetworkConfiguration:
     try:
         found = msgspec.convert({"backend": value} if isinstance(value, str) else value, NetworkConfiguration)
     except msgspec.ValidationError as wrong:
-        raise UserError(f"{where}: {wrong}", f"fields: backend ({', '.join(BACKENDS)}) crossSubnet vni port") from None
+        fields = f"backend ({', '.join(BACKENDS)}) links ({', '.join(LINKS)}) crossSubnet vni port"
+        raise UserError(f"{where}: {wrong}", f"fields: {fields}") from None
     check(found, where)
     return found
 

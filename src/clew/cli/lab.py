@@ -16,7 +16,9 @@ from clew.cli.options import lab_name, output, show
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="A YAML document kind: Lab.")
 @click.option("--proxy-mode", metavar="MODE", help="How services are balanced; nftables where nothing says else.")
 @click.option(
-    "--network", metavar="BACKEND", help="How pods of different nodes reach each other: host-gw, vxlan, ipip."
+    "--network",
+    metavar="BACKEND",
+    help="How pods of different nodes reach each other: host-gw, vxlan, ipip, wireguard.",
 )
 @click.option("--ip-family", type=click.Choice(["ipv4", "ipv6", "dual"]), help="Of pods and services.")
 @click.option("--wait", type=click.FloatRange(min=1), default=90, show_default=True, help="Seconds to be ready in.")

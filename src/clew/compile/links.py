@@ -8,6 +8,9 @@ from clew.facts.attachment import ANY, Attachment
 from clew.facts.node import Node
 from clew.ir.links import HostPort, PodPort, Switch
 
+# of routed pods: link-local, the same on every node, as Calico's and the VPC CNI's (RFC 3927, RFC 4291)
+GATEWAYS = {4: "169.254.1.1", 6: "fe80::ecee:eeff:feee:eeee"}
+
 
 def switch(node: Node, pools: tuple[Pool, ...], mtu: int) -> Switch:
     """The switch of a node with these ranges; `mtu` is what the way to the other nodes leaves to a pod."""
@@ -15,15 +18,22 @@ def switch(node: Node, pools: tuple[Pool, ...], mtu: int) -> Switch:
 
 
 def port(attachment: Attachment) -> PodPort:
-    """The port of one attachment. The gateway is the first address of the range that the pod's own one is from."""
+    """The port of one attachment.
+
+    On the switch the gateway is the first address of the range that the pod's own one is from. A routed pod has
+    its addresses alone and asks an address that every node's end answers for.
+    """
+    routed = attachment.linking == "routed"
+    addresses = tuple(map(_alone, attachment.addresses)) if routed else attachment.addresses
     return PodPort(
         container=attachment.container,
         ifname=attachment.ifname,
-        addresses=attachment.addresses,
-        gateways=tuple(gateway_of(address) for address in attachment.addresses),
+        addresses=addresses,
+        gateways=tuple(GATEWAYS[family_of(each)] if routed else gateway_of(each) for each in attachment.addresses),
         mtu=attachment.mtu,
         origin=attachment.origin,
         mac=attachment.mac,
+        routed=routed,
     )
 
 
@@ -40,6 +50,10 @@ def host_ports(attachment: Attachment) -> tuple[HostPort, ...]:
             port = mapping.container_port
             found.append(HostPort(mapping.protocol, family, host_ip, mapping.host_port, bare, port, attachment.origin))
     return tuple(found)
+
+
+def _alone(address: str) -> str:
+    return f"{address.partition('/')[0]}/{128 if ':' in address else 32}"
 
 
 def gateway_of(address: str) -> str:

@@ -10,6 +10,7 @@ from clew.base.addresses import Network, network, overlap, with_port
 from clew.base.value import Value
 
 Transport = Literal["TCP", "UDP", "SCTP"]
+Linking = Literal["bridge", "routed"]
 ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104 - Kubernetes' word for every address, nothing is bound
 
 
@@ -60,6 +61,7 @@ class Attachment(Value):
     pod: PodRef = PodRef()
     ports: tuple[PortMapping, ...] = ()
     mac: str = ""  # of the pod's end, where the runtime chose it
+    linking: Linking = "bridge"  # how it was connected, and stays
 
     @property
     def key(self) -> tuple[str, str]:

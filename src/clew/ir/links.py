@@ -26,6 +26,7 @@ class PodPort(Value):
     mtu: int
     origin: str
     mac: str = ""  # "": by rule
+    routed: bool = False  # plugged into nothing: the node has a route to each of its addresses
 
     @property
     def key(self) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from clew.base.errors import WorldError
 from clew.base.value import Value
 from clew.compile import ipam
 from clew.compile.ipam import Pool
-from clew.facts.attachment import Attachment, PodRef, PortMapping
+from clew.facts.attachment import Attachment, Linking, PodRef, PortMapping
 from clew.node.journal import Journal, Record
 from clew.store.table import Table
 
@@ -37,6 +37,7 @@ class Wish(Value):
     ips: tuple[str, ...] = ()  # bare; the runtime's own choice for the family of each
     ports: tuple[PortMapping, ...] = ()
     mac: str = ""
+    linking: Linking = "bridge"
 
     @property
     def key(self) -> Key:
@@ -83,7 +84,16 @@ class Attachments:
         )
         addresses = tuple(pool.with_length(address) for pool, address in chosen)
         attachment = Attachment(
-            wish.container, wish.ifname, wish.network, wish.netns, addresses, wish.mtu, wish.pod, wish.ports, wish.mac
+            wish.container,
+            wish.ifname,
+            wish.network,
+            wish.netns,
+            addresses,
+            wish.mtu,
+            wish.pod,
+            wish.ports,
+            wish.mac,
+            wish.linking,
         )
         self._reserved[wish.key] = attachment
         given = {":" in address: address for pool, address in chosen if pool not in fixed}

@@ -22,7 +22,6 @@ from clew.cni.versions import NEWEST
 from clew.compile import links
 from clew.compile.ipam import ExhaustedError, UnsuitableError
 from clew.dataplane.netlink import render
-from clew.dataplane.netlink.objects import BRIDGE
 from clew.facts.attachment import Attachment, PodRef, PortMapping
 from clew.kernel.errors import KernelError
 from clew.node.attachments import Attachments, PortTakenError, TakenError, Wish
@@ -130,7 +129,18 @@ class CniCalls:
         mtu = call.config.mtu or self._network.mtu
         config = call.config
         ports = tuple(PortMapping(p.host_port, p.container_port, p.protocol, p.host_ip) for p in config.ports)
-        wish = Wish(call.container, call.ifname, config.name, call.netns, mtu, pod, config.ips, ports, config.mac)
+        wish = Wish(
+            call.container,
+            call.ifname,
+            config.name,
+            call.netns,
+            mtu,
+            pod,
+            config.ips,
+            ports,
+            config.mac,
+            self._network.linking,
+        )
         try:
             return await self._attachments.reserve(wish, self._network.pools)
         except TakenError as taken:
@@ -165,12 +175,13 @@ class CniCalls:
         if ns is None:
             raise CniError(Code.INVALID_ENVIRONMENT, "the plugin passed no namespace", f"CNI_NETNS is {call.netns!r}")
         said = call.config.previous
-        missing = set(attachment.addresses) - set(attachment.addresses if said is None else said)
+        have = links.port(attachment).addresses
+        missing = set(have) - set(have if said is None else said)
         if missing:
             raise CniError(
                 Code.CHECK_FAILED,
                 f"prevResult does not say {', '.join(sorted(missing))}",
-                f"{attachment.origin} has {', '.join(attachment.addresses)}",
+                f"{attachment.origin} has {', '.join(have)}",
             )
         async with self._alone(call.key):
             if problem := await self._network.check(call.key, ns):
@@ -207,18 +218,19 @@ class CniCalls:
 
 
 def _result_of(attachment: Attachment, call: Call) -> result.Result:
-    """Three interfaces, as the reference bridge plugin lists them: bridge, host's end, pod's end."""
+    """Host's end and pod's end, and before them the bridge where there is one, as the reference bridge plugin lists."""
     port = render.port(links.port(attachment))
-    bridge_mac = render.mac_of(tuple(links.gateway_of(address) for address in attachment.addresses))
-    interfaces = (
-        result.Interface(BRIDGE, bridge_mac, attachment.mtu),
+    interfaces = [
         result.Interface(port.link.name, port.link.mac, attachment.mtu),
         result.Interface(port.pod.ifname, port.pod.mac, attachment.mtu, sandbox=call.netns),
-    )
-    pairs = tuple(zip(attachment.addresses, port.pod.gateways, strict=True))
+    ]
+    if port.link.master:
+        bridge_mac = render.mac_of(tuple(links.gateway_of(address) for address in attachment.addresses))
+        interfaces.insert(0, result.Interface(port.link.master, bridge_mac, attachment.mtu))
+    pairs = tuple(zip(port.pod.addresses, port.pod.gateways, strict=True))
     return result.Result(
-        interfaces,
-        tuple(result.IP(address, gateway, 2) for address, gateway in pairs),
+        tuple(interfaces),
+        tuple(result.IP(address, gateway, len(interfaces) - 1) for address, gateway in pairs),
         tuple((DEFAULTS[6 if ":" in gateway else 4], gateway) for _, gateway in pairs),
         call.config.dns,
     )

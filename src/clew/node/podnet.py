@@ -26,7 +26,7 @@ from clew.dataplane.netlink.apply import NetlinkPlane, Outcome, Underlay
 from clew.dataplane.netlink.objects import BRIDGE, NodeRoute
 from clew.dataplane.overlay import render as tunnelling
 from clew.dataplane.overlay.apply import OverlayPlane
-from clew.facts.attachment import Attachment
+from clew.facts.attachment import Attachment, Linking
 from clew.facts.node import Node
 from clew.ir.routes import PodRoute
 from clew.kernel.errors import KernelError
@@ -55,6 +55,7 @@ class NetworkSettings(Value):
     mtu: int = 0  # of pods; 0: what the way to the other nodes leaves
     masquerade: bool = True
     between: Between = DIRECT
+    linking: Linking = "bridge"  # of pods that come from now on
 
 
 class Planes(NamedTuple):
@@ -98,6 +99,11 @@ class PodNetwork:
         self.failures: dict[str, KernelError] = {}
         self.unready = "the agent has not read the kernel yet"
         self.ready = asyncio.Event()  # set when pods can be attached for the first time
+
+    @property
+    def linking(self) -> Linking:
+        """How the next pod is connected."""
+        return self._settings.linking
 
     def start(self) -> frozenset[Key]:
         """Read the kernel and adopt what is whole; returns the attachments that have no link, or half of one.
@@ -215,10 +221,11 @@ class PodNetwork:
             attachment = self._attachments.get(key)
             if attachment is None:
                 self._plane.drop_port(render.host_name(*key))
-                self._host_ports.want(key, ())
+                self._host_ports.want(key, (), "")
             else:
-                self._host_ports.want(key, links.host_ports(attachment))
-                self._plane.want_port(render.port(links.port(attachment)))
+                port = render.port(links.port(attachment))
+                self._host_ports.want(key, links.host_ports(attachment), port.link.master or port.link.name)
+                self._plane.want_port(port)
 
     def _keys(self) -> set[Key]:
         return {key for key, _ in self._attachments.items()}
@@ -235,8 +242,9 @@ class PodNetwork:
         everyone = [node for _, node in self._nodes.items()]
         between = replace(self._settings.between, subnets=underlay.subnets)
         found, problems = routes.routes(everyone, self._node, between)
-        self._plane.want_routes(_rendered(route) for route in found.values())
         pools, more = ipam.pools(own.pod_cidrs, own.origin) if own is not None else ((), ())
+        nobody = [] if self._bridged() else [render.nobody(pool.cidr) for pool in pools]
+        self._plane.want_routes([*(_rendered(route) for route in found.values()), *nobody])
         if own is not None and pools:
             self._want_own(own, pools, between)
             ends = routes.tunnels(own, pools, everyone, found.values(), between, underlay.mtu or DEFAULT_MTU)
@@ -249,7 +257,12 @@ class PodNetwork:
         families = {pool.network.version for pool in pools}
         room = (self._underlay.mtu or DEFAULT_MTU) - between.overhead(families)
         self.pools, self.mtu = pools, self._settings.mtu or room
-        self._plane.want_bridge(render.bridge(links.switch(own, pools, self.mtu)))
+        bridge = render.bridge(links.switch(own, pools, self.mtu)) if self._bridged() else None
+        self._plane.want_bridge(bridge, families)
+
+    def _bridged(self) -> bool:
+        """Whether there is a bridge: for the next pod, or for those that were made with one and stay so."""
+        return self.linking == "bridge" or any(each.linking == "bridge" for _, each in self._attachments.items())
 
     def _set_ready(self) -> None:
         if BRIDGE in self.failures:

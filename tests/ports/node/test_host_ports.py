@@ -65,6 +65,16 @@ def test_a_host_port_from_everywhere(dual_lab: Any) -> None:
         assert source_seen(dual_lab.outside, web, address) == ""
 
 
+def test_a_host_port_of_a_routed_pod(lab: Any) -> None:
+    one = lab.node(1)
+    one.start(network={"links": "routed"})
+    web, spy = mapped_pod(one, "web", MAPPED), one.pod("spy")
+    assert source_seen(lab.outside, web, "172.30.0.11") == "172.30.0.100"
+    assert source_seen(spy.ns, web, "172.30.0.11") == spy.ips[0]
+    assert source_seen(one.ns, web, "127.0.0.1") in one.own_ips()
+    assert source_seen(web.ns, web, "172.30.0.11") in one.own_ips()
+
+
 def test_one_address_of_the_node_only(lab: Any) -> None:
     one = lab.node(1)
     one.start()

@@ -22,10 +22,11 @@ from clew.dataplane.netlink.apply import NetlinkPlane
 from clew.dataplane.netlink.objects import LINK_GROUP
 from clew.dataplane.overlay.apply import OverlayPlane
 from clew.dataplane.overlay.secure import SecureEnds
+from clew.facts.attachment import Linking
 from clew.facts.node import Node
 from clew.kernel.conntrack import FakeConntrack
 from clew.kernel.inside import FakeInside
-from clew.kernel.netlink import Add, Address, Delete, Link, Request, SetLink
+from clew.kernel.netlink import Add, Address, Delete, Link, Request, Route, SetLink
 from clew.kernel.netlink.fake import FakeNetlink
 from clew.kernel.nft import FakeNft, NftError
 from clew.kernel.sysctl import FakeSysctl
@@ -68,9 +69,9 @@ class Machine:
             self.nodes.replace({node.key: node for node in nodes})
 
     @asynccontextmanager
-    async def agent(self) -> AsyncIterator["Agent"]:
+    async def agent(self, linking: Linking = "bridge") -> AsyncIterator["Agent"]:
         journal = Journal(self.folder / "log", slack=50)
-        agent = Agent(self, journal)
+        agent = Agent(self, journal, linking)
         agent.calls.adopt()
         running = asyncio.create_task(agent.network.run())
         try:
@@ -87,14 +88,14 @@ class Machine:
 
 
 class Agent:
-    def __init__(self, machine: Machine, journal: Journal) -> None:
+    def __init__(self, machine: Machine, journal: Journal, linking: Linking) -> None:
         plane = NetlinkPlane(machine.kernel, FakeSysctl(), FakeInside(machine.pods))
         self.attachments = Attachments(journal)
         self.network = PodNetwork(
-            NetworkSettings("one", ("10.244.0.0/16",)), machine.nodes, self.attachments.table,
+            NetworkSettings("one", ("10.244.0.0/16",), linking=linking), machine.nodes, self.attachments.table,
             Planes(
                 plane, OverlayPlane(machine.kernel, SecureEnds(FakeWireGuard(machine.kernel), "")),
-                HostPortPlane(machine.nft, FakeConntrack(), FakeSysctl(), "cbr0"), MasqueradePlane(machine.nft),
+                HostPortPlane(machine.nft, FakeConntrack(), FakeSysctl(), "cbr0", 147), MasqueradePlane(machine.nft),
             ), StillClock(),
         )  # fmt: skip
         self.registry = Registry()
@@ -315,6 +316,43 @@ async def test_a_refused_host_port_undoes_the_add(machine: Machine) -> None:
         assert (status, answer["msg"]) == (102, "cannot attach Pod default/c1")
         assert machine.aliases() == set()
         assert agent.attachments.promised() == set()
+
+
+async def test_routed_pods_have_their_addresses_alone(machine: Machine) -> None:
+    web = {"portMappings": [{"hostPort": 8080, "containerPort": 80}]}
+    async with machine.agent("routed") as agent:
+        status, result = await agent.call("ADD", "c1", 1, runtimeConfig=web)
+        assert status == 0
+        assert [interface["name"] for interface in result["interfaces"]][1:] == ["eth0"]
+        assert result["ips"] == [{"address": "10.244.1.2/32", "gateway": "169.254.1.1", "interface": 1}]
+        assert machine.kernel.link("cbr0") is None
+        near = result["interfaces"][0]["name"]
+        ways = {route.destination: (route.dev, route.kind) for route in machine.kernel.routes(proto=147)}
+        assert ways["10.244.1.2/32"] == (near, "unicast")
+        assert ways["10.244.1.0/28"][1] == "unreachable", "an address that no pod has is not looked for elsewhere"
+        assert [(each.address, each.dev) for each in machine.pods[1].neighbours()] == [("169.254.1.1", "eth0")]
+        assert (await agent.call("CHECK", "c1", 1, prevResult=result))[0] == 0
+        machine.kernel.request([Delete(Route("10.244.1.2/32", proto=147))])
+        status, answer = await agent.call("CHECK", "c1", 1)
+        assert (status, "was changed" in answer["details"]) == (103, True)
+        await agent.network.caught_up()
+        assert (await agent.call("CHECK", "c1", 1))[0] == 0
+        assert (await agent.call("DEL", "c1"))[0] == 0
+        assert "10.244.1.2/32" not in {route.destination for route in machine.kernel.routes(proto=147)}
+
+
+async def test_a_pod_stays_as_it_was_connected(machine: Machine) -> None:
+    async with machine.agent() as agent:
+        assert (await agent.add(1))[0] == 0
+    async with machine.agent("routed") as agent:
+        assert (await agent.call("CHECK", "c1", 1))[0] == 0
+        status, result = await agent.add(2)
+        assert (status, result["ips"][0]["address"]) == (0, "10.244.1.3/32")
+        assert machine.kernel.link("cbr0") is not None
+        assert (await agent.call("DEL", "c1"))[0] == 0
+    async with machine.agent("routed") as agent:
+        assert (await agent.call("CHECK", "c2", 2))[0] == 0
+        assert machine.kernel.link("cbr0") is None, "the last pod on it is gone"
 
 
 async def test_a_check_compares_with_the_result_that_the_runtime_kept(machine: Machine) -> None:

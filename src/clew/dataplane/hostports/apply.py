@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from clew.base.addresses import Family
 from clew.dataplane.hostports import render
-from clew.dataplane.hostports.objects import BRIDGE_SETTING, FAMILY, OWN, SELF, TABLE, WHOLE, Entry
+from clew.dataplane.hostports.objects import FAMILY, LOCALNET, OWN, SELF, TABLE, WHOLE, Entry
 from clew.ir.links import HostPort
 from clew.kernel.conntrack import Conntrack
 from clew.kernel.nft.port import ElementChange, ElementSet, Nft
@@ -23,39 +23,44 @@ SETS = tuple(
 
 
 class HostPortPlane:
-    """One node's. `bridge` is the link behind which the pods are."""
+    """One node's. Pods are behind `bridge`, or behind links of their own in `group`."""
 
-    def __init__(self, nft: Nft, conntrack: Conntrack, settings: Settings, bridge: str) -> None:
+    def __init__(self, nft: Nft, conntrack: Conntrack, settings: Settings, bridge: str, group: int) -> None:
         self._nft = nft
         self._conntrack = conntrack
         self._settings = settings
-        self._bridge = bridge
+        self._bridge, self._group = bridge, group
+        self._links: dict[tuple[str, str], str] = {}
         self._wanted: dict[tuple[str, str], tuple[HostPort, ...]] = {}
         self._elements: DeltaMap[Key, Entry] = DeltaMap()
-        self._listings = {render.listing(bridge)}  # how nft prints the table when it is as it should be
+        self._listings = {render.listing(bridge, group)}  # how nft prints the table when it is as it should be
         self._there = True  # some table of our name, until a reading says that there is none
         self._table = False  # ours, and whole
+        self._opened: set[str] = set()  # links whose route_localnet is set
         self._stale: set[HostPort] = set()  # whose UDP connections may lead where they should not any more
 
-    def want(self, key: tuple[str, str], ports: tuple[HostPort, ...]) -> None:
-        """All host ports of one attachment; none where it is gone."""
+    def want(self, key: tuple[str, str], ports: tuple[HostPort, ...], link: str) -> None:
+        """All host ports of one attachment, which is behind `link`; none where it is gone."""
         before = self._wanted.get(key, ())
         if ports == before:
             return
         self._stale |= {port for port in {*before} ^ {*ports} if port.protocol == "UDP"}
         if ports:
-            self._wanted[key] = ports
+            self._wanted[key], self._links[key] = ports, link
+            self._opened.discard(link)
         else:
-            del self._wanted[key]
+            del self._wanted[key], self._links[key]
         self._elements.want_whole(render.every(port for found in self._wanted.values() for port in found))
 
     def keep_only(self, keys: Iterable[tuple[str, str]]) -> None:
         """Forget every attachment that is not among `keys`."""
         for gone in self._wanted.keys() - set(keys):
-            self.want(gone, ())
+            self.want(gone, (), "")
 
     @property
     def pending(self) -> bool:
+        if set(self._links.values()) - self._opened:
+            return True
         return bool(self._elements or self._stale) or bool(self._wanted) != self._table
 
     def problem(self, key: tuple[str, str]) -> str:
@@ -88,24 +93,31 @@ class HostPortPlane:
         else:
             if not self._table:
                 self._make()
+            self._open()
             self._change()
         self._forget_connections()
 
     def _make(self) -> None:
         self._there = self._nft.listing(FAMILY, TABLE) is not None
         drop = render.removal() if self._there else ""
-        self._nft.run(drop + render.script(self._bridge))
-        self._settings.write({BRIDGE_SETTING.format(bridge=self._bridge): 1})
+        self._nft.run(drop + render.script(self._bridge, self._group))
         self._listings.add(self._nft.listing(FAMILY, TABLE) or "")
         self._there = self._table = True
         self._elements.found_whole({})
+
+    def _open(self) -> None:
+        """The way of answers to 127.0.0.1, after the guard is there and before a port is."""
+        closed = set(self._links.values()) - self._opened
+        self._settings.write_known({LOCALNET.format(link=link): 1 for link in sorted(closed)})
+        self._opened |= closed
 
     def _remove(self) -> None:
         if not self._there:
             return
         if self._nft.listing(FAMILY, TABLE) is not None:
             self._nft.run(render.removal())
-            self._settings.write({BRIDGE_SETTING.format(bridge=self._bridge): 0})
+            self._settings.write_known({LOCALNET.format(link=self._bridge): 0})
+            self._opened.clear()
         self._there = self._table = False
         self._elements.found_whole({})
 

@@ -6,7 +6,7 @@ from clew.base.value import Value
 
 FAMILY: Final = "inet"
 TABLE = "clew-hostports"
-BRIDGE_SETTING = "net.ipv4.conf.{bridge}.route_localnet"
+LOCALNET = "net.ipv4.conf.{link}.route_localnet"
 
 
 class Elements(Value):

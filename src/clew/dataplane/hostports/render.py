@@ -33,20 +33,20 @@ def every(ports: Iterable[HostPort]) -> dict[tuple[str, bytes], Entry]:
     return found
 
 
-def script(bridge: str) -> str:
-    """The table without elements, as commands."""
+def script(bridge: str, group: int) -> str:
+    """The table without elements, as commands. Pods are behind `bridge`, and behind the links of `group`."""
     lines = [f'add table {_TABLE} {{ comment "{COMMENT}"; }}']
     lines += [f"add {kind} {_TABLE} {name} {{ {body}; }}" for kind, name, body in _sets()]
-    for name, hook, rules in _chains(bridge):
+    for name, hook, rules in _chains(bridge, group):
         lines.append(f"add chain {_TABLE} {name} {{ {hook} }}" if hook else f"add chain {_TABLE} {name}")
         lines += [f"add rule {_TABLE} {name} {rule}" for rule in rules]
     return "\n".join(lines) + "\n"
 
 
-def listing(bridge: str) -> str:
+def listing(bridge: str, group: int) -> str:
     """The same as nft prints it: what a restarted agent compares the kernel's with."""
     blocks = [f"\t{kind} {name} {{\n\t\t{body}\n\t}}" for kind, name, body in _sets()]
-    for name, hook, rules in _chains(bridge):
+    for name, hook, rules in _chains(bridge, group):
         body = [*([hook] if hook else []), *rules]
         blocks.append("\n".join([f"\tchain {name} {{", *(f"\t\t{line}" for line in body), "\t}"]))
     return f'table {_TABLE} {{\n\tcomment "{COMMENT}"\n' + "\n\n".join(blocks) + "\n}\n"
@@ -68,11 +68,11 @@ def _sets() -> list[tuple[str, str, str]]:
     return found
 
 
-def _chains(bridge: str) -> list[tuple[str, str, list[str]]]:
+def _chains(bridge: str, group: int) -> list[tuple[str, str, list[str]]]:
     """Name, hook and rules of each.
 
-    What comes from 127.0.0.1 takes the bridge's address, for a pod could not answer it; what comes from the bridge to
-    127.0.0.1 may only be such an answer, since `route_localnet` has opened the way.
+    What comes from 127.0.0.1 takes another address, for a pod could not answer it; what comes from a pod to 127.0.0.1
+    may only be such an answer, since `route_localnet` has opened the way.
     """
     translate = []
     for family, ip in ((4, "ip"), (6, "ip6")):
@@ -85,6 +85,7 @@ def _chains(bridge: str) -> list[tuple[str, str, list[str]]]:
         f"ip saddr . ip daddr @{SELF[4].name} masquerade fully-random",
         f"ip6 saddr . ip6 daddr @{SELF[6].name} masquerade fully-random",
         f'oifname "{bridge}" ip saddr 127.0.0.0/8 masquerade fully-random',
+        f"oifgroup {group} ip saddr 127.0.0.0/8 masquerade fully-random",
     ]
     local = ["fib daddr type local goto translate"]
     return [
@@ -95,6 +96,9 @@ def _chains(bridge: str) -> list[tuple[str, str, list[str]]]:
         (
             "guard",
             "type filter hook input priority 0; policy accept;",
-            [f'iifname "{bridge}" ip daddr 127.0.0.0/8 ct state new drop'],
+            [
+                f'iifname "{bridge}" ip daddr 127.0.0.0/8 ct state new drop',
+                f"iifgroup {group} ip daddr 127.0.0.0/8 ct state new drop",
+            ],
         ),
     ]

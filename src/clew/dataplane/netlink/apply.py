@@ -60,7 +60,8 @@ class NetlinkPlane:
         self._settings = settings
         self._enter = enter
         self._bridge: BridgeLink | None = None
-        self._bridge_ready = True  # none is wanted yet
+        self._families: frozenset[int] = frozenset()
+        self._bridge_ready = True  # nothing is known yet, so nothing is touched
         self._namespaces: dict[str, int] = {}
         self._pods: dict[str, Port] = {}
         self._ports: DeltaMap[str, PortLink] = DeltaMap()
@@ -77,9 +78,11 @@ class NetlinkPlane:
         """By destination."""
         return self._routes
 
-    def want_bridge(self, bridge: BridgeLink) -> None:
-        if bridge != self._bridge:
-            self._bridge, self._bridge_ready = bridge, False
+    def want_bridge(self, bridge: BridgeLink | None, families: Iterable[int]) -> None:
+        """The bridge, or none where pods are routed; and what forwarding in these families needs in either case."""
+        wanted = frozenset(families)
+        if (bridge, wanted) != (self._bridge, self._families):
+            self._bridge, self._families, self._bridge_ready = bridge, wanted, False
 
     def want_port(self, port: Port) -> None:
         self._pods[port.link.name] = port
@@ -128,21 +131,25 @@ class NetlinkPlane:
         """Read everything back; the next `sync` repairs what differs."""
         links = self._kernel.links()
         ours = [link for link in links if link.group in {LINK_GROUP, LEAVING_GROUP}]
-        self._ports.found_whole({link.name: wiring.found_port(link) for link in ours})
         routes = self._kernel.routes(proto=ROUTE_PROTO, table=MAIN_TABLE)
-        self._routes.found_whole({route.destination: _found_route(route) for route in routes})
+        neighbours = self._kernel.neighbours()
+        self._ports.found_whole({link.name: wiring.found_port(link, routes, neighbours) for link in ours})
+        names = {link.name for link in ours}  # the routes over these are the ports' own
+        self._routes.found_whole({each.destination: _found_route(each) for each in routes if each.dev not in names})
         if self._bridge is not None:
             self._bridge_ready = wiring.bridge_matches(self._kernel, self._bridge, links)
+        elif self._families:
+            self._bridge_ready = all(link.name != BRIDGE for link in links)
 
     def sync(self) -> Outcome:
         """Do what differs, past refusals; each refused thing keeps its difference for the next run."""
         failures: dict[str, KernelError] = {}
         missing: tuple[str, ...] = ()
-        if self._bridge is not None and not self._bridge_ready:
+        if not self._bridge_ready:
             try:
-                missing = self._sync_bridge(self._bridge)
+                missing = self._sync_bridge()
             except KernelError as refusal:
-                failures[self._bridge.name] = refusal
+                failures[BRIDGE] = refusal
         failures |= self._remove_ports()
         failures |= self._sync_ports()
         if self._routes_known:
@@ -173,9 +180,12 @@ class NetlinkPlane:
             case Overrun():
                 return True
 
-    def _sync_bridge(self, bridge: BridgeLink) -> tuple[str, ...]:
-        missing = wiring.set_all(self._settings, render.settings(render.families_of(bridge.addresses)))
-        wiring.make_bridge(self._kernel, self._settings, bridge)
+    def _sync_bridge(self) -> tuple[str, ...]:
+        missing = wiring.set_all(self._settings, render.settings(self._families))
+        if self._bridge is not None:
+            wiring.make_bridge(self._kernel, self._settings, self._bridge)
+        else:
+            wiring.remove_bridge(self._kernel, BRIDGE)
         self._bridge_ready = True
         return missing
 
@@ -224,7 +234,7 @@ class NetlinkPlane:
         deletions = sorted(self._routes.deletions)
         requests: list[Request] = [
             *(Add(_route(route), replace=route.destination in self._routes.actual) for route in updates),
-            *(Delete(Route(destination, proto=ROUTE_PROTO)) for destination in deletions),
+            *(Delete(_gone(self._routes.actual[destination])) for destination in deletions),
         ]
         names = [*(route.destination for route in updates), *deletions]
         failures = {}
@@ -237,12 +247,21 @@ class NetlinkPlane:
 
 
 def _route(route: NodeRoute) -> Route:
+    if route.nobody:
+        return Route(route.destination, kind="unreachable", proto=ROUTE_PROTO)
     onlink = bool(route.dev and route.via)
     return Route(route.destination, via=route.via, dev=route.dev, source=route.source, onlink=onlink, proto=ROUTE_PROTO)
 
 
+def _gone(route: NodeRoute) -> Route:
+    """As little as tells it from others': whatever way it has by now."""
+    return Route(route.destination, kind="unreachable" if route.nobody else "unicast", proto=ROUTE_PROTO)
+
+
 def _found_route(route: Route) -> NodeRoute:
     """Where the way is no tunnel (`onlink`, or without a gateway), the kernel chose link and source by itself."""
+    if route.kind == "unreachable":
+        return NodeRoute(route.destination, "", nobody=True)
     if route.via and not route.onlink:
         return NodeRoute(route.destination, route.via)
     return NodeRoute(route.destination, route.via, route.dev, route.source)

@@ -6,6 +6,7 @@ ROUTE_PROTO = 147  # every route of ours; `ip route show proto 147`
 LINK_GROUP = 147  # every pod's host-side link; `ip link show group 147`
 LEAVING_GROUP = 148  # the same on their way out: the kernel removes a group at once, links one by one take 16 ms each
 BRIDGE = "cbr0"
+GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"  # of the host's end of every routed pod: its link-local address is the gateway
 MIN_MTU = {4: 68, 6: 1280}  # RFC 791, RFC 8200
 
 
@@ -30,6 +31,8 @@ class PortLink(Value):
     master: str
     mtu: int
     mac: str
+    addresses: tuple[str, ...] = ()  # of a routed pod, "10.244.1.5/32": the node has a route and a neighbour for each
+    pod_mac: str = ""  # of that neighbour
 
 
 class PodEnd(Value):
@@ -40,6 +43,7 @@ class PodEnd(Value):
     mtu: int
     addresses: tuple[str, ...]
     gateways: tuple[str, ...]  # default routes, one a family
+    gateway_mac: str = ""  # where the pod is to know it without asking: routed
 
 
 class Port(Value):
@@ -57,6 +61,7 @@ class NodeRoute(Value):
     via: str
     dev: str = ""
     source: str = ""
+    nobody: bool = False  # the node's own range, where no pod has the address: refused at once, not led elsewhere
 
 
 class Setting(Value):

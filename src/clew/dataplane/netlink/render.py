@@ -3,7 +3,16 @@
 import hashlib
 from ipaddress import ip_interface
 
-from clew.dataplane.netlink.objects import BRIDGE, BridgeLink, NodeRoute, PodEnd, Port, PortLink, Setting
+from clew.dataplane.netlink.objects import (
+    BRIDGE,
+    GATEWAY_MAC,
+    BridgeLink,
+    NodeRoute,
+    PodEnd,
+    Port,
+    PortLink,
+    Setting,
+)
 from clew.ir.links import PodPort, Switch
 from clew.ir.routes import PodRoute
 
@@ -13,15 +22,27 @@ def bridge(switch: Switch) -> BridgeLink:
 
 
 def port(pod: PodPort) -> Port:
-    name = host_name(pod.container, pod.ifname)
-    link = PortLink(name, f"{pod.container}/{pod.ifname}", BRIDGE, pod.mtu, host_mac(name))
-    end = PodEnd(pod.ifname, pod.mac or mac_of(pod.addresses), pod.mtu, pod.addresses, pod.gateways)
-    return Port(link, end, pod.origin)
+    """A routed pod's neighbours are written down on both ends: nobody has to ask, and nobody can answer wrongly."""
+    name, alias, mac = (
+        host_name(pod.container, pod.ifname),
+        f"{pod.container}/{pod.ifname}",
+        pod.mac or mac_of(pod.addresses),
+    )
+    if pod.routed:
+        link = PortLink(name, alias, "", pod.mtu, GATEWAY_MAC, tuple(sorted(pod.addresses)), mac)
+        return Port(link, PodEnd(pod.ifname, mac, pod.mtu, pod.addresses, pod.gateways, GATEWAY_MAC), pod.origin)
+    link = PortLink(name, alias, BRIDGE, pod.mtu, host_mac(name))
+    return Port(link, PodEnd(pod.ifname, mac, pod.mtu, pod.addresses, pod.gateways), pod.origin)
 
 
 def route(reach: PodRoute, dev: str = "", gateway: str = "") -> NodeRoute:
     """`dev` is the link of its tunnel and `gateway` the other end there, where it leads through one."""
     return NodeRoute(reach.destination, gateway if dev else reach.via, dev, reach.source)
+
+
+def nobody(cidr: str) -> NodeRoute:
+    """What no pod has of a range of the node's own: where pods are routed, no link's subnet holds it."""
+    return NodeRoute(cidr, "", nobody=True)
 
 
 def settings(families: frozenset[int]) -> tuple[Setting, ...]:

@@ -16,17 +16,19 @@ class Way(Value):
     via: str = ""
 
 
-def forward(bridge: BridgeLink, ports: Iterable[Port], routes: Iterable[NodeRoute], destination: str) -> Way:
+def forward(bridge: BridgeLink | None, ports: Iterable[Port], routes: Iterable[NodeRoute], destination: str) -> Way:
     """As the kernel decides: the longest prefix that holds the destination, the bridge's own ranges among them."""
     target = address(destination)
-    own = [ip_interface(gateway).network for gateway in bridge.addresses]
-    if any(target in range_ for range_ in own):
-        holder = next((port for port in ports if _has(port, destination)), None)
+    own = [ip_interface(gateway).network for gateway in bridge.addresses] if bridge is not None else []
+    plugged = any(target in range_ for range_ in own)
+    holder = next((port for port in ports if _has(port, destination) and (plugged or not port.link.master)), None)
+    if holder is not None or plugged:
         return Way("port", holder) if holder is not None else Way("nobody")
     matching = [route for route in routes if target in network(route.destination)]
     if not matching:
         return Way("elsewhere")
-    return Way("node", via=max(matching, key=lambda route: network(route.destination).prefixlen).via)
+    best = max(matching, key=lambda route: network(route.destination).prefixlen)
+    return Way("nobody") if best.nobody else Way("node", via=best.via)
 
 
 def _has(port: Port, destination: str) -> bool:

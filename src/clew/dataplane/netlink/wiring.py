@@ -1,11 +1,20 @@
 """The steps by which the bridge and a pod's pair of links come to be and go. Blocking; called by apply.py only."""
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_interface
 
 from clew.dataplane.netlink import render
-from clew.dataplane.netlink.objects import LEAVING_GROUP, LINK_GROUP, BridgeLink, PodEnd, Port, PortLink, Setting
+from clew.dataplane.netlink.objects import (
+    LEAVING_GROUP,
+    LINK_GROUP,
+    ROUTE_PROTO,
+    BridgeLink,
+    PodEnd,
+    Port,
+    PortLink,
+    Setting,
+)
 from clew.kernel.errors import KernelError
 from clew.kernel.inside import Enter
 from clew.kernel.netlink import (
@@ -15,6 +24,7 @@ from clew.kernel.netlink import (
     Delete,
     DeleteGroup,
     Link,
+    Neighbour,
     Peer,
     Request,
     Route,
@@ -52,6 +62,13 @@ def make_bridge(kernel: RtNetlink, settings: Settings, bridge: BridgeLink) -> No
     )
 
 
+def remove_bridge(kernel: RtNetlink, name: str) -> None:
+    """Take our bridge away, if it is there."""
+    link = kernel.link(name)
+    if link is not None and isinstance(link.detail, Bridge):
+        kernel.request([Delete(Link(name))])
+
+
 def bridge_matches(kernel: RtNetlink, bridge: BridgeLink, links: Sequence[Link]) -> bool:
     """Whether the bridge is in the kernel as wanted."""
     link = next((link for link in links if link.name == bridge.name), None)
@@ -61,16 +78,27 @@ def bridge_matches(kernel: RtNetlink, bridge: BridgeLink, links: Sequence[Link])
     return (link.mac, link.mtu, have) == (bridge.mac, bridge.mtu, set(bridge.addresses))
 
 
-def found_port(link: Link) -> PortLink:
-    """A link of ours as the kernel shows it; one that is down or on its way out differs from any that is wanted."""
+def found_port(link: Link, routes: Iterable[Route], neighbours: Iterable[Neighbour]) -> PortLink:
+    """A link of ours as the kernel shows it; one that is down or on its way out differs from any that is wanted.
+
+    A routed pod's address counts where the route to it and its neighbour are both there.
+    """
     whole = link.up and link.group == LINK_GROUP
-    return PortLink(link.name, link.alias if whole else "", link.master, link.mtu, link.mac)
+    known = {each.address: each.mac for each in neighbours if each.dev == link.name and each.permanent}
+    own = sorted(
+        each.destination for each in routes
+        if each.dev == link.name and each.proto == ROUTE_PROTO and each.destination.partition("/")[0] in known
+    )  # fmt: skip
+    mac = known[own[0].partition("/")[0]] if own else ""
+    return PortLink(link.name, link.alias if whole else "", link.master, link.mtu, link.mac, tuple(own), mac)
 
 
 def look_for_port(kernel: RtNetlink, name: str) -> PortLink | None:
     """The port as it is in the kernel now."""
     link = kernel.link(name)
-    return found_port(link) if link is not None and link.group in {LINK_GROUP, LEAVING_GROUP} else None
+    if link is None or link.group not in {LINK_GROUP, LEAVING_GROUP}:
+        return None
+    return found_port(link, kernel.routes(proto=ROUTE_PROTO), kernel.neighbours())
 
 
 def make_port(kernel: RtNetlink, enter: Enter, port: Port, ns: int) -> None:
@@ -87,7 +115,7 @@ def make_port(kernel: RtNetlink, enter: Enter, port: Port, ns: int) -> None:
         raise
     try:
         enter(ns, lambda inner, settings: _configure(inner, settings, pod))
-        kernel.request([SetLink(link.name, hairpin=True), SetLink(link.name, alias=link.alias)])
+        kernel.request([*_plugged(link), SetLink(link.name, alias=link.alias)])
     except BaseException:
         kernel.attempt([Delete(Link(link.name))])
         raise
@@ -99,8 +127,24 @@ def _configure(kernel: RtNetlink, settings: Settings, pod: PodEnd) -> None:
     batch: list[Request] = [SetLink("lo", up=True)]
     batch += [Add(_address(address, pod.ifname)) for address in pod.addresses]
     batch.append(SetLink(pod.ifname, up=True))
-    batch += [Add(Route(DEFAULTS[6 if ":" in via else 4], via=via, dev=pod.ifname)) for via in pod.gateways]
+    if pod.gateway_mac:
+        batch += [Add(Neighbour(via, pod.ifname, pod.gateway_mac), replace=True) for via in pod.gateways]
+    batch += [
+        Add(Route(DEFAULTS[6 if ":" in via else 4], via=via, dev=pod.ifname, onlink=bool(pod.gateway_mac)))
+        for via in pod.gateways
+    ]
     kernel.request(batch)
+
+
+def _plugged(link: PortLink) -> list[Request]:
+    """What makes the host's end one of the network's: hairpin on the bridge, or the way to the pod's own addresses."""
+    if link.master:
+        return [SetLink(link.name, hairpin=True)]
+    found: list[Request] = []
+    for address in link.addresses:
+        found.append(Add(Neighbour(address.partition("/")[0], link.name, link.pod_mac), replace=True))
+        found.append(Add(Route(address, dev=link.name, proto=ROUTE_PROTO), replace=True))
+    return found
 
 
 def repair_port(kernel: RtNetlink, link: PortLink) -> None:
@@ -108,7 +152,7 @@ def repair_port(kernel: RtNetlink, link: PortLink) -> None:
     kernel.request(
         [
             SetLink(link.name, up=True, mtu=link.mtu, mac=link.mac, master=link.master),
-            SetLink(link.name, hairpin=True),
+            *_plugged(link),
         ]
     )
 

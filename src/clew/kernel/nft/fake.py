@@ -40,8 +40,8 @@ WORDS = frozenset(
     re.findall(
         r"\S+",
         """accept and add comment ct counter daddr delete dnat dport drop established fib fully-random goto icmp icmpv6
-        iifname invalid ip ip6 ipv4 ipv6 jhash jump l4proto local map mark masquerade meta mod new nfproto none numgen
-        oifname or original
+        iifgroup iifname invalid ip ip6 ipv4 ipv6 jhash jump l4proto local map mark masquerade meta mod new
+        nfproto none numgen oifgroup oifname or original
         port-unreachable priority proto-dst random reject related reply reset return saddr sctp seed set snat state
         status tcp th timeout to type udp update vmap with""",
     )

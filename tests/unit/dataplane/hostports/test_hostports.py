@@ -110,10 +110,10 @@ class World:
         self.nft, self.conntrack, self.settings = FakeNft(), FakeConntrack(), FakeSysctl()
 
     def plane(self, *wanted: Attachment) -> HostPortPlane:
-        plane = HostPortPlane(self.nft, self.conntrack, self.settings, "cbr0")
+        plane = HostPortPlane(self.nft, self.conntrack, self.settings, "cbr0", 147)
         plane.read()
         for each in wanted:
-            plane.want(each.key, links.host_ports(each))
+            plane.want(each.key, links.host_ports(each), "cbr0")
         return plane
 
     @property
@@ -127,14 +127,14 @@ def test_the_table_is_there_while_somebody_needs_it() -> None:
     plane.sync()
     assert world.nft.writes == [], "nobody has a host port"
     one = attachment("c1", PortMapping(80, 80))
-    plane.want(one.key, links.host_ports(one))
+    plane.want(one.key, links.host_ports(one), "cbr0")
     assert plane.pending
     plane.sync()
     assert not plane.pending
     assert world.settings.values[LOCALNET] == "1"
-    assert world.listing == render.listing("cbr0"), "a restarted agent knows it again"
+    assert world.listing == render.listing("cbr0", 147), "a restarted agent knows it again"
     assert plane.problem(one.key) == ""
-    plane.want(one.key, ())
+    plane.want(one.key, (), "")
     plane.sync()
     assert world.listing is None
     assert world.settings.values[LOCALNET] == "0"
@@ -188,8 +188,8 @@ def test_a_pod_takes_a_port_over() -> None:
     plane = world.plane(attachment("c1", PortMapping(80, 80)))
     plane.sync()
     heir = attachment("c2", PortMapping(80, 8080), addresses=("10.244.1.6/24",))
-    plane.want(("c1", "eth0"), ())
-    plane.want(heir.key, links.host_ports(heir))
+    plane.want(("c1", "eth0"), (), "")
+    plane.want(heir.key, links.host_ports(heir), "cbr0")
     world.nft.writes.clear()
     plane.sync()
     assert world.nft.writes == ["change"]

@@ -64,7 +64,7 @@ def attach(plane: NetlinkPlane, *numbers: int) -> None:
 
 def test_from_nothing_to_all(world: World) -> None:
     plane = world.plane()
-    plane.want_bridge(BRIDGE)
+    plane.want_bridge(BRIDGE, (4, 6))
     plane.want_routes(ROUTES)
     attach(plane, 2, 3)
     world.inside.settings[2] = FakeSysctl()
@@ -108,7 +108,7 @@ def test_every_path_leads_to_the_same_kernel(path: tuple[int, ...], *, restart: 
             plane = world.plane()
             for number in have:
                 plane.want_port(port(number))
-        plane.want_bridge(BRIDGE)
+        plane.want_bridge(BRIDGE, (4, 6))
         plane.want_routes(routes)
         for number in have - pods:
             plane.drop_port(port(number).link.name)
@@ -127,12 +127,12 @@ def test_every_path_leads_to_the_same_kernel(path: tuple[int, ...], *, restart: 
 
 def test_adopting_changes_nothing(world: World) -> None:
     plane = world.plane()
-    plane.want_bridge(BRIDGE)
+    plane.want_bridge(BRIDGE, (4, 6))
     plane.want_routes(ROUTES)
     attach(plane, 2, 3)
     plane.sync()
     again = world.plane()
-    again.want_bridge(BRIDGE)
+    again.want_bridge(BRIDGE, (4, 6))
     again.want_routes(ROUTES)
     again.want_port(port(2))
     again.want_port(port(3))
@@ -156,7 +156,7 @@ def test_others_things_are_left_alone(world: World) -> None:
         ]
     )
     plane = world.plane()
-    plane.want_bridge(BRIDGE)
+    plane.want_bridge(BRIDGE, (4, 6))
     plane.want_routes(ROUTES)
     plane.read()
     outcome = plane.sync()
@@ -181,7 +181,7 @@ def test_a_node_that_is_no_neighbour(world: World) -> None:
 @pytest.mark.parametrize("step", range(3))
 def test_a_refusal_in_the_middle_leaves_nothing_of_the_port(world: World, step: int) -> None:
     plane = world.plane()
-    plane.want_bridge(BRIDGE)
+    plane.want_bridge(BRIDGE, (4, 6))
     plane.sync()
     seen = 0
 
@@ -204,7 +204,7 @@ def test_a_refusal_in_the_middle_leaves_nothing_of_the_port(world: World, step: 
 def test_an_interface_in_the_way(world: World) -> None:
     world.pods[2].request([Add(Link("eth0", Bridge()))])
     plane = world.plane()
-    plane.want_bridge(BRIDGE)
+    plane.want_bridge(BRIDGE, (4, 6))
     attach(plane, 2)
     (refusal,) = plane.sync().failures.values()
     assert "eth0" in str(refusal)
@@ -213,7 +213,7 @@ def test_an_interface_in_the_way(world: World) -> None:
 
 def test_a_changed_port_is_put_right_and_a_half_made_one_goes(world: World) -> None:
     plane = world.plane()
-    plane.want_bridge(BRIDGE)
+    plane.want_bridge(BRIDGE, (4, 6))
     attach(plane, 2, 3)
     plane.sync()
     plane.lend_namespace(port(2).link.name, None)
@@ -231,7 +231,7 @@ def test_a_changed_port_is_put_right_and_a_half_made_one_goes(world: World) -> N
 
 def test_what_was_leaving_when_the_agent_died_goes(world: World) -> None:
     plane = world.plane()
-    plane.want_bridge(BRIDGE)
+    plane.want_bridge(BRIDGE, (4, 6))
     attach(plane, 2)
     plane.sync()
     world.kernel.request([SetLink(port(2).link.name, group=LEAVING_GROUP)])
@@ -244,26 +244,26 @@ def test_what_was_leaving_when_the_agent_died_goes(world: World) -> None:
 def test_settings_that_this_kernel_lacks_or_refuses() -> None:
     lacking = World(FakeSysctl(absent=("net.bridge",)))
     plane = lacking.plane()
-    plane.want_bridge(BRIDGE)
+    plane.want_bridge(BRIDGE, (4, 6))
     outcome = plane.sync()
     assert outcome.failures == {}
     assert outcome.missing == ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
     frozen = World(FakeSysctl(frozen=("net.ipv4.ip_forward",)))
     plane = frozen.plane()
-    plane.want_bridge(BRIDGE)
+    plane.want_bridge(BRIDGE, (4, 6))
     assert "net.ipv4.ip_forward" in str(plane.sync().failures["cbr0"])
 
 
 def test_a_bridge_of_another_kind_is_refused(world: World) -> None:
     world.kernel.request([Add(Link("cbr0"))])
     plane = world.plane()
-    plane.want_bridge(BRIDGE)
+    plane.want_bridge(BRIDGE, (4, 6))
     assert "another kind" in str(plane.sync().failures["cbr0"])
 
 
 def test_check_names_what_is_wrong(world: World) -> None:
     plane = world.plane()
-    plane.want_bridge(BRIDGE)
+    plane.want_bridge(BRIDGE, (4, 6))
     attach(plane, 2)
     plane.sync()
     name = port(2).link.name

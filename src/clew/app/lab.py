@@ -6,6 +6,7 @@ import errno
 import hashlib
 import logging
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -45,6 +46,7 @@ from clew.watch.events import EventRecorder
 logger = logging.getLogger(__name__)
 
 API_PORT = 6443
+_DESCRIPTORS = 65536  # one a watcher; a shell's own limit is 1024
 _MARK = "clew-manifests"  # the ConfigMap that says which manifests were applied last
 _SERVER_NAMES = (
     "localhost",
@@ -247,6 +249,8 @@ def main(name: str) -> None:
     group = f"/clew/{name}/daemon"
     cgroups.make(group)
     cgroups.join(group)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, _DESCRIPTORS), most))
     files.replace(paths.run / PID, str(os.getpid()).encode())
     with contextlib.suppress(asyncio.CancelledError):
         uvloop.run(Daemon(paths, the_spec(paths)).run())

@@ -1,0 +1,109 @@
+"""A lab from a file, and two labs side by side on a machine: every field arrives, neither is in the other's way."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from .machine import HOME, Machine, machine
+
+pytestmark = pytest.mark.root
+
+# the ranges are the other lab's too: each lab is a world of its own
+TWO_SITES = """\
+apiVersion: clew.dev/v1alpha1
+kind: Lab
+ipFamily: dual
+subnets:
+- name: east
+  cidr: 172.30.0.0/24,fd00:172:30::/64
+- {name: west, cidr: "172.31.0.0/24,fd00:172:31::/64", mtu: 1400}
+nodes:
+- {name: one, zone: zone-a}
+- name: two
+  subnet: west
+  zone: zone-b
+  labels: {disk: ssd}
+  taints: [{key: only, value: batch, effect: NoSchedule}]
+  maxPods: 7
+network: {backend: vxlan, crossSubnet: true}
+names: {example.com: [192.0.2.1]}
+"""
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Machine]:
+    with machine() as made:
+        made.well("mkdir", "-p", f"{HOME}/.kube")
+        made.write("/run/lab.yaml", TWO_SITES)
+        made.does("up", "--name", "sites", "--config", "/run/lab.yaml")
+        made.does("up", "--name", "plain", "--nodes", "1")
+        yield made
+        made.does("down", "--all")
+        assert made.does("ls") == "none\n"
+
+
+def nodes(host: Machine, lab: str) -> dict[str, Any]:
+    found = json.loads(host.well("kubectl", "--context", f"clew-{lab}", "get", "nodes", "-o", "json"))
+    return {each["metadata"]["name"]: each for each in found["items"]}
+
+
+def test_two_labs_have_a_context_each_and_the_last_is_current(host: Machine) -> None:
+    contexts = host.well("kubectl", "config", "get-contexts", "-o", "name").split()
+    assert sorted(contexts) == ["clew-plain", "clew-sites"]
+    assert host.well("kubectl", "config", "current-context") == "clew-plain\n"
+    rows = json.loads(host.does("ls", "-o", "json"))
+    assert [(row["name"], row["nodes"], row["family"], row["state"]) for row in rows] == [
+        ("plain", 1, "ipv4", "running"),
+        ("sites", 2, "dual", "running"),
+    ]
+
+
+def test_nodes_are_what_the_file_says(host: Machine) -> None:
+    found = nodes(host, "sites")
+    assert set(found) == {"one", "two"}
+    assert set(nodes(host, "plain")) == {"node-1"}
+    one, two = found["one"], found["two"]
+    assert one["metadata"]["labels"]["topology.kubernetes.io/zone"] == "zone-a"
+    assert two["metadata"]["labels"]["disk"] == "ssd"
+    assert two["spec"]["taints"] == [{"key": "only", "value": "batch", "effect": "NoSchedule"}]
+    assert two["status"]["capacity"]["pods"] == "7"
+    addresses = [each["address"] for each in two["status"]["addresses"] if each["type"] == "InternalIP"]
+    assert addresses == ["172.31.0.11", "fd00:172:31::b"]
+
+
+def test_subnets_are_links_of_their_own_joined_by_a_router(host: Machine) -> None:
+    link = host.does("node", "exec", "--name", "sites", "two", "--", "ip", "link", "show", "eth0")
+    assert "mtu 1400" in link
+    way = host.does("node", "exec", "--name", "sites", "two", "--", "ip", "route", "get", "172.30.0.11")
+    assert "via 172.31.0.1 dev eth0" in way
+
+
+def test_what_crosses_the_router_travels_in_the_tunnel(host: Machine) -> None:
+    """`clew up` has returned, so DNS answers on every node of both families: DNS pods are on one side only."""
+    ranges = nodes(host, "sites")["one"]["spec"]["podCIDRs"]
+    for cidr in ranges:
+        family = "-6" if ":" in cidr else "-4"
+        routes = host.does("node", "exec", "--name", "sites", "two", "--", "ip", family, "route", "show", cidr)
+        assert "dev vxlan" in routes, routes
+
+
+def test_the_outside_host_knows_the_files_names_and_refuses_the_rest(host: Machine) -> None:
+    ask = ("node", "exec", "--name", "sites", "one", "--", "dig", "+tries=1", "+time=2", "@172.30.0.100")
+    assert host.does(*ask, "+short", "example.com").strip() == "192.0.2.1"
+    assert "status: REFUSED" in host.does(*ask, "example.org")
+
+
+def test_an_up_that_asks_for_the_same_resumes_and_one_that_does_not_is_refused(host: Machine) -> None:
+    host.does("up", "--name", "sites", "--config", "/run/lab.yaml")
+    host.does("up", "--name", "sites")
+    other = host.clew("up", "--name", "sites", "--config", "/run/lab.yaml", "--network", "ipip")
+    assert "lab sites is there with other network" in other.stderr
+
+
+def test_one_lab_goes_and_the_other_stays(host: Machine) -> None:
+    host.does("down", "--name", "plain")
+    assert host.well("kubectl", "config", "current-context") == "clew-sites\n"
+    assert set(nodes(host, "sites")) == {"one", "two"}
+    assert host.clew("status", "--name", "sites").returncode == 0

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from clew.api import shapes
 from clew.api.apply import ApplyConflict, ApplyError, server_side_apply, track_update
 from clew.api.apply.fields import in_words, paths
+from clew.api.apply.update import SEED, _seeded
+from clew.api.apply.values import difference, everything
 from clew.api.kinds import CONFIG_MAP, DEPLOYMENT, POD, SERVICE, Kind
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -158,9 +160,9 @@ def test_applying_another_value_renews_the_time() -> None:
 def test_an_applied_change_passes_through_the_tracking_of_writes() -> None:
     """The registry tracks every write; even a second apply within one second stays the applier's alone."""
     live = server_side_apply(DEPLOYMENT, None, deployment(2, WEB), "kubectl", NOW)
-    live = track_update(DEPLOYMENT, None, live, "kubectl", "Update", "", NOW)
+    live = track_update(DEPLOYMENT, None, live, "kubectl", "Apply", "", NOW)
     made = server_side_apply(DEPLOYMENT, live, deployment(3, WEB), "kubectl", NOW)
-    made = track_update(DEPLOYMENT, live, made, "kubectl", "Update", "", NOW)
+    made = track_update(DEPLOYMENT, live, made, "kubectl", "Apply", "", NOW)
     assert [(each["manager"], each["operation"]) for each in made["metadata"]["managedFields"]] == [
         ("kubectl", "Apply")
     ]
@@ -323,3 +325,41 @@ def test_an_update_leaves_every_field_with_exactly_one_updater(first: dict, seco
     one, two = owned(made, "one"), owned(made, "two")
     assert not one & two
     assert {field for field in one | two if field != ".data"} == {f".data.{key}" for key in second}
+
+
+VALUES = st.recursive(
+    st.none() | st.integers(0, 3) | st.text("ab", max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+)
+CONTAINER = st.fixed_dictionaries(
+    {"name": st.sampled_from("xyz")},
+    optional={
+        "image": st.just("i"), "args": st.lists(st.text("a", max_size=1), max_size=2),
+        "ports": st.lists(st.fixed_dictionaries({"containerPort": st.integers(1, 3)}), max_size=2),
+        "resources": st.dictionaries(st.sampled_from(["limits", "requests"]), st.just({"cpu": "1"})),
+    },
+)  # fmt: skip
+NEW_PODS = st.fixed_dictionaries(
+    {"metadata": st.dictionaries(st.just("labels"), st.dictionaries(st.sampled_from("ab"), st.just("v")))},
+    optional={"spec": st.fixed_dictionaries({}, optional={
+        "containers": st.lists(CONTAINER, max_size=3, unique_by=lambda each: each["name"]),
+        "nodeSelector": st.dictionaries(st.sampled_from("ab"), st.just("v")),
+        "tolerations": st.lists(st.just({"key": "k"}), max_size=2), "hostname": st.text("h", max_size=1),
+    }), "status": st.just({"phase": "Pending"})},
+)  # fmt: skip
+
+
+@given(NEW_PODS)
+def test_a_new_object_is_owned_as_its_difference_from_nothing(pod: dict) -> None:
+    """The short way of creations against the long one of changes."""
+    seed = _seeded(SEED, pod)
+    changes = difference(shapes.of_kind(POD) or shapes.ANY, seed, pod)
+    told = everything(shapes.of_kind(POD) or shapes.ANY, pod, seed)
+    assert set(paths(told)) == {path for path in (*changes.added, *changes.modified) if path}
+
+
+@given(st.dictionaries(st.sampled_from("abc"), VALUES, max_size=3))
+def test_free_objects_too(obj: dict) -> None:
+    changes = difference(shapes.ANY, {}, obj)
+    assert set(paths(everything(shapes.ANY, obj, {}))) == {path for path in changes.added if path}

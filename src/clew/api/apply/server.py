@@ -1,7 +1,7 @@
 """Server-side apply: one manager's view of an object merged into the object."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from clew.api import shapes
 from clew.api.apply.conflict import ApplyConflict, ApplyError
@@ -50,19 +50,11 @@ def server_side_apply(  # noqa: PLR0913 - an apply request has this many sides
     managed = _taken(kind, managed, mine, changes, allowed=_allowed(root, live, mine), force=force)
     same = before is not None and before.fields == named and not _any(changes)
     if not same:
-        managed[mine] = Owned(named, _later(now, before))
+        managed[mine] = Owned(named, stamp(now))
     _sync_last_applied(made, applied, manager, live)
     made["apiVersion"], made["kind"] = kind.api_version, kind.kind
     made.setdefault("metadata", {})["managedFields"] = written(managed)
     return made
-
-
-def _later(now: datetime, before: Owned | None) -> str:
-    """The time of an entry that changes: later than it was, so that track_update sees whose change this is."""
-    time = stamp(now)
-    if before and before.time >= time:
-        return stamp(datetime.fromisoformat(before.time) + timedelta(seconds=1))
-    return time
 
 
 def _view(applied: Object, kind: Kind, subresource: str) -> Object:

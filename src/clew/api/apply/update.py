@@ -7,6 +7,7 @@ from clew.api import shapes
 from clew.api.apply.fields import add, copied
 from clew.api.apply.managers import (
     Managed,
+    Manager,
     Operation,
     Owned,
     cap_updaters,
@@ -17,7 +18,7 @@ from clew.api.apply.managers import (
     without,
     written,
 )
-from clew.api.apply.values import difference
+from clew.api.apply.values import difference, everything
 from clew.api.kinds import Kind
 from clew.api.objects import Object
 from clew.api.shapes import Shape
@@ -46,34 +47,21 @@ def track_update(  # noqa: PLR0913, PLR0917 - who changed what, through which do
 ) -> Object:
     """A copy of `after` with managedFields that say what this write set; `before` is None for a new object.
 
-    With the operation "Apply" the object comes from `server_side_apply` and is told already. A client may send
+    With the operation "Apply" the object comes from `server_side_apply`, which has told them. A client may send
     managedFields back, or reset them with a single empty entry; a list that is absent or unreadable changes nothing.
     """
     made = dict(after)
     meta = made["metadata"] = dict(made.get("metadata") or {})
-    if operation == "Apply" or _is_applied(before, after):
+    if operation == "Apply":
         return made
-    managed = _starting_point(before, after, subresource)
     root = shape or shapes.of_kind(kind) or shapes.ANY
-    old, new = ownable(before), ownable(after)
-    if before is None:
-        old = _seeded(SEED, new)
-    changes = difference(root, old, new)
-    touched = [*changes.added, *changes.modified]
     mine = manager_of(kind, manager, operation, subresource)
-    kept: Managed = {}
-    for each, owned in managed.items():
-        lost = changes.removed if each == mine else [*touched, *changes.removed]
-        left = without(owned, lost) if each.api_version == kind.api_version else owned
-        if left is not None:
-            kept[each] = left
-    if touched:
-        fields = copied(kept[mine].fields) if mine in kept else {}
-        for path in touched:
-            if path and path != ("f:metadata",):
-                add(fields, path)
-        if fields:
-            kept[mine] = Owned(fields, stamp(now))
+    if before is None and not meta.get("managedFields"):
+        new = ownable(made)
+        fields = everything(root, new, _seeded(SEED, new))
+        kept: Managed = {mine: Owned(fields, stamp(now))} if fields else {}
+    else:
+        kept = _shared(root, before, after, mine, now)
     if kept:
         meta["managedFields"] = written(cap_updaters(kept))
     else:
@@ -81,13 +69,24 @@ def track_update(  # noqa: PLR0913, PLR0917 - who changed what, through which do
     return made
 
 
-def _is_applied(before: Object | None, after: Object) -> bool:
-    """Whether an applier's entry is new: then server_side_apply made this object, whoever passes it on."""
-    known = read(before)
-    return any(
-        manager.operation == "Apply" and (manager not in known or known[manager] != owned)
-        for manager, owned in read(after).items()
-    )
+def _shared(root: Shape, before: Object | None, after: Object, mine: Manager, now: datetime) -> Managed:
+    """Who owns what once `mine` has written `after`: the others lose what it set or took away."""
+    old, new = ownable(before), ownable(after)
+    changes = difference(root, old if before is not None else _seeded(SEED, new), new)
+    touched = [*changes.added, *changes.modified]
+    kept: Managed = {}
+    for each, owned in _starting_point(before, after, mine.subresource).items():
+        lost = changes.removed if each == mine else [*touched, *changes.removed]
+        left = without(owned, lost) if each.api_version == mine.api_version else owned
+        if left is not None:
+            kept[each] = left
+    fields = copied(kept[mine].fields) if mine in kept else {}
+    for path in touched:
+        if path and path != ("f:metadata",):
+            add(fields, path)
+    if touched and fields:
+        kept[mine] = Owned(fields, stamp(now))
+    return kept
 
 
 def _starting_point(before: Object | None, after: Object, subresource: str) -> Managed:

@@ -13,6 +13,7 @@ from clew.api.objects import clone
 from clew.api.shapes import ANY, Shape
 
 _ABSENT: Any = object()
+_SELF = "."
 _KEY_DEFAULTS = {"protocol": "TCP"}  # a port's key is complete without it
 
 
@@ -112,6 +113,32 @@ def difference(shape: Shape, old: Any, new: Any) -> Difference:
     """Where two objects differ; containers that came or went are named beside what they hold."""
     made = Difference()
     _compare(shape, old, new, (), made)
+    return made
+
+
+def everything(shape: Shape, value: Any, seed: Any = _ABSENT) -> FieldSet:
+    """The set of all that `value` holds and `seed` does not: their difference, for the frequent case of a new object.
+
+    Containers are members beside what they hold, but for those that the seed has.
+    """
+    if not value or shape.is_atomic:
+        return {}
+    made: FieldSet = {_SELF: {}} if seed is _ABSENT else {}
+    known: Any = seed if isinstance(seed, dict) else {}
+    if value.__class__ is dict and shape.form not in {"list", "string"}:
+        for name, item in value.items():
+            if item.__class__ not in {dict, list}:
+                made[f"f:{name}"] = {}
+                continue
+            below = everything(shape.child(name) or ANY, item, known.get(name, _ABSENT))
+            if below or item != known.get(name, _ABSENT):
+                made[f"f:{name}"] = below
+    elif value.__class__ is list and shape.is_associative:
+        inner = shape.item or ANY
+        for item in value:
+            made[item_key(shape, item)] = everything(inner, item)
+    else:
+        return {}
     return made
 
 

@@ -1,13 +1,15 @@
-"""Which rules hold for which kind, on creation and on change."""
+"""Which rules hold for which kind, on creation and on change.
+
+Values are of the right types: whoever reads or makes an object has asked `schema.decode_problems`.
+"""
 
 from collections.abc import Callable, Iterator
 
 from clew.api import kinds as k
 from clew.api.kinds import Kind
 from clew.api.objects import Object
-from clew.api.schema import decode_problems
 from clew.cluster.admission import cluster_kinds, data, definitions, endpoints, pods, roles, services, workloads
-from clew.cluster.admission.field_errors import FieldError, invalid
+from clew.cluster.admission.field_errors import FieldError
 from clew.cluster.admission.metadata import validate_metadata
 
 Check = Callable[[Object], Iterator[FieldError]]
@@ -54,22 +56,14 @@ _UPDATES: dict[Kind, UpdateCheck] = {
 _ONLY_THE_CHANGE = frozenset({k.POD})  # a pod that lives is judged by what changes, so that new rules do not trap it
 
 
-def _types(kind: Kind, obj: Object) -> list[FieldError]:
-    """Values that cannot be decoded. A body is refused for them before; a patch can still make one."""
-    return [invalid("patch", problem.path, problem.message) for problem in decode_problems(kind, obj) if problem.fatal]
-
-
 def validate_create(kind: Kind, obj: Object) -> list[FieldError]:
-    """Everything that is wrong with a new object, metadata first. Wrong types stand for all else."""
+    """Everything that is wrong with a new object, metadata first."""
     check = _CHECKS.get(kind)
-    return _types(kind, obj) or [*validate_metadata(kind, obj, None), *(check(obj) if check else ())]
+    return [*validate_metadata(kind, obj, None), *(check(obj) if check else ())]
 
 
 def validate_update(kind: Kind, new: Object, old: Object) -> list[FieldError]:
     """Everything that is wrong with a changed object, or with the change."""
-    wrong = _types(kind, new)
-    if wrong:
-        return wrong
     found = validate_metadata(kind, new, old)
     whole, change = _CHECKS.get(kind), _UPDATES.get(kind)
     if change:

@@ -139,10 +139,10 @@ class Patcher:
         current = outward(self.state.catalog, target.kind, record.decode()) if record else None
         if current is not None and patch.language != APPLY:
             changed = apply_patch(patch, target.kind, clone(current))
-            warnings = check_result(patch, target.kind, self.state.catalog.custom(target.kind), changed)
         else:
-            changed, warnings = self._applied(target, current, patch, writer)
+            changed = self._applied(target, current, patch, writer)
             writer = msgspec.structs.replace(writer, operation="Apply")
+        warnings = check_result(patch, target.kind, self.state.catalog.custom(target.kind), changed)
         obj = inward(target.kind, changed)
         if record is None:
             self.registry.access.check_create(kind, target.namespace, target.name, writer.identity)
@@ -153,9 +153,7 @@ class Patcher:
         made = await self.registry.update(kind, target.namespace, target.name, obj, writer, target.subresource)
         return Patched(made, False, tuple(warnings))
 
-    def _applied(
-        self, target: Target, current: Object | None, patch: Patch, writer: Writer
-    ) -> tuple[Object, list[str]]:
+    def _applied(self, target: Target, current: Object | None, patch: Patch, writer: Writer) -> Object:
         """The object with an applied configuration in it; a field that its kind does not have is always refused."""
         _check_applied(target, patch.value)
         if patch.repeated and patch.validation == "Strict":
@@ -181,7 +179,7 @@ class Patcher:
         if current is None and meta.get("uid"):
             text = f"uid mismatch: the provided object specified uid {meta['uid']}, and no existing object was found"
             raise conflict(target.kind, target.name, text)
-        return made, list(patch.repeated) if patch.validation == "Warn" else []
+        return made
 
 
 def _check_applied(target: Target, patch: Any) -> None:

@@ -20,7 +20,7 @@ from clew.api.kinds import (
     SERVICE,
 )
 from clew.api.objects import clone
-from clew.cluster.admission import apply_defaults, qos_class, validate_update
+from clew.cluster.admission import apply_defaults, qos_class
 
 CONTAINER = {
     "name": "a", "image": "nginx", "imagePullPolicy": "Always", "resources": {},
@@ -213,15 +213,6 @@ def test_small_kinds() -> None:
 def test_quality_of_service(resources: list, qos: str) -> None:
     spec = {"containers": [{"name": f"c{index}", "resources": each} for index, each in enumerate(resources)]}
     assert qos_class(filled(POD, {"spec": spec})) == qos
-
-
-def test_an_object_of_another_shape_is_left_for_validation() -> None:
-    obj = {"metadata": {"name": "s"}, "spec": {"ports": "x"}}
-    apply_defaults(SERVICE, obj)
-    assert obj == {"metadata": {"name": "s"}, "spec": {"ports": "x"}}
-    (error,) = validate_update(SERVICE, obj, {"metadata": {"name": "s"}})
-    go = "json: cannot unmarshal string into Go struct field ServiceSpec.spec.ports of type []v1.ServicePort"
-    assert str(error) == f'patch: Invalid value: "spec.ports": {go}'
 
 
 ANNOTATIONS = st.dictionaries(st.text("xyz", min_size=1, max_size=3), st.text("ab", max_size=2), max_size=4)

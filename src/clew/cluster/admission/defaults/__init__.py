@@ -9,7 +9,7 @@ from collections.abc import Callable
 from clew.api import kinds as k
 from clew.api.kinds import Kind
 from clew.api.objects import Object
-from clew.api.schema import decode_problems, tidy
+from clew.api.schema import tidy
 from clew.cluster.admission.defaults import others, pods, services, workloads
 from clew.cluster.admission.defaults.pods import qos_class
 
@@ -27,12 +27,10 @@ _BY_KIND: dict[Kind, Callable[[Object], None]] = {
 def apply_defaults(kind: Kind, obj: Object) -> None:
     """What decoding and defaulting do, in place: nulls vanish, quantities become canonical, absent fields are filled.
 
-    Filling twice changes nothing more. An object with values of a wrong type, which a patch can make, is left as it is:
-    validation refuses it.
+    Filling twice changes nothing more. The object's values are of the right types: whoever reads or makes one has asked
+    `decode_problems`.
     """
     fill = _BY_KIND.get(kind)
-    if any(problem.fatal for problem in decode_problems(kind, obj)):
-        return
     tidy(kind, obj)
     if fill is not None:
         fill(obj)

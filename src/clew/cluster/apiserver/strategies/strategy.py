@@ -82,8 +82,9 @@ class Strategy:
 
     def fill(self, obj: Object, subresource: str = "") -> None:
         """Into the form that is stored: as Go's structs would give it back, with every default."""
-        schema.tidy(self.kind, obj)
-        if subresource != "status":
+        if subresource == "status":
+            schema.tidy(self.kind, obj)
+        else:
             admission.apply_defaults(self.kind, obj)
 
     def admit(self, obj: Object) -> None:

@@ -2,13 +2,14 @@
 
 Sections (##) are independent; what stands before the first belongs to all. A `flow` block is for every mode. A block
 `flow ipvs userspace` is for these modes only, and each of its rows stands there in place of the common row with the
-same client and target; the text before it says why the mode differs. `table iptables node-1 IPv4` is a table of another
-mode than nftables.
+same client and target; the text before it says why the mode differs. In a mode that is a proxy of connections
+every server sees the node, and no page says so again. `table iptables node-1 IPv4` is a table of another mode than
+nftables.
 """
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from clew.facts import endpointslice, service
 from clew.facts.endpointslice import EndpointSlice
 from clew.facts.service import Service
 
+PROXIES = {"userspace"}
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -79,11 +81,18 @@ def sections(path: Path) -> list[Section]:
 
 def flows_in(section: Section, mode: str) -> list[Flow]:
     """What packets do in one mode: the rows for all, but for those that the mode has rows of its own for."""
-    own = [flow for flow in section.flows if mode in flow.modes]
+    own = [_as_seen(flow, mode) for flow in section.flows if mode in flow.modes]
     instead = {(flow.source, flow.to, flow.protocol) for flow in own}
     return [
-        flow for flow in section.flows if not flow.modes and (flow.source, flow.to, flow.protocol) not in instead
+        _as_seen(flow, mode)
+        for flow in section.flows
+        if not flow.modes and (flow.source, flow.to, flow.protocol) not in instead
     ] + own
+
+
+def _as_seen(flow: Flow, mode: str) -> Flow:
+    served = flow.ends not in {("NOT OURS",), (flow.to,)}
+    return replace(flow, seen="node") if mode in PROXIES and served and flow.seen == "kept" else flow
 
 
 def rewrite(path: Path, place: int, table: str) -> None:

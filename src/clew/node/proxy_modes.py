@@ -10,6 +10,7 @@ from clew.base.errors import UserError
 from clew.dataplane.iptables import apply as iptables
 from clew.dataplane.ipvs import apply as ipvs
 from clew.dataplane.nftables import apply as nftables
+from clew.dataplane.userspace import apply as userspace
 from clew.ir.proxying import Settings
 from clew.node.proxy_backend import Mode
 
@@ -18,6 +19,7 @@ MODES: Mapping[str, Mode] = {
     "nftables": Mode(nftables.open_backends, nftables.missing),
     "iptables": Mode(iptables.open_backends, iptables.missing),
     "ipvs": Mode(ipvs.open_backends, ipvs.missing),
+    "userspace": Mode(userspace.open_backends, userspace.missing),
 }
 
 

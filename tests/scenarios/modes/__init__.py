@@ -6,11 +6,13 @@ from .iptables import Iptables
 from .ipvs import Ipvs
 from .nftables import Nftables
 from .protocol import ModeUnderTest, Simulated
+from .userspace import Userspace
 
 MODES: Mapping[str, ModeUnderTest] = {
     "nftables": Nftables(),
     "iptables": Iptables(),
     "ipvs": Ipvs(),
+    "userspace": Userspace(),
 }
 
 __all__ = ["MODES", "ModeUnderTest", "Simulated"]

@@ -1,11 +1,10 @@
 """IPVS in the scenarios. Its packets are real in the vm lane, whose kernel has it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
-from clew.base.xtables import parse
 from clew.dataplane.ipvs import facility
 from clew.dataplane.ipvs.explain import rows
 from clew.dataplane.ipvs.objects import KINDS, State, set_name
@@ -17,6 +16,7 @@ from clew.ir.proxying import Settings
 
 from .. import plan  # noqa: TID252 - the tests are no package that could be named
 from .protocol import Balancings, Known, Simulated
+from .xtables import rule_mutations
 
 
 class IpvsNode:
@@ -100,36 +100,6 @@ class Ipvs:
             return IpvsNode(read_state(ports, settings), settings)
         finally:
             ports.close()
-
-
-Rules = Mapping[str, Mapping[str, tuple[str, ...]]]
-
-
-def rule_mutations(rules: Rules) -> Iterator[tuple[str, Rules]]:
-    """Each rule left out; each condition of a rule left out."""
-    for table, chains in rules.items():
-        for chain, listed in chains.items():
-            for place, rule in enumerate(listed):
-                rest = (*listed[:place], *listed[place + 1 :])
-                yield f"{table} {chain}: {rule}", {**rules, table: {**chains, chain: rest}}
-                for without in fewer_conditions(rule):
-                    other = (*listed[:place], without, *listed[place + 1 :])
-                    yield f"{table} {chain}: {rule} as {without}", {**rules, table: {**chains, chain: other}}
-
-
-def fewer_conditions(rule: str) -> Iterable[str]:
-    """The rule without one of its conditions, for each of them."""
-    parsed = parse(rule)
-    head, _, target = rule.partition("-j ")
-    for option in parsed.conditions:
-        if option.module in {"comment", "conntrack"}:
-            continue
-        words = f"{'! ' if option.negated else ''}{option.name} {option.value} "
-        module = f"-m {option.module} " if option.module else ""
-        for spelt in (f"{module}{words}", f"{words}"):
-            if spelt in head:
-                yield f"{head.replace(spelt, '', 1)}-j {target}"
-                break
 
 
 def shape(name: str, settings: Settings) -> str:

@@ -4,7 +4,7 @@ Shared by the dataplanes whose rules are iptables rules (they may not import eac
 no service, no kernel and no program: text in, values and text out.
 """
 
-from clew.base.xtables.changes import Jump, Wanted, change, removal
+from clew.base.xtables.changes import Jump, Wanted, change, removal, with_jumps
 from clew.base.xtables.rules import Chains, Option, Parsed, Ruleset, comment, parse, read
 from clew.base.xtables.walk import Flight, Outcome, Scene, walk
 
@@ -24,4 +24,5 @@ __all__ = [
     "read",
     "removal",
     "walk",
+    "with_jumps",
 ]

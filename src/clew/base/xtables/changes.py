@@ -37,6 +37,14 @@ def change(wanted: Wanted, found: Ruleset) -> str:
     return script
 
 
+def with_jumps(wanted: Wanted) -> Ruleset:
+    """The chains as if they alone were in the kernel, reached from its own chains."""
+    tables = {table: {chain: tuple(each) for chain, each in chains.items()} for table, chains in wanted.chains.items()}
+    for jump in wanted.jumps:
+        tables[jump.table][jump.chain] = (*tables[jump.table].get(jump.chain, ()), jump.rule)
+    return tables
+
+
 def removal(owned: Mapping[str, Iterable[str]], found: Ruleset) -> str:
     """What to restore so that these chains (by table) and every rule that leads to them are gone; "" where none is."""
     script = ""

@@ -13,10 +13,10 @@ import msgspec
 
 from clew.base.metrics import Measure
 from clew.base.value import Value
-from clew.base.xtables import Ruleset, read, removal
+from clew.base.xtables import Ruleset, read, removal, with_jumps
 from clew.dataplane.ipvs import facility
 from clew.dataplane.ipvs.objects import DEVICE, KINDS, At, Entry, State, VirtualKey, set_name
-from clew.dataplane.ipvs.programme import Owner, Programme, RealKey, with_jumps
+from clew.dataplane.ipvs.programme import Owner, Programme, RealKey
 from clew.dataplane.ipvs.readback import TABLES, Ports, kernel_key, node_addresses, read_state
 from clew.dataplane.ipvs.rules import OURS, SHARED
 from clew.ir.balancing import Balancer

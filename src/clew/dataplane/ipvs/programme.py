@@ -5,7 +5,7 @@ Load balancing comes in per service, differences come out per kind of object; da
 
 from collections.abc import Collection, Iterable, Mapping
 
-from clew.base.xtables import Ruleset, Wanted, change
+from clew.base.xtables import Ruleset, Wanted, change, with_jumps
 from clew.dataplane.ipvs.objects import (
     KINDS,
     Answering,
@@ -161,11 +161,3 @@ class Programme:
         """Nobody has this virtual server any more: what drained behind it goes with it."""
         for real in [real for real in self.busy if real[0] == key]:
             self.let_go(real)
-
-
-def with_jumps(wanted: Wanted) -> Ruleset:
-    """The chains as if they alone were in the kernel, reached from its own chains."""
-    tables = {table: {chain: tuple(each) for chain, each in chains.items()} for table, chains in wanted.chains.items()}
-    for jump in wanted.jumps:
-        tables[jump.table][jump.chain] = (*tables[jump.table].get(jump.chain, ()), jump.rule)
-    return tables

@@ -8,10 +8,9 @@ from itertools import permutations
 import msgspec
 import pytest
 
-from clew.base.xtables import read
+from clew.base.xtables import read, with_jumps
 from clew.dataplane.ipvs.apply import Backend
 from clew.dataplane.ipvs.objects import DEVICE, KINDS, State, set_name
-from clew.dataplane.ipvs.programme import with_jumps
 from clew.dataplane.ipvs.readback import Ports, read_state
 from clew.dataplane.ipvs.rules import rules
 from clew.ir.balancing import Backend as Pod

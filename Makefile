@@ -16,7 +16,8 @@ check: install
 test: install
 	@scripts/test $(LANE)
 
-bench: install
+bench:
+	@scripts/install tests
 	@$(PY) -m bench $(if $(BENCH),--only $(BENCH))
 
 demo: install

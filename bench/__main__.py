@@ -21,6 +21,8 @@ from bench import machine, table
 from bench.figures import Figure, modules
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "bench.md"
+MARK = "## Latest run"  # what follows it on the page is written by --docs
 GRACE = 30.0  # seconds that an interrupted benchmark has to remove what it made
 
 
@@ -91,6 +93,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the whole sizes (default 1)")
     parser.add_argument("--seconds", type=float, default=900, help="limit of each (default 900)")
     parser.add_argument("--json", type=Path, help="write all figures to this file as well")
+    parser.add_argument("--docs", action="store_true", help="put the tables into docs/bench.md as well")
     return parser.parse_args()
 
 
@@ -100,9 +103,12 @@ def main() -> int:
         sys.exit("bench: namespaces and containers need root")
     facts = machine.facts()
     outcomes = [measure(name, chosen.scale, chosen.seconds) for name in chosen.only]
-    print(table.machine(facts))
-    for each in outcomes:
-        print(table.benchmark(each.name, each.about, each.figures, each.problem))
+    tables = [table.benchmark(each.name, each.about, each.figures, each.problem) for each in outcomes]
+    text = "\n".join([table.machine(facts), *tables])
+    print(text)
+    if chosen.docs:
+        kept = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
+        PAGE.write_text(f"{kept}{MARK}\n\n{text}", encoding="utf-8")
     if chosen.json:
         found = {"machine": facts, "scale": chosen.scale, "benchmarks": outcomes}
         chosen.json.write_bytes(msgspec.json.encode(found))

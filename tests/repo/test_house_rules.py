@@ -80,3 +80,10 @@ def test_the_tests_that_a_page_names_are_there(page: Path) -> None:
     named = set(re.findall(r"`[\w/.-]*?([\w-]+\.(?:py|md))`", page.read_text()))
     tests = {name for name in named if name.startswith("test_")}
     assert tests <= known
+
+
+def test_every_benchmark_is_on_its_page() -> None:
+    page = (ROOT / "docs/bench.md").read_text()
+    names = [path.stem for path in (ROOT / "bench").glob("*.py") if "\ndef figures(" in path.read_text()]
+    assert names
+    assert [name for name in names if f"| `{name}` |" not in page] == []

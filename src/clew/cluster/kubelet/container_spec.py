@@ -11,6 +11,7 @@ from clew.api.quantity import parse
 from clew.base.value import Value
 from clew.cluster.admission import qos_class
 from clew.cluster.images import Image
+from clew.cluster.kubelet.env import ConfigError
 from clew.cluster.kubelet.instances import Sandbox
 from clew.cluster.runtime.oci import ContainerSpec, Limits, Mount, Namespaces, Rights, User, available_capabilities
 from clew.cluster.runtime.oci.devices import machine_devices
@@ -34,6 +35,7 @@ class Made(Value):
 
 
 def container_spec(pod: Object, container: Object, image: Image, sandbox: Sandbox, made: Made) -> ContainerSpec:
+    """ConfigError for what this node has not."""
     rights = _rights(pod, container)
     return ContainerSpec(
         args=made.args,
@@ -58,6 +60,10 @@ def _rights(pod: Object, container: Object) -> Rights:
     shared, own = pod["spec"].get("securityContext") or {}, container.get("securityContext") or {}
     privileged = bool(own.get("privileged"))
     profile = own.get("seccompProfile") or shared.get("seccompProfile") or {}
+    if profile.get("type") == "Localhost":
+        raise ConfigError(
+            f"cannot load seccomp profile {profile.get('localhostProfile')}: this node has none of its own"
+        )
     added = dig(own, "capabilities", "add") or ()
     escalates = own.get("allowPrivilegeEscalation")
     return Rights(

@@ -71,6 +71,7 @@ class ContainerWork:
         self._probers: dict[str, Prober] = {}
         self._exits: dict[str, asyncio.Event] = {}
         self._stopping: dict[str, asyncio.Task[None]] = {}
+        self._over = False  # the pod ends: nothing is restarted for its health any more
 
     # What the plan and the status ask.
 
@@ -271,6 +272,8 @@ class ContainerWork:
         self._worker.wake()
 
     def probe_condemned(self, container: str, kind: Kind, probe: Object) -> None:
+        if self._over:
+            return
         grace = probe.get("terminationGracePeriodSeconds")
         self.kill(container, f"Container {container} failed {kind} probe, will be restarted", grace)
 
@@ -316,6 +319,7 @@ class ContainerWork:
     async def end(self) -> None:
         """The pod ends: all containers at once, then sidecars in reverse order, within the pod's grace period."""
         worker = self._worker
+        self._over = True
         running = {instance.container: instance for instance in worker.records.instances if instance.running}
         sidecars: list[tuple[Container, Instance]] = []
         rest: list[Awaitable[None]] = []

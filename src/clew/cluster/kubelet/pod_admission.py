@@ -9,6 +9,13 @@ from clew.cluster.kubelet.config import KubeletConfig
 
 ACCEPTED = ("", "")
 _MESSAGE = "Pod was rejected: "
+# Those that belong to a pod's own namespaces; any other is the machine's, which no pod may change.
+_SAFE_SYSCTLS = frozenset({
+    "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ping_group_range", "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem", "net.ipv4.tcp_syncookies", "net.ipv4.tcp_wmem",
+})  # fmt: skip
 
 
 def refusal(pod: Object, node: Object, others: Iterable[Object], config: KubeletConfig) -> tuple[str, str]:
@@ -25,6 +32,10 @@ def refusal(pod: Object, node: Object, others: Iterable[Object], config: Kubelet
             "NodeAffinity",
             f"{_MESSAGE}Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
         )
+    if (forbidden := _forbidden_sysctl(pod["spec"])) is not None:
+        return "SysctlForbidden", f"{_MESSAGE}forbidden sysctl: {forbidden}"
+    if pod["spec"].get("hostUsers") is False:
+        return "UnexpectedAdmissionError", f"{_MESSAGE}this node has no user namespaces for pods (hostUsers: false)"
     for name, factor in (("cpu", 1000), ("memory", 1)):
         wanted = request(pod, name) * factor
         room = Fraction(parse(dig(node, "status", "allocatable", name) or 0)) * factor
@@ -37,6 +48,22 @@ def refusal(pod: Object, node: Object, others: Iterable[Object], config: Kubelet
                 f"capacity: {int(room)}"
             )
     return ACCEPTED
+
+
+def _forbidden_sysctl(spec: Object) -> str | None:
+    for each in (spec.get("securityContext") or {}).get("sysctls") or ():
+        name = sysctl_name(each["name"])
+        if name not in _SAFE_SYSCTLS:
+            return f'"{each["name"]}" not allowlisted'
+        for host, prefix, what in (("hostNetwork", "net.", "net"), ("hostIPC", "kernel.", "ipc")):
+            if spec.get(host) and name.startswith(prefix):
+                return f'"{each["name"]}" not allowed with host {what} enabled'
+    return None
+
+
+def sysctl_name(written: str) -> str:
+    """With dots between its parts: they may be written as slashes."""
+    return written.replace("/", ".") if "/" in written.partition(".")[0] else written
 
 
 def request(pod: Object, name: str) -> Fraction:

@@ -9,6 +9,7 @@ from clew.cluster.kubelet import resolv
 from clew.cluster.kubelet.cni import CniError
 from clew.cluster.kubelet.container_spec import oom_lowest
 from clew.cluster.kubelet.instances import Sandbox, pod_labels, sandbox_of
+from clew.cluster.kubelet.pod_admission import sysctl_name
 from clew.cluster.kubelet.surroundings import Surroundings
 from clew.cluster.runtime.errors import NodeError, NodeLostError
 
@@ -45,7 +46,10 @@ class Sandboxes:
         around, spec = self._around, pod["spec"]
         own_network = not spec.get("hostNetwork")
         identity = secrets.token_hex(32)
-        sysctls = {each["name"]: each["value"] for each in (spec.get("securityContext") or {}).get("sysctls") or ()}
+        sysctls = {
+            sysctl_name(each["name"]): each["value"]
+            for each in (spec.get("securityContext") or {}).get("sysctls") or ()
+        }
         try:
             # Whoever dies from here on, the sandbox's notes say with what DEL must be called.
             notes = {"network": around.cni.plan(pod)} if own_network else {}

@@ -1,8 +1,9 @@
-"""The Services a container is told of in its environment: KUBERNETES_SERVICE_HOST, MY_NGINX_SERVICE_PORT. Pure.
+"""The Services a container is told of in its environment: KUBERNETES_SERVICE_HOST, MY_NGINX_SERVICE_PORT.
 
 A sink of a reflector. Rules: the Kubernetes documentation "Accessing the Service", the names Docker's links once had.
 """
 
+import asyncio
 from collections.abc import Mapping
 
 import msgspec
@@ -60,13 +61,13 @@ class ServiceLinks:
 
     def __init__(self) -> None:
         self._spaces: dict[str, dict[str, Link]] = {}
-        self.known = False  # the first list has come
+        self.known = asyncio.Event()  # the first list has come: no container starts before it
 
     def replace(self, items: Mapping[Key, Link]) -> None:
         self._spaces = {}
         for key, link in items.items():
             self.put(key, link)
-        self.known = True
+        self.known.set()
 
     def put(self, key: Key, fact: Link | None) -> None:
         space = self._spaces.setdefault(key[0], {})

@@ -112,6 +112,7 @@ class Starter:
         for kind, name in references(container):
             found = await around.objects.get(kind, space, name)
             data[kind, name] = None if found is None else text_data(kind, found)
+        await around.services.known.wait()
         services = around.services.environment(space, enabled=pod["spec"].get("enableServiceLinks") is not False)
         if around.config.service_host:
             services.setdefault("KUBERNETES_SERVICE_HOST", around.config.service_host)

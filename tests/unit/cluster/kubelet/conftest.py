@@ -198,7 +198,7 @@ class World:
             {"cpu": 2, "memory": 1 << 30},  # type: ignore[arg-type]
         )
         self.around.network_problem = ""
-        self.around.services.known = True
+        self.around.services.replace({})
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     def listed(self) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from clew.cluster.images import ImageError
+from clew.cluster.kubelet.service_links import Link
 
 from .conftest import World, in_no_time, pod
 
@@ -291,3 +292,29 @@ async def test_a_deadline_ends_the_pod(world: World) -> None:
     assert world.status()["reason"] == "DeadlineExceeded"
     assert 60 <= world.clock.monotonic() < 65
     await world.until(lambda: world.container()["state"].get("terminated"))
+
+
+@in_no_time
+async def test_no_container_starts_before_the_services_are_known(world: World) -> None:
+    """A daemon that came back started what was due at once, without the variables of the Services."""
+    world.around.services.known.clear()
+    world.start(pod(STAYS))
+    await world.until(lambda: world.clock.monotonic() > 5)
+    assert "run" not in world.node.calls
+    world.around.services.replace({("default", "db"): Link("db", "10.96.0.5", (("", 80, "TCP"),))})
+    await world.until(world.running)
+
+
+@in_no_time
+async def test_health_ends_nothing_sooner_while_the_pod_ends(world: World) -> None:
+    probe = {
+        "exec": {"command": ["alive"]}, "periodSeconds": 1, "failureThreshold": 1, "terminationGracePeriodSeconds": 1,
+    }  # fmt: skip
+    worker = world.start(pod(container("a", STAYS, livenessProbe=probe)))
+    await world.until(world.running)
+    world.api.change("p", metadata={"deletionTimestamp": "now", "deletionGracePeriodSeconds": 20})
+    await world.until(lambda: "kill" in world.node.calls)
+    world.node.execs = lambda _: (1, "no")
+    begun = world.clock.monotonic()
+    await world.until(lambda: worker.gone)
+    assert world.clock.monotonic() - begun > 19

@@ -5,13 +5,17 @@ from typing import Any
 
 import pytest
 
+from clew.cluster.images import Image
 from clew.cluster.kubelet import volumes
 from clew.cluster.kubelet.backoff import Backoff
-from clew.cluster.kubelet.container_spec import limits
+from clew.cluster.kubelet.container_spec import Made, container_spec, limits
+from clew.cluster.kubelet.env import ConfigError
+from clew.cluster.kubelet.instances import Sandbox
 from clew.cluster.kubelet.pod_admission import refusal, request
 from clew.cluster.kubelet.requests import RequestError, port_of
 from clew.cluster.kubelet.service_links import ServiceLinks, decode
 from clew.cluster.kubelet.volumes import MountError
+from clew.cluster.runtime.oci import User
 
 from .conftest import CONFIG, pod
 
@@ -50,6 +54,35 @@ NODE = {"metadata": {"labels": {"disk": "ssd"}}, "status": {"allocatable": {"cpu
 )  # fmt: skip
 def test_who_may_run_here(wanted: Any, others: list[Any], reason: str) -> None:
     assert refusal(wanted, NODE, others, CONFIG)[0] == reason
+
+
+def tuned(*names: str, **spec: Any) -> Any:
+    return pod(securityContext={"sysctls": [{"name": name, "value": "1"} for name in names]}, **spec)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (tuned("net.ipv4.tcp_rmem", "kernel.shm_rmid_forced"), ""), (tuned("net/ipv4/tcp_rmem"), ""),
+        (tuned("kernel.core_pattern"), '"kernel.core_pattern" not allowlisted'),
+        (tuned("kernel/core_pattern"), '"kernel/core_pattern" not allowlisted'),
+        (tuned("net.ipv4.tcp_rmem", "fs.file-max"), '"fs.file-max" not allowlisted'),
+        (tuned("net.ipv4/../../kernel/panic"), '"net.ipv4/../../kernel/panic" not allowlisted'),
+        (tuned("net.ipv4.tcp_rmem", hostNetwork=True), '"net.ipv4.tcp_rmem" not allowed with host net enabled'),
+        (tuned("kernel.shm_rmid_forced", hostIPC=True), '"kernel.shm_rmid_forced" not allowed with host ipc enabled'),
+    ],
+)  # fmt: skip
+def test_no_pod_changes_the_machines_settings(wanted: Any, message: str) -> None:
+    """Any pod could set kernel.core_pattern, which is no namespace's: it was the machine's that changed."""
+    refused = refusal(wanted, NODE, [], CONFIG)
+    assert refused == (("SysctlForbidden", f"Pod was rejected: forbidden sysctl: {message}") if message else ("", ""))
+
+
+def test_what_would_be_less_safe_than_asked_for_is_refused() -> None:
+    assert refusal(pod(hostUsers=False), NODE, [], CONFIG)[0] == "UnexpectedAdmissionError"
+    own = {"name": "a", "securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "x.json"}}}
+    with pytest.raises(ConfigError, match=r"cannot load seccomp profile x\.json"):
+        container_spec(pod(own), own, Image("i", "", ()), Sandbox("s", 0, ready=True), Made((), (), User(), (), "/g"))
 
 
 def test_a_pod_asks_for_its_largest_moment() -> None:

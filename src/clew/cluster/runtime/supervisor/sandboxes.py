@@ -72,7 +72,7 @@ class Sandboxes:
             process.unshare(kinds)
             if hostname:
                 socket.sethostname(hostname)
-            _set(record["sysctls"], "kernel.", "fs.")
+            _set(record["sysctls"], "kernel.shm")  # the rest of kernel. is the machine's
             pid = os.fork()
             if not pid:
                 self._become_pause(told, score)

@@ -58,6 +58,7 @@ def _canonical(text: str) -> str:
     return render(*_split(text))
 
 
+@lru_cache(maxsize=4096)
 def _split(text: str) -> tuple[Fraction, Family]:
     match = _NUMBER.fullmatch(text)
     if match is None:

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import subprocess
 import sys
 import time
@@ -63,7 +64,7 @@ def title(text: str) -> None:
 def run(*command: str, stdin: str = "", show: bool = True, check: bool = True, timeout: float = 120) -> str:
     """Print the command and what it prints; return its output."""
     if show:
-        shown = " ".join(command)
+        shown = shlex.join(command)
         print(f"{BOLD}$ {shown}{PLAIN}" + (f" <<EOF\n{DIM}{stdin}{PLAIN}EOF" if stdin else ""), flush=True)
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
     if show and done.stdout:
@@ -72,6 +73,14 @@ def run(*command: str, stdin: str = "", show: bool = True, check: bool = True, t
         print(done.stderr.rstrip())
         raise StepError(f"`{' '.join(command)}` ended with {done.returncode}")
     return done.stdout
+
+
+def piped(line: str) -> str:
+    """A line for the shell, shown with what it prints."""
+    print(f"{BOLD}$ {line}{PLAIN}", flush=True)
+    printed = run("bash", "-o", "pipefail", "-c", line, show=False)
+    print(printed.rstrip())
+    return printed
 
 
 def kubectl(*arguments: str, stdin: str = "", show: bool = True, check: bool = True) -> str:
@@ -144,7 +153,7 @@ def deployment() -> list[str]:
     nodes = {pod["spec"]["nodeName"] for pod in items("get", "pods", "-l", "run=my-nginx")}
     if len(set(ips)) != 2 or len(nodes) != 2:
         raise StepError(f"two pods with two addresses on two nodes were expected: {ips} on {sorted(nodes)}")
-    print("\n".join(f"    podIP: {ip}" for ip in ips))
+    piped("kubectl get po -l run=my-nginx -o yaml | grep podIP")
     return ips
 
 
@@ -155,17 +164,15 @@ def reach_pods(ips: list[str]) -> None:
         for ip in ips:
             host = f"[{ip}]" if ":" in ip else ip
             # nginx may still be opening its port: a pod without a readiness probe is Running before that
-            curl = ("curl", "-s", "-m", "5", "--retry", "5", "--retry-connrefused")
-            page = run("clew", "node", "exec", node, "--", *curl, f"{host}:80", show=False)
+            page = piped(f"clew node exec {node} -- curl -s --retry 5 --retry-connrefused {host}:80 | grep title")
             if "Welcome to nginx!" not in page:
                 raise StepError(f"{node} did not get nginx's page from {ip}")
-            print(f"{BOLD}$ clew node exec {node} -- curl -s {host}:80{PLAIN} → Welcome to nginx!")
 
 
 def service() -> str:
     title("4. A service in front of them")
     if kubectl("get", "svc", "my-nginx", "--ignore-not-found", "-o", "name", show=False):
-        print("the service of an earlier run is still there")
+        kubectl("get", "svc", "my-nginx")  # an earlier walk left it
     else:
         kubectl("create", "-f", "-", stdin=SERVICE)
     wait_for(
@@ -174,7 +181,7 @@ def service() -> str:
                         "jsonpath={.items[*].endpoints[*].addresses[*]}", show=False).count(" ") == 1,
     )  # fmt: skip
     kubectl("describe", "svc", "my-nginx")
-    kubectl("get", "endpointslices", "-l", "kubernetes.io/service-name=my-nginx")
+    kubectl("get", "endpoints,endpointslices", "-l", "run=my-nginx")
     return kubectl("get", "svc", "my-nginx", "-o", "jsonpath={.spec.clusterIP}", show=False)
 
 
@@ -210,6 +217,7 @@ def names() -> None:
             "nslookup kube-dns.kube-system.svc.cluster.local",
             "nslookup my-nginx",
             "nslookup kube-dns.kube-system",
+            "nslookup kube-dns.kube-system.svc",
             "curl -s my-nginx | grep Welcome",
             "exit",
         ]
@@ -228,6 +236,21 @@ def grow() -> None:
     kubectl("get", "endpointslices", "-l", "kubernetes.io/service-name=my-nginx")
 
 
+def kill() -> None:
+    title("7. A process that dies is started again; its pod keeps its address")
+    pod = items("get", "pods", "-l", "run=my-nginx")[0]["metadata"]["name"]
+    kubectl("get", "pod", pod, "-o", "wide")
+    before = kubectl("get", "pod", pod, "-o", "jsonpath={.status.podIP}", show=False)
+    restarts = int(kubectl("get", "pod", pod, "-o", "jsonpath={.status.containerStatuses[0].restartCount}", show=False))
+    kubectl("exec", pod, "--", "sh", "-c", "kill 1")
+    again = f"jsonpath={{.status.containerStatuses[0].restartCount}}={restarts + 1}"
+    kubectl("wait", f"--for={again}", f"pod/{pod}", "--timeout=60s", show=False)
+    kubectl("wait", "--for=condition=Ready", f"pod/{pod}", "--timeout=60s", show=False)
+    kubectl("get", "pod", pod, "-o", "wide")
+    if kubectl("get", "pod", pod, "-o", "jsonpath={.status.podIP}", show=False) != before:
+        raise StepError("the pod was expected to keep its address")
+
+
 def main() -> int:
     started = time.monotonic()
     try:
@@ -237,6 +260,7 @@ def main() -> int:
         balance(service())
         names()
         grow()
+        kill()
     except (StepError, subprocess.TimeoutExpired) as error:
         print(f"\nwalkthrough: {error}", file=sys.stderr)
         return 1

@@ -42,6 +42,8 @@ KUBECTLS = kubectls()
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kubectl" in metafunc.fixturenames:
         programs = KUBECTLS or {"none": ""}
+        if getattr(metafunc.module, "ONE_KUBECTL", False):  # a module that is not about kubectl's own ways
+            programs = dict(list(programs.items())[:1])
         metafunc.parametrize("kubectl", list(programs.values()), ids=list(programs), scope="module", indirect=True)
 
 

@@ -20,7 +20,7 @@ current-context: work
 clusters:
 - name: work
   cluster:
-    server: https://work
+    server: https://work  # not ours
 users: []
 contexts:
 - name: work

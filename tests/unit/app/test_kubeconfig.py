@@ -40,7 +40,7 @@ def merged(text: str) -> tuple[str, kubeconfig.Footprint]:
     return kubeconfig.use(text, "clew-x"), footprint
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(documents, st.sampled_from(["block", "flow", "json"]))
 def test_in_and_out_again_leaves_the_former_document(document: dict[str, Any], style: str) -> None:
     before = (
@@ -63,6 +63,63 @@ def test_scalars_stay_as_they_were_written() -> None:
     within, footprint = merged(text)
     after = kubeconfig.use(kubeconfig.take(within, "clew-x", footprint), footprint.former)
     assert after == text
+
+
+COMMENTED = """\
+# mine
+apiVersion: v1
+kind: Config
+
+# where I work
+current-context: work   # usually
+clusters:
+  # the first
+  - name: work  # of the firm
+    cluster: {server: "https://work"}
+  # the end of clusters
+users:
+- name: work
+  user:
+    exec:
+      args: [a,   b]
+    note: |
+      two
+      lines
+
+# no contexts yet
+contexts: []  # none
+preferences: {}
+# the end
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        COMMENTED,
+        COMMENTED.replace("\n", "\r\n"),
+        COMMENTED.replace("contexts: []  # none\n", ""),
+        COMMENTED.removesuffix("# the end\n"),
+        "---\n" + COMMENTED,
+        '{"kind": "Config", "users": [{"name": "a"}],\n "clusters": [], "contexts": [ {"name":"a"} ] , "x": "a"}\n',
+        "{users: [], clusters: [{name: a},], contexts: [], current-context: b,}\n",
+    ],
+)
+def test_in_and_out_again_leaves_every_byte(text: str) -> None:
+    """Comments, spaces, line ends, order: the file is its owner's."""
+    within, footprint = merged(text)
+    for line in text.splitlines():
+        if "#" in line and "current-context" not in line:
+            assert line.replace("contexts: []", "contexts:") in within.splitlines()
+    assert kubeconfig.names(within, "clusters")[-1] == "clew-x"
+    after = kubeconfig.use(kubeconfig.take(within, "clew-x", footprint), footprint.former)
+    assert after.replace('"work"', "work").replace('"b"', "b") == text.replace('"work"', "work").replace('"b"', "b")
+
+
+def test_a_file_without_a_last_line_end_gets_one() -> None:
+    within, footprint = merged("kind: Config\nusers:\n- name: a")
+    after = kubeconfig.use(kubeconfig.take(within, "clew-x", footprint), footprint.former)
+    assert after == "kind: Config\nusers:\n- name: a\n"
 
 
 def test_a_file_written_as_json_stays_one() -> None:
@@ -94,6 +151,7 @@ def test_a_document_of_only_our_own_is_bare_afterwards() -> None:
         ("users: [a]", "users[0]: not a mapping"),
         ("a: 1\n---\nb: 1", "more than one document"),
         ("a: \x01", "not YAML"),
+        ("users: [&a {name: b}]\ncontexts: [*a]", "line 2: an alias"),
     ],
 )
 def test_what_is_no_kubeconfig_is_refused_with_its_place(text: str, message: str) -> None:

@@ -14,7 +14,7 @@ from clew.base.addresses import Family
 from clew.base.clock import SystemClock
 from clew.base.metrics import Measure
 from clew.base.value import Value
-from clew.base.xtables import Ruleset, change, read, removal
+from clew.base.xtables import Ruleset, Wanted, change, read, removal
 from clew.dataplane.userspace.forwarder import Forwarder
 from clew.dataplane.userspace.objects import State
 from clew.dataplane.userspace.programme import Owner, Programme, adopted, state
@@ -135,7 +135,7 @@ class Backend:
             return False
         self._denied.clear()
         self._look()
-        return not change(self.programme.rules(self.forwarder.ports), self._found)
+        return not change(self._rules(), self._found)
 
     def tidy(self) -> None:
         """Nothing is kept for a while."""
@@ -160,8 +160,13 @@ class Backend:
         texts = (self._iptables.save(self.settings.family, table) for table in OWNED)
         return {table: chains for text in texts for table, chains in read(text).items()}
 
+    def _rules(self) -> Wanted:
+        """With the ports of the ways that are wanted; those that go still listen while rules lead to them."""
+        ways = self.programme.ways()
+        return self.programme.rules({key: port for key, port in self.forwarder.ports.items() if key in ways})
+
     def _write(self) -> int:
-        script = change(self.programme.rules(self.forwarder.ports), self._found or {})
+        script = change(self._rules(), self._found or {})
         if not script:
             return 0
         self._found = None

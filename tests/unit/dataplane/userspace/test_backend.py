@@ -1,0 +1,180 @@
+"""The backend with a fake iptables and real loopback sockets: every path between states, restarts, vandals, removal."""
+
+import socket
+from collections.abc import Iterable, Iterator
+from itertools import permutations
+
+import pytest
+
+from clew.base.clock import SystemClock
+from clew.base.xtables import Ruleset, read
+from clew.dataplane.userspace.apply import Backend
+from clew.dataplane.userspace.forwarder import Forwarder
+from clew.dataplane.userspace.rules import OWNED
+from clew.ir.balancing import Backend as Pod
+from clew.ir.balancing import Balancer, Frontend, Policy
+from clew.ir.proxying import Settings
+from clew.kernel.iptables import FakeIptables
+
+SETTINGS = Settings(4, ("10.244.0.0/16",))
+States = dict[tuple[str, str], tuple[Balancer, ...]]
+
+
+def balancer(
+    origin: str, address: str, pods: Iterable[str], *, affinity: int = 0, policy: Policy = "Cluster", node_port: int = 0
+) -> Balancer:
+    everywhere = tuple(Pod(pod, 8080, "here" if pod.endswith(".1") else "elsewhere") for pod in sorted(pods))
+    frontends = [Frontend(address, "TCP", 80, "internal", "Cluster", None, "spec.clusterIPs[0]")]
+    if node_port:
+        frontends.append(Frontend("", "TCP", node_port, "external", policy, None, ""))
+        frontends.append(Frontend("192.0.2.1", "TCP", node_port, "external", policy, ("10.0.0.0/8",), ""))
+    local = tuple(pod for pod in everywhere if pod.place == "here") if policy == "Local" else ()
+    return Balancer(origin, 4, affinity, everywhere, local, (), bool(everywhere), tuple(frontends))
+
+
+A, B = ("default", "a"), ("default", "b")
+STATES: dict[str, States] = {
+    "empty": {},
+    "one": {A: (balancer("default/a", "10.96.0.1", ["10.0.0.1", "10.0.0.2"]),)},
+    "none left": {A: (balancer("default/a", "10.96.0.1", [], node_port=39080),)},
+    "sticky": {A: (balancer("default/a", "10.96.0.1", ["10.0.0.1", "10.0.0.2"], affinity=60),)},
+    "two share a pod": {
+        A: (balancer("default/a", "10.96.0.1", ["10.0.0.1"]),),
+        B: (balancer("default/b", "10.96.0.2", ["10.0.0.1", "10.0.0.3"], node_port=39080, policy="Local"),),
+    },
+    "the address moves": {B: (balancer("default/b", "10.96.0.1", ["10.0.0.3"], node_port=39080),)},
+}
+
+
+class Node:
+    def __init__(self) -> None:
+        self.iptables = FakeIptables()
+        self.backends: list[Backend] = []
+
+    def backend(self) -> Backend:
+        backend = Backend(self.iptables, Forwarder(4, socket.socket, SystemClock()), SETTINGS)
+        self.backends.append(backend)
+        return backend
+
+    def rules(self) -> Ruleset:
+        texts = [self.iptables.save(4, table) for table in OWNED]
+        return {table: chains for text in texts for table, chains in read(text).items()}
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    node = Node()
+    yield node
+    for backend in node.backends:
+        backend.close()
+
+
+def changes(before: States, after: States) -> States:
+    return {key: after.get(key, ()) for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+
+
+@pytest.mark.parametrize("path", list(permutations(STATES, 3)), ids=" > ".join)
+def test_every_path_leads_to_the_same_rules_and_ways(node: Node, path: tuple[str, ...]) -> None:
+    backend = node.backend()
+    before: States = {}
+    for name in path:
+        backend.sync(changes(before, STATES[name]))
+        before = STATES[name]
+        other = Node()
+        fresh = other.backend()
+        fresh.sync(STATES[name])
+        assert node.rules() == other.rules()
+        assert backend.forwarder.ways == fresh.forwarder.ways
+        assert set(backend._claims) == set(fresh._claims)
+        fresh.close()
+
+
+@pytest.mark.parametrize("before", STATES)
+@pytest.mark.parametrize("after", STATES)
+def test_a_successor_writes_only_what_is_wrong(node: Node, before: str, after: str) -> None:
+    first = node.backend()
+    first.sync(STATES[before])
+    writes, rules = node.iptables.writes, node.rules()
+    first.close()
+    again = node.backend()
+    again.sync(STATES[after])
+    assert (node.iptables.writes == writes) == (node.rules() == rules)
+    assert again.verify()
+    if before == after:
+        assert node.rules() == rules
+
+
+def test_a_port_that_somebody_took_meanwhile_is_replaced_by_another(node: Node) -> None:
+    first = node.backend()
+    first.sync(STATES["one"])
+    (port,) = first.forwarder.ports.values()
+    first.close()
+    with socket.socket() as somebody:
+        somebody.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        somebody.bind(("0.0.0.0", port))
+        somebody.listen()
+        again = node.backend()
+        again.sync(STATES["one"])
+        (other,) = again.forwarder.ports.values()
+        assert other != port
+        assert any(f"--to-ports {other}" in rule for rule in node.rules()["nat"]["KUBE-PORTALS-CONTAINER"])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "*nat\n-F KUBE-PORTALS-CONTAINER\nCOMMIT\n",
+        "*nat\n-F PREROUTING\nCOMMIT\n",
+        "*filter\n-F INPUT\n-F KUBE-PORTALS-FILTER\nCOMMIT\n",
+    ],
+)
+def test_what_somebody_took_comes_back(node: Node, damage: str) -> None:
+    backend = node.backend()
+    backend.sync(STATES["two share a pod"])
+    right = node.rules()
+    node.iptables.restore(4, damage)
+    assert not backend.verify()
+    assert backend.sync({})
+    assert node.rules() == right
+    assert not backend.sync({})
+
+
+def test_a_node_port_of_somebody_else_keeps_nothing_from_being_served(node: Node) -> None:
+    with socket.socket() as somebody:
+        somebody.bind(("0.0.0.0", 39080))
+        somebody.listen()
+        backend = node.backend()
+        backend.sync(STATES["the address moves"])
+        assert {measure.name: measure.value for measure in backend.measures()}[
+            "clew_proxy_userspace_denied_node_ports"
+        ] == 1
+        assert backend.forwarder.ways
+    backend.verify()
+    backend.sync({})
+    assert backend._claims, "it is held once it is free"
+
+
+def test_removal_leaves_the_rules_of_others(node: Node) -> None:
+    theirs = "*nat\n:THEIRS - [0:0]\n-A PREROUTING -j THEIRS\nCOMMIT\n"
+    node.iptables.restore(4, theirs)
+    before = node.rules()["nat"]
+    backend = node.backend()
+    backend.sync(STATES["two share a pod"])
+    backend.remove()
+    assert node.rules()["nat"] == before
+    writes = node.iptables.writes
+    node.backend().remove()
+    assert node.iptables.writes == writes
+
+
+def test_sctp_is_refused(node: Node) -> None:
+    frontends = (
+        Frontend("10.96.0.1", "SCTP", 7, "internal", "Cluster", None, ""),
+        Frontend("", "SCTP", 39007, "external", "Cluster", None, ""),
+    )
+    pods = (Pod("10.0.0.1", 7, "here"),)
+    backend = node.backend()
+    backend.sync({A: (Balancer("default/a", 4, 0, pods, (), (), True, frontends),)})
+    assert not backend.forwarder.ways
+    assert not backend._claims
+    assert any("REJECT" in rule for rule in node.rules()["filter"]["KUBE-PORTALS-FILTER"])

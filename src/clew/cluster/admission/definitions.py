@@ -20,6 +20,8 @@ from clew.cluster.admission.structural.rules import structural_errors
 
 _SCOPES = ("Cluster", "Namespaced")
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
+_APPROVED = "api-approved.kubernetes.io"
+_APPROVAL_PAGE = "https://github.com/kubernetes/enhancements/pull/1111"
 _STRATEGIES = ("None", "Webhook")
 
 
@@ -37,6 +39,7 @@ def crd_errors(crd: Object) -> Iterator[FieldError]:
         yield from each_invalid("spec.group", group, names.subdomain(group))
         if "." not in group:
             yield invalid("spec.group", group, "should be a domain with at least one dot")
+    yield from _approval(crd, group)
     yield from one_of("spec.scope", spec.get("scope"), _SCOPES)
     yield from _names(given)
     yield from _versions(spec.get("versions") or [])
@@ -44,6 +47,19 @@ def crd_errors(crd: Object) -> Iterator[FieldError]:
         text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
         yield invalid("spec.preserveUnknownFields", value=True, detail=text)
     yield from one_of("spec.conversion.strategy", (spec.get("conversion") or {}).get("strategy"), _STRATEGIES)
+
+
+def _approval(crd: Object, group: str) -> Iterator[FieldError]:
+    """Groups of the Kubernetes community itself need a word of who approved the API."""
+    if not group.endswith((".k8s.io", ".kubernetes.io")) and group not in {"k8s.io", "kubernetes.io"}:
+        return
+    word = ((crd.get("metadata") or {}).get("annotations") or {}).get(_APPROVED) or ""
+    at, text = f"metadata.annotations[{_APPROVED}]", f'protected groups must have approval annotation "{_APPROVED}"'
+    if not word:
+        yield required(at, f"{text}, see {_APPROVAL_PAGE}")
+    elif not word.startswith(("unapproved", "http://", "https://")):
+        reason = f'with either a URL or a reason starting with "unapproved", see {_APPROVAL_PAGE}'
+        yield invalid(at, word, f"{text} {reason}")
 
 
 def _names(given: Object) -> Iterator[FieldError]:

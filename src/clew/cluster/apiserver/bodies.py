@@ -14,7 +14,7 @@ from clew.cluster.admission.structural import prune_by_schema
 from clew.cluster.apiserver.catalog import Custom
 from clew.cluster.apiserver.errors import ApiRefusal, bad_request, invalid_options, unsupported_media
 from clew.cluster.apiserver.identity import Identity
-from clew.cluster.apiserver.list_options import YES
+from clew.cluster.apiserver.list_options import flag
 from clew.cluster.apiserver.state import Writer
 
 PROTOBUF = "application/vnd.kubernetes.protobuf"
@@ -41,7 +41,7 @@ def writer_of(request: web.BaseRequest, who: Identity) -> Writer:
         who,
         manager or _agent(request.headers.get("User-Agent", "unknown")),
         query.get("dryRun") == "All",
-        query.get("force") in YES,
+        flag(query, "force"),
     )
 
 

@@ -24,12 +24,18 @@ def storage_name(kind: Kind) -> str:
     return f"{kind.plural}.{kind.group}" if kind.group else kind.plural
 
 
+def is_established(status: Object) -> bool:
+    """Whether a definition's status says that it is served."""
+    conditions = status.get("conditions") or ()
+    return any(each.get("type") == "Established" and each.get("status") == "True" for each in conditions)
+
+
 class Custom:
     """One served version of a CustomResourceDefinition. Compared by identity: a changed definition is another."""
 
     def __init__(self, crd: Object, version: Object) -> None:
         spec = crd["spec"]
-        names: dict[str, Any] = spec["names"]
+        names: dict[str, Any] = crd["status"]["acceptedNames"]
         self.crd = crd
         self.version = version
         self.schema: Object = (version.get("schema") or {}).get("openAPIV3Schema") or {}
@@ -90,9 +96,11 @@ class Catalog:
             yield custom.kind
 
     def define(self, crd: Object) -> None:
-        """Serve what a CustomResourceDefinition names."""
+        """Serve what a CustomResourceDefinition names, once its names are accepted."""
         name = crd["metadata"]["name"]
         self.forget(name)
+        if not is_established(crd.get("status") or {}):
+            return
         keys = self._of_crd.setdefault(name, [])
         for version in crd["spec"].get("versions") or ():
             if version.get("served"):
@@ -100,6 +108,20 @@ class Catalog:
                 key = (custom.kind.group, custom.kind.version, custom.kind.plural)
                 self._custom[key] = custom
                 keys.append(key)
+
+    def names_in_use(self, group: str, *, but: str) -> dict[str, set[str]]:
+        """What `resources` and `kinds` of a group are called, leaving out those of the definition `but`."""
+        own = set(self._of_crd.get(but, ()))
+        resources, kinds = set[str](), set[str]()
+        for kind in self._built_in.values():
+            if kind.group == group:
+                resources |= {kind.plural, kind.singular, *kind.short_names}
+                kinds |= {kind.kind, f"{kind.kind}List"}
+        for key, custom in self._custom.items():
+            if key[0] == group and key not in own:
+                resources |= {custom.kind.plural, custom.singular, *custom.kind.short_names}
+                kinds |= {custom.kind.kind, f"{custom.kind.kind}List"}
+        return {"resources": resources, "kinds": kinds}
 
     def forget(self, name: str) -> None:
         self.edition += 1

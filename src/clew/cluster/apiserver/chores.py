@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from clew.api.kinds import CLUSTER_ROLE, CRD, EVENT
 from clew.api.objects import Object
 from clew.base.errors import WorldError
-from clew.cluster.apiserver.catalog import Custom, storage_name
+from clew.cluster.apiserver.catalog import Custom, is_established, storage_name
 from clew.cluster.apiserver.errors import ApiRefusal
 from clew.cluster.apiserver.identity import Identity
 from clew.cluster.apiserver.rbac import MASTERS, aggregated
@@ -96,23 +96,40 @@ class Chores:
             meta = crd["metadata"]
             if "deletionTimestamp" in meta and CLEANUP in (meta.get("finalizers") or ()):
                 finished = await self._emptied(crd) and finished
+            elif not is_established(crd["status"]):
+                finished = await self._tried_again(crd) and finished
         return finished
 
+    async def _tried_again(self, crd: Object) -> bool:
+        """A definition that waits for a name gets it when that is free; its strategy looks at every update."""
+        try:
+            await self.registry.update(CRD, "", crd["metadata"]["name"], crd, SELF)
+        except ApiRefusal:
+            return True  # somebody else has just written it
+        except WorldError:
+            return False
+        return True
+
     async def _emptied(self, crd: Object) -> bool:
-        name = crd["metadata"]["name"]
         try:
             kind = Custom(crd, crd["spec"]["versions"][0]).kind
+            if not is_established(crd["status"]):
+                await self._let_go(crd)
+                return True
             collection = self.state.storage.collection(storage_name(kind))
             keys = [record.key.rpartition("/")[::2] for record in collection.scan()]
             await self.registry.deleter.delete_all(kind, keys, {}, SELF)
             if collection.items:
                 return False
-            left = [each for each in crd["metadata"]["finalizers"] if each != CLEANUP]
-            crd["metadata"]["finalizers"] = left
-            await self.registry.update(CRD, "", name, crd, SELF)
+            await self._let_go(crd)
         except (WorldError, ApiRefusal):
             return False
         return True
+
+    async def _let_go(self, crd: Object) -> None:
+        left = [each for each in crd["metadata"]["finalizers"] if each != CLEANUP]
+        crd["metadata"]["finalizers"] = left
+        await self.registry.update(CRD, "", crd["metadata"]["name"], crd, SELF)
 
 
 def _last_word(event: Object) -> datetime:

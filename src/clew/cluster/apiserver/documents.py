@@ -10,6 +10,7 @@ from clew.api import openapi
 from clew.api.kinds import CRD, Kind
 from clew.api.objects import Object
 from clew.cluster.apiserver import discovery
+from clew.cluster.apiserver.catalog import is_established
 from clew.cluster.apiserver.errors import method_not_allowed, no_such_path
 from clew.cluster.apiserver.paths import RequestInfo
 from clew.cluster.apiserver.replies import respond, respond_bytes
@@ -115,7 +116,7 @@ class Documents:
         return respond_bytes(self._kept(rest, lambda: openapi.document(group_version, *self._kinds())))
 
     def _kinds(self) -> tuple[list[Kind], list[Object]]:
-        return list(self.state.catalog), self.state.objects(CRD)
+        return list(self.state.catalog), [crd for crd in self.state.objects(CRD) if is_established(crd["status"])]
 
     def _swagger(self) -> bytes:
         """OpenAPI v2 for tools that still read it: the definitions of every group, without paths."""

@@ -12,7 +12,6 @@ from clew.base.value import Value
 from clew.cluster.admission import FieldError
 from clew.cluster.apiserver.errors import bad_request, invalid_options
 
-YES = frozenset({"true", "1"})
 ANY_VERSION = -1  # in a token: go on with what is there now, whatever was there before
 _EXACT, _NOT_OLDER = "Exact", "NotOlderThan"
 _MATCH = "resourceVersionMatch"
@@ -38,6 +37,11 @@ class WatchWanted(Value):
     seconds: float = _DEFAULT_WATCH
 
 
+def flag(query: Mapping[str, str], name: str) -> bool:
+    """A switch in a query as Kubernetes reads one: on where it is there and not `false` or `0`, so also bare."""
+    return name in query and query[name].lower() not in {"false", "0"}
+
+
 def list_wanted(query: Mapping[str, str]) -> ListWanted:
     """400 or 422 for what contradicts itself."""
     _refuse(_list_errors(query))
@@ -58,8 +62,8 @@ def watch_wanted(query: Mapping[str, str]) -> WatchWanted:
     _refuse(_watch_errors(query))
     version = _version(query)
     asked = query.get("sendInitialEvents")
-    bookmarks = query.get("allowWatchBookmarks") in YES
-    initial = asked in YES if asked is not None else not version
+    bookmarks = flag(query, "allowWatchBookmarks")
+    initial = flag(query, "sendInitialEvents") if asked is not None else not version
     return WatchWanted(
         since=version or None, initial=initial, marked=initial and asked is not None and bookmarks,
         bookmarks=bookmarks, seconds=float(_whole_number(query, "timeoutSeconds") or _DEFAULT_WATCH),

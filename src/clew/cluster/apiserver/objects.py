@@ -12,7 +12,7 @@ from clew.cluster.apiserver.catalog import stored_kind
 from clew.cluster.apiserver.errors import bad_request, method_not_allowed, not_found, too_new
 from clew.cluster.apiserver.feeds import Feeds
 from clew.cluster.apiserver.identity import Identity
-from clew.cluster.apiserver.list_options import YES, list_wanted, watch_wanted
+from clew.cluster.apiserver.list_options import flag, list_wanted, watch_wanted
 from clew.cluster.apiserver.paths import RequestInfo
 from clew.cluster.apiserver.reading import list_page, selection, shaped
 from clew.cluster.apiserver.registry import Registry, check_name
@@ -190,7 +190,7 @@ class Objects:
             except ValueError:
                 raise bad_request(f"gracePeriodSeconds: not a number: {query['gracePeriodSeconds']!r}") from None
         if query.get("orphanDependents"):
-            options["orphanDependents"] = query["orphanDependents"] in YES
+            options["orphanDependents"] = flag(query, "orphanDependents")
         return options, writer_of(request, who).dry_run or "All" in (options.get("dryRun") or ())
 
     async def _delete_collection(

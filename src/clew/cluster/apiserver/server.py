@@ -19,6 +19,7 @@ from clew.cluster.apiserver.chores import Chores
 from clew.cluster.apiserver.documents import Documents
 from clew.cluster.apiserver.errors import ApiRefusal, internal, no_such_path
 from clew.cluster.apiserver.identity import Identity, from_certificate, impersonated, unauthorized
+from clew.cluster.apiserver.list_options import flag
 from clew.cluster.apiserver.objects import Objects
 from clew.cluster.apiserver.options import ApiServerOptions, ServerPki
 from clew.cluster.apiserver.paths import RequestInfo, read_path
@@ -121,7 +122,7 @@ class ApiServer:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         who = impersonated(request, self._identify(request), self.access.check)
         query = request.query
-        info = read_path(request.method, request.path, watch=query.get("watch") in {"true", "1"})
+        info = read_path(request.method, request.path, watch=flag(query, "watch"))
         if not info.resource:
             self.access.check(who, Attributes(info.verb, path=info.path))
             return self.documents.answer(request, info)

@@ -236,6 +236,74 @@ def test_a_wrong_definition(call: Raw, change: dict, field: str) -> None:
     assert call("GET", WIDGETS).code == 404
 
 
+def conditions(crd: Any) -> dict[str, tuple[str, str, str]]:
+    return {each["type"]: (each["status"], each["reason"], each["message"]) for each in crd["status"]["conditions"]}
+
+
+def named(plural: str, **names: Any) -> Any:
+    """A definition with other names, in the same group."""
+    other = {"plural": plural, "kind": plural.title(), **names}
+    return {
+        "metadata": {"name": f"{plural}.example.com"}, "spec": {**CRD["spec"], "names": other},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("other", "reason", "name"),
+    [
+        (named("gadgets", kind="Widget", listKind="Gadgets"), "KindConflict", "Widget"),
+        (named("gadgets", shortNames=["wd", "gg"]), "ShortNamesConflict", "wd"),
+        (named("gadgets", singular="widget"), "SingularConflict", "widget"),
+        (named("wd", singular="gg", kind="Gadget"), "PluralConflict", "wd"),
+    ],
+)
+def test_a_name_has_one_holder(served: Raw, other: Any, reason: str, name: str) -> None:
+    """The second used to be served beside the first, under the same name."""
+    plural = other["spec"]["names"]["plural"]
+    second = made(served("POST", CRDS, other))
+    assert conditions(second) == {
+        "NamesAccepted": ("False", reason, f'"{name}" is already in use'),
+        "Established": ("False", "NotAccepted", "not all names are accepted"),
+    }
+    path = f"/apis/example.com/v1/namespaces/default/{plural}"
+    assert served("GET", path).code == 404
+    made(served("DELETE", f"{CRDS}/widgets.example.com"))
+    ends = time.monotonic() + 20
+    while served("GET", path).code != 200:  # the name is free
+        assert time.monotonic() < ends
+    crd = made(served("GET", f"{CRDS}/{plural}.example.com"))
+    assert {kind: status for kind, (status, _, _) in conditions(crd).items()} == {
+        "NamesAccepted": "True", "Established": "True",
+    }  # fmt: skip
+    assert crd["status"]["acceptedNames"]["plural"] == plural
+    made(served("DELETE", f"{CRDS}/{plural}.example.com"))
+
+
+def test_what_is_built_in_is_not_defined_anew(call: Raw) -> None:
+    """Such a definition's end took every object of the built-in kind with it."""
+    names = {"plural": "endpointslices", "kind": "EndpointSlice"}
+    spec = {**CRD["spec"], "group": "discovery.k8s.io", "names": names}
+    crd: Any = {**CRD, "metadata": {"name": "endpointslices.discovery.k8s.io"}, "spec": spec}
+    refused = call("POST", CRDS, crd)
+    assert refused.causes == [(
+        "metadata.annotations[api-approved.kubernetes.io]", "FieldValueRequired",
+        ('Required value: protected groups must have approval annotation "api-approved.kubernetes.io", see'
+        " https://github.com/kubernetes/enhancements/pull/1111"),
+    )]  # fmt: skip
+    crd["metadata"]["annotations"] = {"api-approved.kubernetes.io": "unapproved, a test"}
+    told = conditions(made(call("POST", CRDS, crd)))
+    assert told["NamesAccepted"][:2] == ("False", "ListKindConflict")
+    slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+    before = made(call("GET", slices))["items"]
+    assert before
+    made(call("DELETE", f"{CRDS}/endpointslices.discovery.k8s.io"))
+    ends = time.monotonic() + 20
+    while call("GET", f"{CRDS}/endpointslices.discovery.k8s.io").code != 404:
+        assert time.monotonic() < ends
+    assert made(call("GET", slices))["items"] == before
+    assert "endpoints" in call("GET", "/openapi/v3/apis/discovery.k8s.io/v1").text
+
+
 def test_it_goes_with_its_objects(served: Raw) -> None:
     made(served("POST", WIDGETS, {**WIDGET, "metadata": {"name": "w", "finalizers": ["example.com/x"]}}))
     made(served("DELETE", f"{CRDS}/widgets.example.com"))

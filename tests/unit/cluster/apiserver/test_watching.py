@@ -117,6 +117,15 @@ def test_what_contradicts_itself(ask: Raw, query: str, code: int, message: str) 
     assert message in answer.obj["message"]
 
 
+@pytest.mark.parametrize("said", ["watch=True", "watch=1", "watch=t", "watch", "watch=", "watch=TRUE"])
+def test_a_switch_is_on_unless_it_says_no(ask: Raw, said: str) -> None:
+    """Python's client says True, which used to be a list."""
+    wrong = f"{MAPS}?resourceVersionMatch=NotOlderThan"  # told in other words to a list and to a watch
+    assert "is forbidden for watch unless sendInitialEvents" in ask("GET", f"{wrong}&{said}").text
+    for off in ("watch=false", "watch=0", "watch=False"):
+        assert "is forbidden unless resourceVersion is provided" in ask("GET", f"{wrong}&{off}").text
+
+
 def test_what_leaves_a_selection_is_deleted_and_what_enters_it_added(call: Raw) -> None:
     put(call, "a", {"app": "x"})
     put(call, "b", {"app": "y"})

@@ -6,9 +6,8 @@ from aiohttp import web
 
 from clew.cluster.admission import FieldError
 from clew.cluster.apiserver.errors import ApiRefusal, bad_request
+from clew.cluster.apiserver.list_options import flag
 from clew.cluster.streams import LogRequest, NodeStreams, PodRef
-
-_YES = frozenset({"true", "1"})
 
 
 def wanted(request: web.BaseRequest) -> LogRequest:
@@ -32,9 +31,9 @@ def wanted(request: web.BaseRequest) -> LogRequest:
         why = "at most one of `sinceTime` or `sinceSeconds` may be specified"
         raise _refused(FieldError("sinceSeconds", "FieldValueForbidden", None, why))
     return LogRequest(
-        follow=query.get("follow") in _YES,
-        previous=query.get("previous") in _YES,
-        timestamps=query.get("timestamps") in _YES,
+        follow=flag(query, "follow"),
+        previous=flag(query, "previous"),
+        timestamps=flag(query, "timestamps"),
         tail_lines=number("tailLines", 0),
         limit_bytes=number("limitBytes", 1),
         since_seconds=number("sinceSeconds", 1),

@@ -5,6 +5,7 @@ from aiohttp import web
 from clew.api.kinds import POD
 from clew.api.objects import Object
 from clew.cluster.apiserver.errors import ApiRefusal, bad_request
+from clew.cluster.apiserver.list_options import flag
 from clew.cluster.apiserver.state import State
 from clew.cluster.apiserver.subresources import logs, portforward, sessions
 from clew.cluster.streams import ExecRequest, NodeStreams, PodRef, StreamError
@@ -41,12 +42,10 @@ class PodStreams:
 
     def _session(self, request: web.BaseRequest, pod: PodRef, part: str) -> sessions.Exchange:
         query = request.query
-
-        def flag(name: str) -> bool:
-            return query.get(name) in {"true", "1"}
-
         command = tuple(query.getall("command", [])) if part == "exec" else ()
-        wanted = ExecRequest(command, flag("stdin"), flag("stdout"), flag("stderr"), flag("tty"))
+        wanted = ExecRequest(
+            command, flag(query, "stdin"), flag(query, "stdout"), flag(query, "stderr"), flag(query, "tty")
+        )
         if part == "exec" and not command:
             raise bad_request("you must specify at least 1 container command")
         if not (wanted.stdin or wanted.stdout or wanted.stderr):

@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from clew.app import kube_proxy_config, kube_proxy_settings, network_config
-from clew.app.kube_proxy_config import KubeProxyConfiguration, Section
+from clew.app.kube_proxy_config import KubeProxyConfiguration
 from clew.app.network_config import NetworkConfiguration
+from clew.app.section import Section
 from clew.base.addresses import network
 from clew.base.errors import UserError
 from clew.base.value import Value

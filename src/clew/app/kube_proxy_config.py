@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from clew.app.section import Section
 from clew.base.errors import UserError
 from clew.node.proxy_modes import MODES
 
@@ -19,10 +20,6 @@ KIND = "KubeProxyConfiguration"
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-class Section(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """A part of the file; what it does not know it refuses."""
 
 
 class ClientConnection(Section):

@@ -20,8 +20,8 @@ from clew.api.kinds import CONFIG_MAP
 from clew.api.objects import Object, key_of
 from clew.app import lab_control, manifest_objects
 from clew.app.kubeconfig import entry
-from clew.app.lab_config import LabSpec
-from clew.app.lab_state import KUBECONFIG, PID, READY, the_spec
+from clew.app.lab_spec import LabSpec, the_spec
+from clew.app.lab_state import KUBECONFIG, PID, READY
 from clew.app.manifest_objects import ClusterFacts
 from clew.app.node_power import Nodes
 from clew.app.outside import serve_names

@@ -14,38 +14,17 @@ import yaml
 from clew.api.schema.duplicates import duplicate_fields
 from clew.app import kube_proxy_config, kube_proxy_settings, lab_nodes, lab_ranges, network_config
 from clew.app.document_fields import convert
-from clew.app.lab_nodes import NodeEntry, NodeSpec
-from clew.app.lab_ranges import Families, SubnetEntry
+from clew.app.lab_nodes import NodeEntry
+from clew.app.lab_ranges import SubnetEntry
+from clew.app.lab_spec import Families, LabSpec, NodeSpec
 from clew.app.network_config import NetworkConfiguration
 from clew.app.outside import names_zone
 from clew.base.errors import UserError
 from clew.base.value import Value
-from clew.cluster.fabric import Fabric, Subnet, plan
 from clew.cluster.paths import LabPaths
 
 API_VERSION = "clew.dev/v1alpha1"
 _SOCKET_ROOM = 74  # letters that Linux leaves a lab's and a node's name together in the path of a node's socket
-
-
-class LabSpec(Value):
-    """A complete lab. Ranges have one entry a family, the primary first."""
-
-    name: str = "clew"
-    nodes: tuple[NodeSpec, ...] = ()
-    family: Families = "ipv4"
-    pod_cidrs: tuple[str, ...] = ()
-    service_cidrs: tuple[str, ...] = ()
-    subnets: tuple[Subnet, ...] = ()
-    names: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)  # of the outside host
-    proxy: dict[str, Any] = msgspec.field(default_factory=dict)  # a KubeProxyConfiguration
-    network: NetworkConfiguration = msgspec.field(default_factory=NetworkConfiguration)
-
-    @property
-    def node_names(self) -> tuple[str, ...]:
-        return tuple(each.name for each in self.nodes)
-
-    def fabric(self) -> Fabric:
-        return plan({each.name: each.subnet for each in self.nodes}, self.subnets)
 
 
 class LabDocument(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -84,11 +63,6 @@ def read_spec(name: str, path: Path | None, flags: Flags) -> LabSpec:
         return _spec(name, document)
     except UserError as wrong:
         raise UserError(f"{where}{wrong.message}", wrong.remedy) from None
-
-
-def differences(one: LabSpec, other: LabSpec) -> list[str]:
-    """The fields in which two labs differ."""
-    return [field for field in one.__struct_fields__ if getattr(one, field) != getattr(other, field)]
 
 
 def _read(path: Path) -> LabDocument:

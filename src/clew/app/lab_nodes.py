@@ -2,27 +2,18 @@
 
 import re
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 
 from clew.api.selectors import valid_label_key, valid_label_value
+from clew.app.lab_spec import NodeSpec, Taint
 from clew.base.errors import UserError
-from clew.base.value import Value
 from clew.cluster.fabric import MOST_NODES, RESERVED
 
 ZONE = "topology.kubernetes.io/zone"
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _MOST_PODS = 250
 _KEEPS_AWAY = {"NoSchedule", "NoExecute"}
-
-
-class Taint(Value, forbid_unknown_fields=True):
-    """As in a Node's spec."""
-
-    key: str
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
-    value: str = ""
 
 
 class NodeEntry(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -33,16 +24,6 @@ class NodeEntry(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     zone: str = ""
     labels: dict[str, str] = {}
     taints: list[Taint] = []
-    max_pods: int = 110
-
-
-class NodeSpec(Value):
-    """A node to be made; `subnet` is never empty."""
-
-    name: str
-    subnet: str
-    labels: tuple[tuple[str, str], ...] = ()
-    taints: tuple[Taint, ...] = ()
     max_pods: int = 110
 
 

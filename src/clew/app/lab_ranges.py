@@ -3,16 +3,14 @@
 import re
 from collections.abc import Sequence
 from ipaddress import ip_network
-from typing import Literal
 
 import msgspec
 
-from clew.app.lab_nodes import NodeSpec
+from clew.app.lab_spec import Families, NodeSpec
 from clew.base.addresses import Network
 from clew.base.errors import UserError
 from clew.cluster.fabric import ROOM, Subnet
 
-Families = Literal["ipv4", "ipv6", "dual"]
 KINDS: dict[str, tuple[int, ...]] = {"ipv4": (4,), "ipv6": (6,), "dual": (4, 6)}
 _USUAL = {
     "podCIDR": {4: "10.244.0.0/16", 6: "fd00:10:244::/48"},

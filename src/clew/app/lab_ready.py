@@ -14,10 +14,11 @@ from pathlib import Path
 
 from clew.api.kinds import DEPLOYMENT, NODE
 from clew.api.objects import Object
-from clew.app.lab_config import LabSpec
-from clew.app.lab_state import PID, lab_client
+from clew.app.lab_hosts import switched_off
+from clew.app.lab_record import lab_client
+from clew.app.lab_spec import LabSpec
+from clew.app.lab_state import PID
 from clew.app.manifest_objects import dns_address
-from clew.app.node_power import switched_off
 from clew.base.errors import UserError
 from clew.cluster.paths import LabPaths
 from clew.kernel import netns

@@ -1,6 +1,7 @@
-"""What is on record about a lab: its spec, its kubeconfig, its living daemon, its lock. For commands and the daemon.
+"""Where a lab stands: is it there, does its daemon live, who holds its lock. For commands and the daemon.
 
-Everything here reads small files and returns at once; nothing waits.
+Small files are read and nothing waits; nothing heavy is loaded, since every command comes through here. What is in
+those files is the matter of lab_spec and lab_record.
 """
 
 import json
@@ -11,16 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import yaml
-
-from clew.api.objects import Object
-from clew.app.lab_config import LabSpec
 from clew.base.errors import UserError
-from clew.cluster.images import ImageService, OwnProgram
 from clew.cluster.paths import LabPaths
 from clew.kernel import files
-from clew.watch.client import Client
 
 READY = "ready"  # in the run folder: the API server answers
 PID = "daemon.pid"
@@ -70,28 +64,9 @@ def daemon_pid(paths: LabPaths) -> int:
     return pid if command.split(b"\0")[-3:-1] == [b"clew.app.lab", paths.name.encode()] else 0
 
 
-def stored_spec(paths: LabPaths) -> LabSpec | None:
-    """The shape with which the lab was made; None where there is none. UserError where it cannot be read."""
+def stored_kubeconfig(paths: LabPaths) -> dict[str, Any] | None:
     try:
-        return msgspec.json.decode((paths.state / SPEC).read_bytes(), type=LabSpec)
-    except FileNotFoundError:
-        return None
-    except msgspec.MsgspecError:
-        remedy = f"remove the lab: clew down --name {paths.name}"
-        raise UserError(f"{paths.state / SPEC} is damaged or of another version of Clew", remedy) from None
-
-
-def the_spec(paths: LabPaths) -> LabSpec:
-    """The same; UserError where there is no such lab."""
-    spec = stored_spec(paths)
-    if spec is None:
-        raise UserError(f"there is no lab {paths.name}", f"try: clew up --name {paths.name}, or clew ls")
-    return spec
-
-
-def stored_kubeconfig(paths: LabPaths) -> Object | None:
-    try:
-        found: Object = json.loads((paths.state / KUBECONFIG).read_text())
+        found: dict[str, Any] = json.loads((paths.state / KUBECONFIG).read_text())
     except (FileNotFoundError, ValueError):
         return None
     return found
@@ -100,28 +75,9 @@ def stored_kubeconfig(paths: LabPaths) -> Object | None:
 def paths_of(name: str) -> LabPaths:
     """The folders of a lab that is there; UserError where there is none."""
     paths = LabPaths(name)
-    the_spec(paths)
+    if not (paths.state / SPEC).exists():
+        raise UserError(f"there is no lab {name}", f"try: clew up --name {name}, or clew ls")
     return paths
-
-
-def kubeconfig_text(name: str) -> str:
-    """A lab's kubeconfig as YAML; UserError where there is none."""
-    found = stored_kubeconfig(paths_of(name))
-    if found is None:
-        raise UserError(f"lab {name} has not come up yet", f"try: clew up --name {name}")
-    return yaml.safe_dump(found, sort_keys=False)
-
-
-def image_service(name: str) -> ImageService:
-    """The lab's images, from a command beside the daemon."""
-    return ImageService(paths_of(name).images, OwnProgram.running())
-
-
-def lab_client(paths: LabPaths) -> Client:
-    """A client of the lab's API server as its administrator."""
-    if stored_kubeconfig(paths) is None or not daemon_pid(paths):
-        raise UserError(f"lab {paths.name} is not running", f"try: clew up --name {paths.name}")
-    return Client.from_kubeconfig(paths.state / KUBECONFIG)
 
 
 def names() -> list[str]:
@@ -132,20 +88,3 @@ def names() -> list[str]:
         with suppress(OSError):
             found |= {each.name for each in root.iterdir() if each.is_dir()}
     return sorted(found)
-
-
-def labs() -> list[dict[str, Any]]:
-    """A row a lab."""
-    found: list[dict[str, Any]] = []
-    for name in names():
-        paths = LabPaths(name)
-        try:
-            spec = stored_spec(paths)
-        except UserError:
-            spec = None
-        state = "running" if daemon_pid(paths) else "stopped"
-        row = {"name": name, "nodes": 0, "family": "", "state": "broken"}
-        if spec is not None:
-            row = {"name": name, "nodes": len(spec.nodes), "family": spec.family, "state": state}
-        found.append({**row, "context": f"clew-{name}"})
-    return found

@@ -5,10 +5,11 @@ from typing import Any
 from clew.api.kinds import NODE, POD
 from clew.api.objects import Object
 from clew.app import lab_control
-from clew.app.lab_config import LabSpec
+from clew.app.lab_hosts import switched_off
 from clew.app.lab_ready import ready_condition
-from clew.app.lab_state import daemon_pid, lab_client, the_spec
-from clew.app.node_power import switched_off
+from clew.app.lab_record import lab_client
+from clew.app.lab_spec import LabSpec, the_spec
+from clew.app.lab_state import daemon_pid
 from clew.base.errors import UserError
 from clew.cluster.fabric import cut_hosts
 from clew.cluster.paths import LabPaths

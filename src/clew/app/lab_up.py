@@ -11,11 +11,12 @@ from pathlib import Path
 
 import msgspec
 
-from clew.app import kubeconfig_files
-from clew.app.lab_config import Flags, LabSpec, differences, read_spec
+from clew.app import kubeconfig_files, lab_probe
+from clew.app.lab_config import Flags, read_spec
 from clew.app.lab_down import down
 from clew.app.lab_ready import wait_until_ready
-from clew.app.lab_state import PID, READY, SPEC, daemon_pid, stored_kubeconfig, stored_spec
+from clew.app.lab_spec import LabSpec, differences, stored_spec
+from clew.app.lab_state import PID, READY, SPEC, daemon_pid, stored_kubeconfig
 from clew.base.errors import UserError, WorldError
 from clew.cluster.paths import LabPaths
 from clew.kernel import files
@@ -61,6 +62,7 @@ def _raise(paths: LabPaths, spec: LabSpec, say: Say, deadline: float) -> None:
     paths.log.mkdir(parents=True, exist_ok=True)
     files.replace(paths.state / SPEC, msgspec.json.encode(spec))
     if not daemon_pid(paths):
+        lab_probe.check(paths, spec)
         _start_daemon(paths)
     _wait_for_file(paths, deadline)
     say("API server answers")

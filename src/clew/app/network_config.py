@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from clew.app.kube_proxy_config import Section
+from clew.app.section import Section
 from clew.base.errors import UserError
 from clew.compile.routes import PORTS, VNI, Between
 from clew.facts.attachment import Linking

@@ -4,59 +4,28 @@ A node that is off stays off when the daemon comes back: the record is in the la
 """
 
 import asyncio
-import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from ipaddress import ip_network
 
 import msgspec
 
-from clew.app.lab_config import LabSpec
-from clew.app.lab_nodes import NodeSpec
-from clew.app.lab_state import the_spec
+from clew.app.lab_hosts import RECORD, switched_off
+from clew.app.lab_spec import LabSpec, NodeSpec
 from clew.app.manifest_objects import dns_address
 from clew.app.supervise import Supervisor
 from clew.base.errors import UserError
-from clew.cluster.fabric import Fabric, Host, plug_in, set_cable, unplug
+from clew.cluster.fabric import Fabric, Host, plug_in, unplug
 from clew.cluster.images import ImageService
 from clew.cluster.kubelet import Kubelet, KubeletConfig
 from clew.cluster.paths import LabPaths
 from clew.cluster.runtime import NodeHandle, NodeSettings
-from clew.cluster.runtime.entering import run_in_host
 from clew.cluster.runtime.power import switch_off
 from clew.kernel import files
-from clew.kernel.errors import KernelError
 from clew.watch.client import Client
 from clew.watch.events import EventRecorder
 
-RECORD = "off.json"
 MakeClient = Callable[..., Client]
-
-
-def switched_off(paths: LabPaths) -> list[str]:
-    """The nodes that their user has switched off."""
-    with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
-        return msgspec.json.decode((paths.state / RECORD).read_bytes(), type=list[str])
-    return []
-
-
-def become(paths: LabPaths, host: str, command: Sequence[str]) -> None:
-    """Become the command, inside a host of the lab; returns only by UserError."""
-    if host in switched_off(paths):
-        raise UserError(f"node {host} is switched off", f"try: clew node start --name {paths.name} {host}")
-    run_in_host(paths, host, command)
-
-
-def set_host_cable(paths: LabPaths, name: str, *, joined: bool) -> None:
-    """Cut or join the cable of a node or of the host outside; the daemon need not run. UserError."""
-    fabric = the_spec(paths).fabric()
-    try:
-        set_cable(paths, fabric.host(name), joined=joined)
-    except KeyError:
-        known = " ".join(each.name for each in fabric.hosts)
-        raise UserError(f"lab {paths.name} has no host {name!r}", f"hosts: {known}") from None
-    except KernelError as error:
-        raise UserError(f"{name} has no cable now: {error}", f"see clew status --name {paths.name}") from None
 
 
 class Nodes:

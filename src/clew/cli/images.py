@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 def _service(name: str) -> "ImageService":
-    from clew.app.lab_state import image_service, need_root  # noqa: PLC0415 - loaded when called
+    from clew.app.lab_record import image_service  # noqa: PLC0415 - loaded when called
+    from clew.app.lab_state import need_root  # noqa: PLC0415 - likewise
 
     need_root()
     return image_service(name)

@@ -60,10 +60,10 @@ def down(name: str, *, every: bool) -> None:
 @output
 def ls(output: str) -> None:
     """List the labs of this machine."""
-    from clew.app import lab_state  # noqa: PLC0415 - loaded when called
+    from clew.app import lab_record, lab_state  # noqa: PLC0415 - loaded when called
 
     lab_state.need_root()
-    show(lab_state.labs(), output)
+    show(lab_record.labs(), output)
 
 
 @click.command(short_help="Tell the health of a lab's parts.")
@@ -84,7 +84,7 @@ def status(name: str, output: str) -> None:
 @lab_name
 def kubeconfig(name: str) -> None:
     """Print a lab's kubeconfig."""
-    from clew.app import lab_state  # noqa: PLC0415 - loaded when called
+    from clew.app import lab_record, lab_state  # noqa: PLC0415 - loaded when called
 
     lab_state.need_root()
-    click.echo(lab_state.kubeconfig_text(name), nl=False)
+    click.echo(lab_record.kubeconfig_text(name), nl=False)

@@ -69,10 +69,10 @@ def join(name: str, host: str) -> None:
 
 
 def _become(name: str, host: str, command: tuple[str, ...]) -> None:
-    from clew.app import lab_state, node_power  # noqa: PLC0415 - loaded when called
+    from clew.app import lab_hosts, lab_state  # noqa: PLC0415 - loaded when called
 
     lab_state.need_root()
-    node_power.become(lab_state.paths_of(name), host, command)
+    lab_hosts.become(lab_state.paths_of(name), host, command)
 
 
 def _power(name: str, node: str, op: str) -> None:
@@ -84,8 +84,8 @@ def _power(name: str, node: str, op: str) -> None:
 
 
 def _cable(name: str, host: str, *, joined: bool) -> None:
-    from clew.app import lab_state, node_power  # noqa: PLC0415 - loaded when called
+    from clew.app import lab_hosts, lab_state  # noqa: PLC0415 - loaded when called
 
     lab_state.need_root()
     with lab_state.locked(name):
-        node_power.set_host_cable(lab_state.paths_of(name), host, joined=joined)
+        lab_hosts.set_host_cable(lab_state.paths_of(name), host, joined=joined)

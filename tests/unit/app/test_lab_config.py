@@ -5,7 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from clew.app.lab_config import Flags, LabSpec, differences, read_spec
+from clew.app.lab_config import Flags, read_spec
+from clew.app.lab_spec import LabSpec, differences
 from clew.base.errors import UserError
 
 FULL = """\

@@ -1,0 +1,46 @@
+"""What a lab asks of this kernel, tried before its daemon starts, in a network namespace that is gone again after.
+
+Otherwise the agents would find out, pod by pod, and `clew up` would only know that DNS does not answer.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from clew.app.lab_spec import LabSpec
+from clew.app.network_config import BACKENDS
+from clew.base.errors import UserError
+from clew.cluster.paths import LabPaths
+from clew.kernel import netns
+from clew.kernel.errors import KernelError
+from clew.kernel.netlink import Add, Link, Netlink, Plain, Vxlan
+from clew.node.proxy_modes import mode
+
+_SPACE = "probe"
+
+
+def check(paths: LabPaths, spec: LabSpec) -> None:
+    """UserError where the proxy's mode or the network's backend cannot run here."""
+    with _scratch(paths.netns(_SPACE)) as space:
+        mode(str(spec.proxy.get("mode", "")), space)
+        backend = spec.network.backend
+        kind = BACKENDS[backend]
+        if kind is None:
+            return
+        link = Link("probe0", Vxlan(1) if kind == "vxlan" else Plain(kind))
+        try:
+            with Netlink(space) as kernel:
+                kernel.request([Add(link)])
+        except KernelError as error:
+            remedy = "choose another backend; clew doctor lists what this kernel has"
+            raise UserError(f"network: this kernel does not do {backend}: {error}", remedy) from None
+
+
+@contextmanager
+def _scratch(path: Path) -> Iterator[Path]:
+    netns.delete(path)
+    netns.create(path)
+    try:
+        yield path
+    finally:
+        netns.delete(path)

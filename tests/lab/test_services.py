@@ -1,0 +1,196 @@
+"""Services of a lab in the mode iptables, as a user meets them: kubectl and curl from pods, nodes and outside.
+
+The semantics of every mode are held by tests/scenarios; here the whole way is, from the object to the packet. In the
+end the mode is switched on the running nodes.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .small_lab import SmallLab, eventually, small_lab
+
+pytestmark = pytest.mark.root
+MANIFESTS = Path(__file__).with_name("services.yaml")
+FILE = """apiVersion: clew.dev/v1alpha1
+kind: Lab
+nodes: 2
+proxy: {mode: iptables, iptables: {syncPeriod: 2s}}
+"""
+NODES = {"node-1": "172.30.0.11", "node-2": "172.30.0.12"}
+REFUSED = 7  # curl's exit status
+TIMED_OUT = 28
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallLab]:
+    folder = tmp_path_factory.mktemp("services")
+    (folder / "lab.yaml").write_text(FILE)
+    with small_lab(f"svc{os.getpid()}", folder, "--config", str(folder / "lab.yaml")) as lab:
+        lab.apply(MANIFESTS.read_text())
+        done = lab.kubectl("rollout", "status", "daemonset/web", "--timeout=60s", seconds=70)
+        assert done.returncode == 0, done.stderr
+        lab.wait("client")
+        yield lab
+
+
+def curl(lab: SmallLab, source: str, target: str, *options: str) -> tuple[int, str]:
+    """Exit status and output; `source` is a node or outside."""
+    done = lab.clew("node", "exec", source, "--", "curl", "-sS", "--max-time", "2", *options, f"http://{target}")
+    return done.returncode, done.stdout
+
+
+def answers(lab: SmallLab, source: str, target: str) -> set[str]:
+    """Which servers answer 24 requests; all have to be answered."""
+    loop = f"for i in $(seq 24); do curl -sS --max-time 2 http://{target}/hostname || exit; echo; done"
+    done = lab.clew("node", "exec", source, "--", "sh", "-c", loop)
+    assert done.returncode == 0, f"{source} to {target}: {done.stderr}"
+    return set(done.stdout.split())
+
+
+def service(lab: SmallLab, name: str) -> Any:
+    return lab.get("service", name)
+
+
+def address(lab: SmallLab, name: str) -> str:
+    return str(service(lab, name)["spec"]["clusterIP"])
+
+
+def pods(lab: SmallLab) -> dict[str, str]:
+    """The servers' names, by node."""
+    return {
+        each["spec"]["nodeName"]: each["metadata"]["name"]
+        for each in lab.get("pods", "", "-l", "app=web")
+        if "deletionTimestamp" not in each["metadata"]
+    }
+
+
+def test_a_service_is_reached_from_everywhere_it_should_be(lab: SmallLab) -> None:
+    everybody = set(pods(lab).values())
+    vip = address(lab, "web")
+    for source, own in NODES.items():
+        assert answers(lab, source, f"{vip}:80") == everybody
+        assert answers(lab, "outside", f"{own}:30080") == everybody
+    done = lab.kubectl("exec", "client", "--", "/agnhost", "connect", f"{vip}:80", "--timeout=3s")
+    assert done.returncode == 0, done.stderr
+
+
+def test_outside_a_cluster_address_and_a_pod_are_not_reached(lab: SmallLab) -> None:
+    pod = lab.get("pods", "", "-l", "app=web")[0]["status"]["podIP"]
+    assert curl(lab, "outside", f"{address(lab, 'web')}:80")[0] in {REFUSED, TIMED_OUT}
+    assert curl(lab, "outside", f"{pod}:8080")[0] in {REFUSED, TIMED_OUT}
+
+
+def test_a_pod_keeps_its_address_on_the_way_to_a_service(lab: SmallLab) -> None:
+    client = lab.pod("client")["status"]["podIP"]
+    url = f"http://{address(lab, 'web')}:80/clientip"
+    dial = lab.kubectl("exec", "client", "--", "/bin/sh", "-c", f"wget -qO- {url} || curl -sS {url}")
+    assert dial.stdout.startswith(f"{client}:"), dial.stdout + dial.stderr
+
+
+def test_the_rules_are_kube_proxys(lab: SmallLab) -> None:
+    said = lab.clew("node", "exec", "node-1", "--", "iptables-legacy-save", "-t", "nat").stdout
+    assert "KUBE-SVC-NPX46M4PTMTKRN6Y" in said, "default/kubernetes:https has this name everywhere"
+    assert ":KUBE-POSTROUTING" in said
+    mode = curl(lab, "node-1", "127.0.0.1:10249/proxyMode")
+    assert mode == (0, "iptables")
+    assert "kubeproxy_sync_proxy_rules_iptables_total" in curl(lab, "node-1", "127.0.0.1:10249/metrics")[1]
+    assert curl(lab, "node-1", "127.0.0.1:30080/hostname")[0] == 0, "iptables has node ports on loopback"
+
+
+def test_a_rule_that_somebody_deleted_comes_back(lab: SmallLab) -> None:
+    save = "iptables-legacy-save -t nat"
+    damage = f"iptables-legacy -t nat -F KUBE-NODEPORTS && iptables-legacy -t nat -F PREROUTING && {save}"
+
+    def after(command: str) -> tuple[bool, bool]:
+        said = lab.clew("node", "exec", "node-2", "--", "sh", "-c", command).stdout
+        return "-A PREROUTING" in said, "--dport 30080" in said
+
+    assert after(save) == (True, True)
+    assert after(damage) == (False, False)
+    eventually(lambda: after(save) == (True, True), 20, "the rules are back")
+    assert curl(lab, "outside", "172.30.0.12:30080/hostname")[0] == 0
+
+
+def test_nobody_serves_and_the_client_is_told_at_once(lab: SmallLab) -> None:
+    for source, target in (("node-1", f"{address(lab, 'empty')}:80"), ("outside", "172.30.0.12:30090")):
+        assert curl(lab, source, target)[0] == REFUSED
+
+
+def test_a_client_that_sticks_to_its_server(lab: SmallLab) -> None:
+    assert len(answers(lab, "node-1", f"{address(lab, 'sticky')}:80")) == 1
+
+
+def test_a_load_balancers_address_and_its_health_checks(lab: SmallLab) -> None:
+    near = service(lab, "near")
+    status = json.dumps({"status": {"loadBalancer": {"ingress": [{"ip": "172.30.0.12"}]}}})
+    done = lab.kubectl("patch", "service", "near", "--subresource=status", "--type=merge", "-p", status)
+    assert done.returncode == 0, done.stderr
+    own = pods(lab)["node-2"]
+    eventually(lambda: curl(lab, "outside", "172.30.0.12:80/hostname") == (0, own), 10, "the address answers")
+    assert curl(lab, "outside", "172.30.0.12:80/clientip")[1].startswith("172.30.0.100:"), "the source is kept"
+    assert curl(lab, "node-1", "172.30.0.12:80")[0] == TIMED_OUT, "it is not among the source ranges"
+    assert answers(lab, "node-1", f"{near['spec']['clusterIP']}:80") == {pods(lab)["node-1"]}
+    port = near["spec"]["healthCheckNodePort"]
+    for node in NODES.values():
+        code, text = curl(lab, "outside", f"{node}:{port}/healthz")
+        assert code == 0
+        assert json.loads(text)["localEndpoints"] == 1, text
+    lab.kubectl("label", "pod", own, "app-")  # the DaemonSet makes another, which takes a moment
+
+    def without() -> bool:
+        return json.loads(curl(lab, "outside", f"172.30.0.12:{port}/")[1] or "{}").get("localEndpoints") == 0
+
+    eventually(without, 20, "the node says that it has none")
+    assert curl(lab, "outside", f"172.30.0.12:{port}/", "-o", "/dev/null", "-w", "%{http_code}")[1] in {"503", "200"}
+    lab.kubectl("delete", "pod", own, "--wait=false")
+    eventually(lambda: "node-2" in pods(lab) and not without(), 40, "the new one counts")
+
+
+def test_a_port_goes_with_the_type(lab: SmallLab) -> None:
+    lab.kubectl("patch", "service", "web", "--type=merge", "-p", '{"spec": {"type": "ClusterIP"}}')
+    eventually(lambda: curl(lab, "outside", "172.30.0.11:30080")[0] == REFUSED, 10, "the node port is closed")
+    assert curl(lab, "node-1", f"{address(lab, 'web')}:80/hostname")[0] == 0
+    lab.apply(MANIFESTS.read_text())
+    eventually(lambda: curl(lab, "outside", "172.30.0.11:30080")[0] == 0, 10, "the node port is open again")
+
+
+def test_of_two_services_with_one_address_the_later_is_told(lab: SmallLab) -> None:
+    for name in ("first", "second"):
+        spec = {"externalIPs": ["192.0.2.9"], "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}
+        lab.apply(json.dumps({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}))
+
+    def told() -> bool:
+        said = lab.kubectl("describe", "service", "second").stdout
+        return "ServiceNotProxied" in said and "belongs to the older Service default/first" in said
+
+    eventually(told, 20, "an Event on the second service")
+
+
+def test_a_mode_that_is_not_there_is_refused_by_name(lab: SmallLab) -> None:
+    done = lab.clew("up", "--name", "never", "--proxy-mode", "iptable")
+    assert done.returncode == 1
+    assert "'iptable' is not a mode" in done.stderr
+
+
+def test_switching_the_mode_leaves_nothing_of_the_old_one(lab: SmallLab) -> None:
+    config = lab.get("configmap", "clew-agent", "-n", "kube-system")
+    text = config["data"]["agent.yaml"].replace('"mode": "iptables"', '"mode": "nftables"')
+    assert text != config["data"]["agent.yaml"]
+    patch = json.dumps({"data": {"agent.yaml": text}})
+    lab.kubectl("patch", "configmap", "clew-agent", "-n", "kube-system", "--type=merge", "-p", patch)
+    lab.kubectl("rollout", "restart", "daemonset/clew-agent", "-n", "kube-system")
+    done = lab.kubectl("rollout", "status", "daemonset/clew-agent", "-n", "kube-system", "--timeout=60s", seconds=70)
+    assert done.returncode == 0, done.stderr
+    for node in NODES:
+        eventually(lambda node=node: curl(lab, node, "127.0.0.1:10249/proxyMode")[1] == "nftables", 20, "switched")  # type: ignore[misc]
+
+        def gone(node: str = node) -> bool:
+            return "KUBE-" not in lab.clew("node", "exec", node, "--", "iptables-legacy-save").stdout
+
+        eventually(gone, 20, "no chain of the mode iptables is left")
+        assert curl(lab, "outside", f"{NODES[node]}:30080/hostname")[0] == 0

@@ -250,7 +250,7 @@ class Client:
         async with self._http.response("GET", _path(kind, namespace), query, quiet=seconds + 30) as response:
             if response.status != 200:
                 raise await refusal(response)
-            while data := await response.content.readany():
+            while data := await response.some():
                 for line in lines.feed(data):
                     event = _decode_event(line)
                     if event.type == "ERROR":

@@ -1,24 +1,18 @@
-"""How requests travel: one aiohttp session, kept alive, opened on first use. Called by the client alone.
-
-aiohttp is loaded on first use too, because commands that never ask a server import the client.
-"""
+"""How requests travel: who asks, how long, and when again. Called by the client alone; http1.py has the bytes."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from clew.watch.errors import ApiError, Unreachable, from_response
+from clew.watch.http1 import Response, Server
 
 if TYPE_CHECKING:
     import ssl as tls
 
-    import aiohttp
-
 REQUEST_TIMEOUT = 60.0  # seconds, as kube-apiserver limits a request
-CONNECT_TIMEOUT = 10.0
 RETRIES = 3
 AT_ONCE = 16  # requests side by side; more would cost a TLS handshake each and gain nothing. Watches do not count
 LONGEST_WAIT = 10.0  # seconds; a server that asks for more is reported to the caller
@@ -32,16 +26,13 @@ class Transport:
     ) -> None:
         self.server = server.rstrip("/")
         self.server_name: str | None = None
-        self._ssl = ssl
         self._token = token
         self._user_agent = user_agent
-        self._session: aiohttp.ClientSession | None = None
+        self._server = Server(self.server, ssl)
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def close(self) -> None:
-        if self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
+        await self._server.close()
 
     async def send(
         self,
@@ -83,42 +74,21 @@ class Transport:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         quiet: float = 0,
-    ) -> "AsyncIterator[aiohttp.ClientResponse]":
+    ) -> AsyncIterator[Response]:
         """The response, body unread. `quiet`: seconds without a byte that a stream may last; else the usual limit."""
-        from aiohttp import ClientError, ClientTimeout  # noqa: PLC0415  # 165 ms, see the module's docstring
-        from yarl import URL  # noqa: PLC0415  # comes with it
-
-        url = URL(f"{self.server}{path}?{urlencode(query)}" if query else f"{self.server}{path}", encoded=True)
-        sent = {**(headers or {"Accept": "application/json"})}
+        sent = {"User-Agent": self._user_agent, **(headers or {"Accept": "application/json"})}
         if self._token is not None:
             sent["Authorization"] = f"Bearer {self._token()}"
-        timeout = (
-            ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=quiet)
-            if quiet
-            else ClientTimeout(total=REQUEST_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
-        )
+        target = f"{path}?{urlencode(query)}" if query else path
         try:
-            async with self._open().request(
-                method, url, data=body, headers=sent, timeout=timeout, server_hostname=self.server_name,
-                allow_redirects=False,
-            ) as response:  # fmt: skip
+            async with (
+                asyncio.timeout(None if quiet else REQUEST_TIMEOUT),
+                self._server.request(method, target, sent, body, self.server_name) as response,
+            ):
+                response.quiet = quiet or None
                 yield response
-        except (ClientError, TimeoutError, OSError) as cause:
+        except OSError as cause:
             raise Unreachable(self.server, cause) from cause
-
-    def _open(self) -> "aiohttp.ClientSession":
-        if self._session is None:
-            import aiohttp  # noqa: PLC0415  # as above
-
-            connector = aiohttp.TCPConnector(
-                ssl=self._ssl if self._ssl is not None else True, limit=0, keepalive_timeout=30, socket_factory=_socket
-            )
-            # Identity: on a cluster's own network compressing costs more than sending.
-            headers = {"User-Agent": self._user_agent, "Accept-Encoding": "identity"}
-            self._session = aiohttp.ClientSession(
-                connector=connector, headers=headers, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=2**18
-            )
-        return self._session
 
 
 def _pause(error: ApiError, method: str, attempt: int) -> float | None:
@@ -131,19 +101,5 @@ def _pause(error: ApiError, method: str, attempt: int) -> float | None:
     return 0.0 if lost and method == "GET" and attempt == 1 else None
 
 
-async def refusal(response: "aiohttp.ClientResponse") -> ApiError:
-    return from_response(response.status, await response.read(), response.headers.get("Retry-After", ""))
-
-
-def _socket(address: tuple[Any, ...]) -> socket.socket:
-    """A socket that notices a peer which vanished without a word: a watch has nothing to send that would tell."""
-    family, kind, protocol, _, _ = address
-    made = socket.socket(family, kind, protocol)
-    made.setblocking(False)
-    with suppress(OSError):
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000)
-    return made
+async def refusal(response: Response) -> ApiError:
+    return from_response(response.status, await response.read(), response.headers.get("retry-after", ""))

@@ -71,6 +71,33 @@ def test_what_runs_and_what_ended_while_no_daemon_lived_is_known_to_the_next(lab
     assert lab.status("runs")["restartCount"] == 0
 
 
+def test_a_daemon_killed_in_the_midst_of_starting_pods_leaves_nothing_behind_and_nothing_undone(lab: SmallLab) -> None:
+    assert (
+        lab.kubectl(
+            "create", "deployment", "burst", "--image=busybox", "--replicas=10", "--", "sleep", "9999"
+        ).returncode
+        == 0
+    )
+    tree = Path("/var/lib/clew", NAME, "nodes/node-1")
+    before = set((tree / ".node/containers").iterdir())
+    eventually(lambda: len(set((tree / ".node/containers").iterdir()) - before) > 2, what="some have begun")
+    os.kill(int(Path("/run/clew", NAME, "daemon.pid").read_text()), signal.SIGKILL)
+    assert lab.clew("up", "--name", NAME).returncode == 0
+    rolled = lab.kubectl("rollout", "status", "deployment", "burst", "--timeout=60s", seconds=70)
+    assert rolled.returncode == 0, rolled.stderr
+    pods = lab.get("pods", "", "-A")
+    assert (
+        sum(pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods if "burst" in pod["metadata"]["name"])
+        == 0
+    )
+    addresses = [pod["status"]["podIP"] for pod in pods if not pod["spec"].get("hostNetwork")]
+    assert len(set(addresses)) == len(addresses)
+    running = [pod for pod in pods if pod["status"]["phase"] in {"Pending", "Running"}]
+    assert len(list((tree / ".node/sandboxes").iterdir())) == len(running)
+    links = lab.clew("node", "exec", "node-1", "--", "ip", "-o", "link", "show", "master", "cbr0").stdout.splitlines()
+    assert len(links) == len([pod for pod in running if not pod["spec"].get("hostNetwork")])
+
+
 def test_a_node_whose_supervisor_dies_has_lost_power_and_comes_back(lab: SmallLab) -> None:
     start(lab, "powered", COUNTS)
     lab.kubectl("run", "done", "--image=busybox", "--restart=Never", "--", "echo", "over")

@@ -90,7 +90,7 @@ class KubeletStreams:
         instance = worker.records.latest(pod.container)
         if instance is None or not instance.running:
             raise StreamError(500, f'container not found ("{pod.container}")' if instance is None else
-                              f"cannot exec in a stopped container: {pod.container}")  # fmt: skip
+                              "container is in CONTAINER_EXITED state")  # fmt: skip
         return instance
 
     def _logged(self, worker: PodWorker, pod: PodRef, *, previous: bool) -> Instance:

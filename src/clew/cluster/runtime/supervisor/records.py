@@ -5,6 +5,7 @@ The files outlive the node's power-off, so that an exit code nobody has read yet
 
 import json
 import shutil
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,20 @@ class Records:
         return self.root / identity
 
     def save(self, identity: str, record: Record) -> None:
-        """Atomic against being killed at any point; not against a power cut, which ends what it tells of as well."""
+        """Atomic against being killed at any point; not against a power cut, which ends what it tells of as well.
+
+        A disk that is full costs what a power cut would then lose, and a line in the log. The node goes on: while the
+        supervisor lives, its memory is what counts, and an end must be told in any case.
+        """
         folder = self.folder(identity)
-        folder.mkdir(exist_ok=True, mode=0o700)
-        draft = folder / "record.new"
-        draft.write_text(json.dumps(record), encoding="utf-8")
-        draft.rename(folder / "record.json")
+        try:
+            folder.mkdir(exist_ok=True, mode=0o700)
+            draft = folder / "record.new"
+            draft.write_text(json.dumps(record), encoding="utf-8")
+            draft.rename(folder / "record.json")
+        except OSError as problem:
+            sys.stderr.write(f"record {identity} is not on the disk: {problem.strerror}\n")
+            sys.stderr.flush()
 
     def load(self) -> dict[str, Record]:
         """Everything that was saved; a folder without a record was never told of and is removed."""

@@ -1,0 +1,29 @@
+from pathlib import Path
+
+import pytest
+
+from clew.cluster.runtime.supervisor.records import Records
+
+
+def test_records_are_found_again_and_what_was_never_told_of_is_not(tmp_path: Path) -> None:
+    records = Records(tmp_path / "r")
+    records.save("a", {"id": "a", "code": 1})
+    records.save("a", {"id": "a", "code": 2})
+    records.save("b", {"id": "b"})
+    records.folder("begun").mkdir()
+    (records.folder("begun") / "rootfs").mkdir()
+    (records.folder("torn")).mkdir()
+    (records.folder("torn") / "record.json").write_text('{"id": "to')
+    records.drop("b")
+    again = Records(tmp_path / "r")
+    assert again.load() == {"a": {"id": "a", "code": 2}}
+    assert [folder.name for folder in (tmp_path / "r").iterdir()] == ["a"]
+
+
+def test_a_disk_that_refuses_stops_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A container's end was never told, since writing it down failed: its pod ran on for ever."""
+    records = Records(tmp_path / "r")
+    (tmp_path / "r").rmdir()
+    (tmp_path / "r").write_text("in the way")
+    records.save("a", {"id": "a"})
+    assert "record a is not on the disk: Not a directory" in capfd.readouterr().err

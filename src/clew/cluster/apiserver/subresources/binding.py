@@ -10,6 +10,7 @@ from clew.cluster.apiserver.replies import success
 from clew.cluster.apiserver.state import Writer
 
 BINDING = Kind("", "v1", "Binding", "bindings", True)
+_BINDINGS = Kind("", "v1", "Binding", "pods/binding", True)  # as conflicts name it
 EVICTION = Kind("policy", "v1", "Eviction", "evictions", True)
 
 
@@ -47,11 +48,11 @@ def _check(pod: Object, wanted: Object) -> None:
         why = f"Precondition failed: UID in precondition: {wanted['uid']}, UID in object meta: {meta['uid']}"
         raise conflict(POD, name, why)
     if "deletionTimestamp" in meta:
-        raise conflict(POD, name, f"pod {name} is being deleted, cannot be assigned to a host")
+        raise conflict(_BINDINGS, name, f"pod {name} is being deleted, cannot be assigned to a host")
     if spec.get("nodeName"):
-        raise conflict(POD, name, f'pod {name} is already assigned to node "{spec["nodeName"]}"')
+        raise conflict(_BINDINGS, name, f'pod {name} is already assigned to node "{spec["nodeName"]}"')
     if spec.get("schedulingGates"):
-        raise conflict(POD, name, f"pod {name} has non-empty .spec.schedulingGates")
+        raise conflict(_BINDINGS, name, f"pod {name} has non-empty .spec.schedulingGates")
 
 
 async def evict(registry: Registry, namespace: str, name: str, eviction: Object, writer: Writer) -> Object:

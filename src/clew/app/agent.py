@@ -20,6 +20,7 @@ from clew.base.clock import Clock, SystemClock
 from clew.base.errors import UserError
 from clew.base.metrics import Registry
 from clew.base.value import Value
+from clew.dataplane.bird.apply import BirdPlane
 from clew.dataplane.hostports.apply import HostPortPlane
 from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink.apply import NetlinkPlane
@@ -90,12 +91,14 @@ class Agent:
                 agent.masquerade,
                 agent.network.between(self._key.public),
                 agent.network.links,
+                agent.network.routing(),
             ),
             self._tables.nodes,
             self._attachments.table,
             Planes(
                 NetlinkPlane(Netlink(), Sysctl(), enter),
                 OverlayPlane(Netlink(), SecureEnds(KernelWireGuard(), self._key.private)),
+                BirdPlane(Path(agent.state_dir, "bird")),
                 HostPortPlane(KernelNft(), KernelConntrack(), Sysctl(), BRIDGE, LINK_GROUP),
                 MasqueradePlane(KernelNft()),
             ),

@@ -3,12 +3,13 @@
 Otherwise the agents would find out, pod by pod, and `clew up` would only know that DNS does not answer.
 """
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from clew.app.lab_spec import LabSpec
-from clew.app.network_config import BACKENDS
+from clew.app.network_config import BACKENDS, PROTOCOLS
 from clew.base.errors import UserError
 from clew.cluster.paths import LabPaths
 from clew.kernel import netns
@@ -17,6 +18,7 @@ from clew.kernel.netlink import Add, Link, Netlink, Plain, Vxlan
 from clew.node.proxy_modes import mode
 
 _SPACE = "probe"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # what the agents' pods see
 
 
 def check(paths: LabPaths, spec: LabSpec) -> None:
@@ -25,6 +27,8 @@ def check(paths: LabPaths, spec: LabSpec) -> None:
         mode(str(spec.proxy.get("mode", "")), space)
         backend = spec.network.backend
         kind = BACKENDS[backend]
+        if backend in PROTOCOLS and shutil.which("bird", path=_PATH) is None:
+            raise UserError(f"network: {backend} needs the program bird", "try: apt-get install bird2")
         if kind is None:
             return
         link = Link("probe0", Vxlan(1) if kind == "vxlan" else Plain(kind))
@@ -32,6 +36,8 @@ def check(paths: LabPaths, spec: LabSpec) -> None:
             with Netlink(space) as kernel:
                 kernel.request([Add(link)])
         except KernelError as error:
+            if error.exists:  # the kernel made one of the kind by itself, such as tunl0
+                return
             remedy = "choose another backend; clew doctor lists what this kernel has"
             raise UserError(f"network: this kernel does not do {backend}: {error}", remedy) from None
 

@@ -15,6 +15,7 @@ _PROGRAMS = (
     ("busybox", "image", "no busybox and busyboxplus stand-ins: apt-get install busybox-static"),
     ("curl", "image", "no curl in the busyboxplus stand-in: apt-get install curl"),
     ("iptables", "proxy", "no iptables, ipvs and userspace modes: apt-get install iptables"),
+    ("bird", "network", "no bgp or ospf between nodes: apt-get install bird2"),
     ("skopeo", "image", "no images from registries: apt-get install skopeo"),
 )
 _KERNEL = (

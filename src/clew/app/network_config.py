@@ -3,22 +3,47 @@
 A name alone (`network: vxlan`) stands for the section with nothing else said. Called by agent_config and lab_config.
 """
 
+import re
 from typing import Any, get_args
 
 import msgspec
 
 from clew.app.section import Section
+from clew.base.addresses import address
 from clew.base.errors import UserError
 from clew.compile.routes import PORTS, VNI, Between
+from clew.compile.routing import ASN, Peer, Routing
 from clew.facts.attachment import Linking
 from clew.ir.routes import Encapsulation
+from clew.ir.routing import RoutingProtocol
 
 BACKENDS: dict[str, Encapsulation | None] = {
-    "host-gw": None, "vxlan": "vxlan", "ipip": "ipip", "wireguard": "wireguard",
+    "host-gw": None, "vxlan": "vxlan", "ipip": "ipip", "wireguard": "wireguard", "bgp": None, "ospf": None,
 }  # fmt: skip
+PROTOCOLS: dict[str, RoutingProtocol] = {"bgp": "bgp", "ospf": "ospf"}
 LINKS: tuple[Linking, ...] = get_args(Linking)
+_MOST_ASN = 2**32 - 1
 _MOST_VNI = 2**24 - 1
 _MOST_PORT = 65535
+_PASSWORD = re.compile(r"[ !#-\[\]-~]{0,80}")  # neither quotes nor backslashes
+
+
+class PeerConfiguration(Section):
+    """A router outside the cluster; `nodes` names those that speak to it, all where it is empty."""
+
+    address: str = ""
+    asn: int = 0
+    password: str = ""
+    nodes: list[str] = msgspec.field(default_factory=list)
+
+
+class BgpConfiguration(Section):
+    """`routeReflectors` are names of nodes; with any of them the others speak to these alone."""
+
+    asn: int = ASN
+    mesh: bool = True
+    route_reflectors: list[str] = msgspec.field(default_factory=list)
+    peers: list[PeerConfiguration] = msgspec.field(default_factory=list)
 
 
 class NetworkConfiguration(Section):
@@ -33,6 +58,15 @@ class NetworkConfiguration(Section):
     cross_subnet: bool = False
     vni: int = VNI
     port: int = 0
+    bgp: BgpConfiguration = msgspec.field(default_factory=BgpConfiguration)
+
+    def routing(self) -> Routing | None:
+        """None where routes follow from the Nodes."""
+        protocol, bgp = PROTOCOLS.get(self.backend), self.bgp
+        if protocol is None:
+            return None
+        peers = tuple(Peer(each.address, each.asn, each.password, tuple(each.nodes)) for each in bgp.peers)
+        return Routing(protocol, bgp.asn, bgp.mesh, tuple(bgp.route_reflectors), peers)
 
     def between(self, key: str = "") -> Between:
         """`key` is this node's public one, for wireguard."""
@@ -46,7 +80,7 @@ def parse(value: Any, where: str = "network") -> NetworkConfiguration:
     try:
         found = msgspec.convert({"backend": value} if isinstance(value, str) else value, NetworkConfiguration)
     except msgspec.ValidationError as wrong:
-        fields = f"backend ({', '.join(BACKENDS)}) links ({', '.join(LINKS)}) crossSubnet vni port"
+        fields = f"backend ({', '.join(BACKENDS)}) links ({', '.join(LINKS)}) crossSubnet vni port bgp"
         raise UserError(f"{where}: {wrong}", f"fields: {fields}") from None
     check(found, where)
     return found
@@ -58,9 +92,25 @@ def check(found: NetworkConfiguration, where: str = "network") -> None:
         raise UserError(f"{where}.backend: {found.backend!r} is not known", f"use {', '.join(BACKENDS)}")
     if found.cross_subnet and BACKENDS[found.backend] is None:
         raise UserError(
-            f"{where}.crossSubnet: host-gw encapsulates nothing", "choose vxlan, ipip or wireguard beside it"
+            f"{where}.crossSubnet: {found.backend} encapsulates nothing", "choose vxlan, ipip or wireguard beside it"
         )
     if not 1 <= found.vni <= _MOST_VNI:
         raise UserError(f"{where}.vni: {found.vni} is out of range", f"use 1 to {_MOST_VNI}")
     if not 0 <= found.port <= _MOST_PORT:
         raise UserError(f"{where}.port: {found.port} is out of range", f"use 1 to {_MOST_PORT}; 0 is the usual one")
+    _check_bgp(found.bgp, f"{where}.bgp")
+
+
+def _check_bgp(bgp: BgpConfiguration, where: str) -> None:
+    if not 1 <= bgp.asn <= _MOST_ASN:
+        raise UserError(f"{where}.asn: {bgp.asn} is out of range", f"use 1 to {_MOST_ASN}; 64512 to 65534 are private")
+    for place, peer in enumerate(bgp.peers):
+        field = f"{where}.peers[{place}]"
+        try:
+            address(peer.address)
+        except ValueError:
+            raise UserError(f"{field}.address: {peer.address!r} is no address", "name the router's own") from None
+        if not 1 <= peer.asn <= _MOST_ASN:
+            raise UserError(f"{field}.asn: {peer.asn} is out of range", f"use 1 to {_MOST_ASN}")
+        if not _PASSWORD.fullmatch(peer.password):
+            raise UserError(f"{field}.password: it holds what BIRD cannot read", "use printable ASCII but for quotes")

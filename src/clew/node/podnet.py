@@ -17,7 +17,10 @@ from clew.base.addresses import family_of
 from clew.base.clock import Clock
 from clew.base.value import Value
 from clew.compile import ipam, links, masquerade, routes
+from clew.compile import routing as speaking
 from clew.compile.routes import DIRECT, Between
+from clew.compile.routing import Routing
+from clew.dataplane.bird.apply import BirdPlane
 from clew.dataplane.hostports.apply import HostPortPlane
 from clew.dataplane.masquerade import render as nat
 from clew.dataplane.masquerade.apply import MasqueradePlane
@@ -56,6 +59,7 @@ class NetworkSettings(Value):
     masquerade: bool = True
     between: Between = DIRECT
     linking: Linking = "bridge"  # of pods that come from now on
+    routing: Routing | None = None  # by which routes to other nodes' pods are told; None: they follow from the Nodes
 
 
 class Planes(NamedTuple):
@@ -63,6 +67,7 @@ class Planes(NamedTuple):
 
     links: NetlinkPlane
     tunnels: OverlayPlane
+    router: BirdPlane
     host_ports: HostPortPlane
     nat: MasqueradePlane
 
@@ -83,7 +88,7 @@ class PodNetwork:
         self._node = settings.node
         self._nodes = nodes
         self._attachments = attachments
-        self._plane, self._tunnels, self._host_ports, self._nat = planes
+        self._plane, self._tunnels, self._router, self._host_ports, self._nat = planes
         self._settings = settings
         self._pace = Pace(clock, least=0, most=DRIFT, retry=RETRY)
         self._waiters: list[tuple[Key, asyncio.Future[None]]] = []
@@ -193,6 +198,7 @@ class PodNetwork:
             if read_back:
                 self._plane.read()
                 self._tunnels.read()
+                self._router.read()
                 self._host_ports.read()
                 self._nat.read()
         except KernelError as refusal:
@@ -200,7 +206,7 @@ class PodNetwork:
         failures |= self._tunnels.make()
         outcome = self._plane.sync()
         failures |= self._tunnels.sweep()
-        for name, plane in ((HOST_PORTS, self._host_ports), ("masquerade", self._nat)):
+        for name, plane in (("router", self._router), (HOST_PORTS, self._host_ports), ("masquerade", self._nat)):
             try:
                 plane.sync()
             except KernelError as refusal:
@@ -244,11 +250,16 @@ class PodNetwork:
         found, problems = routes.routes(everyone, self._node, between)
         pools, more = ipam.pools(own.pod_cidrs, own.origin) if own is not None else ((), ())
         nobody = [] if self._bridged() else [render.nobody(pool.cidr) for pool in pools]
-        self._plane.want_routes([*(_rendered(route) for route in found.values()), *nobody])
+        routing = self._settings.routing
+        ways = () if routing is not None else tuple(_rendered(route) for route in found.values())
+        self._plane.want_routes([*ways, *nobody])
         if own is not None and pools:
             self._want_own(own, pools, between)
             ends = routes.tunnels(own, pools, everyone, found.values(), between, underlay.mtu or DEFAULT_MTU)
             self._tunnels.want(tunnelling.overlay(ends))
+            if routing is not None:
+                ranges = self._settings.cluster_cidrs
+                self._router.want(speaking.speaker(own, everyone, pools, routing, ranges, underlay.links))
             if self._settings.masquerade:
                 self._nat.want(nat.table(masquerade.masquerade(own, pools, everyone, self._settings.cluster_cidrs)))
         self.problems = (*problems, *more)

@@ -207,6 +207,12 @@ class Node:
         agent.send_signal(number)
         return agent.wait(10)
 
+    def end_router(self) -> None:
+        """BIRD outlives its agent."""
+        pid = self.root / "state" / "bird" / "pid"
+        if pid.exists() and (number := pid.read_text().strip()):
+            os.kill(int(number), signal.SIGKILL)
+
     def cni(self, command: str, container: str, ns: Path | None = None, **more: Any) -> tuple[int, dict[str, Any]]:
         """Execute the installed plugin as a runtime does: exit status, and what it printed."""
         conflist = json.loads(self.conflist.read_text())
@@ -333,6 +339,7 @@ class Lab:
         node = Node(
             self, f"node{number}", self._addresses(10 + number, subnet), tuple(cidrs[f] for f in self.families), subnet,
         )  # fmt: skip
+        self._cleanup.callback(node.end_router)
         self._cleanup.callback(node.stop, signal.SIGKILL)
         if publish:
             node.publish()

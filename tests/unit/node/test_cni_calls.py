@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from clew.base.metrics import Registry
 from clew.cni import framing
+from clew.dataplane.bird.apply import BirdPlane
 from clew.dataplane.hostports.apply import SETS, HostPortPlane
 from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink.apply import NetlinkPlane
@@ -95,6 +96,7 @@ class Agent:
             NetworkSettings("one", ("10.244.0.0/16",), linking=linking), machine.nodes, self.attachments.table,
             Planes(
                 plane, OverlayPlane(machine.kernel, SecureEnds(FakeWireGuard(machine.kernel), "")),
+                BirdPlane(machine.folder / "bird"),
                 HostPortPlane(machine.nft, FakeConntrack(), FakeSysctl(), "cbr0", 147), MasqueradePlane(machine.nft),
             ), StillClock(),
         )  # fmt: skip

@@ -50,6 +50,7 @@ class Underlay(Value):
 
     mtu: int = 0
     subnets: tuple[str, ...] = ()  # "172.30.0.11/24"
+    links: tuple[str, ...] = ()  # that carry them
 
 
 class NetlinkPlane:
@@ -121,7 +122,8 @@ class NetlinkPlane:
         subnets = tuple(sorted(a.address for a in carried if not a.address.endswith(("/32", "/128"))))
         first = next((a for a in carried if a.address in subnets), next(iter(carried), None))
         link = self._kernel.link(first.dev) if first is not None else None
-        return Underlay(link.mtu if link is not None else 0, subnets)
+        links = tuple(sorted({a.dev for a in carried if a.address in subnets}))
+        return Underlay(link.mtu if link is not None else 0, subnets, links)
 
     def whole(self) -> frozenset[str]:
         """Links of ours whose pod's end was completed, as of the last `read`."""

@@ -1,0 +1,145 @@
+"""BIRD's file: the same text for the same wishes, a session a neighbour and family, only pods believed."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from clew.dataplane.bird import control, render
+from clew.dataplane.bird.apply import BirdPlane
+from clew.dataplane.bird.explain import explain
+from clew.ir.routing import Neighbour, Speaker
+from clew.kernel.errors import KernelError
+
+SPEAKER = Speaker(
+    "bgp", "172.30.0.11", 64512, ("10.244.1.0/24", "fd00:1::/64"), ("10.244.0.0/16", "fd00::/48"),
+    ("172.30.0.11", "fd00:172::11"), ("eth0",),
+    (Neighbour("two.example", "172.30.0.12", 64512), Neighbour("two.example", "fd00:172::12", 64512)), "Node one",
+)  # fmt: skip
+
+
+def protocols(text: str) -> list[str]:
+    return [line.partition(" {")[0] for line in text.splitlines() if line.startswith(("protocol", "template"))]
+
+
+def test_a_session_a_neighbour_and_family() -> None:
+    text = render.configuration(SPEAKER)
+    assert protocols(text) == [
+        "protocol device",
+        "protocol static own4", "protocol direct links4", "protocol kernel kernel4", "template bgp peer4",
+        "protocol static own6", "protocol direct links6", "protocol kernel kernel6", "template bgp peer6",
+        "protocol bgp 'bgp4:two.example' from peer4", "protocol bgp 'bgp6:two.example' from peer6",
+    ]  # fmt: skip
+    assert "filter taken4 { if net ~ [ 10.244.0.0/16+ ] then accept; reject; }" in text
+    assert "route 10.244.1.0/24 unreachable;" in text
+    assert "persist; graceful restart;" in text
+    assert text == render.configuration(SPEAKER)
+
+
+def test_one_family_only() -> None:
+    text = render.configuration(replace(SPEAKER, announced=("10.244.1.0/24",)))
+    assert "ipv6" not in text
+    assert "fd00" not in text
+
+
+def test_clients_peers_and_passwords() -> None:
+    neighbours = (
+        Neighbour("c", "172.30.0.13", 64512, client=True),
+        Neighbour("172.30.0.1", "172.30.0.1", 65000, password="se cret"),
+    )
+    client, peer = render.configuration(replace(SPEAKER, neighbours=neighbours)).splitlines()[-2:]
+    assert "rr client; ipv4 { import filter taken4; export all; };" in client
+    assert peer == (
+        "protocol bgp 'bgp4:172.30.0.1' from peer4 { neighbor 172.30.0.1 as 65000; allow local as 1;"
+        ' password "se cret"; }'
+    )
+
+
+def test_ospf_on_the_links_between_nodes() -> None:
+    text = render.configuration(replace(SPEAKER, protocol="ospf", neighbours=()))
+    assert protocols(text)[-2:] == ["protocol ospf v2 ospf4", "protocol ospf v3 ospf6"]
+    assert 'interface "eth0" { type broadcast; hello 1; dead count 4; };' in text
+
+
+@contextmanager
+def bird(path: Path, *answers: str) -> Iterator[list[str]]:
+    """Something that answers as BIRD does, one connection an answer; what it was asked."""
+    asked: list[str] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            for answer in answers:
+                peer, _ = listener.accept()
+                with peer, peer.makefile("rwb") as stream:
+                    stream.write(b"0001 BIRD 2.0.12 ready.\n")
+                    stream.flush()
+                    asked.append(stream.readline().decode().strip())
+                    stream.write(answer.encode())
+                    stream.flush()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield asked
+        thread.join(10)
+
+
+def test_an_answer_of_many_lines(tmp_path: Path) -> None:
+    with bird(tmp_path / "ctl", "1002-one\n two\n1002-three\n0000 \n", "9001 syntax error\n") as asked:
+        assert control.ask(tmp_path / "ctl", "show protocols") == control.Answer(0, "one\ntwo\nthree")
+        answer = control.ask(tmp_path / "ctl", "nonsense")
+        assert answer is not None
+        assert answer.refused
+    assert asked == ["show protocols", "nonsense"]
+
+
+def test_nobody_answers(tmp_path: Path) -> None:
+    assert control.ask(tmp_path / "ctl", "show status") is None
+    with bird(tmp_path / "ctl", "1000-cut off\n"):
+        assert control.ask(tmp_path / "ctl", "show status") is None
+
+
+def test_one_that_runs_is_told_and_not_started(tmp_path: Path) -> None:
+    plane = BirdPlane(tmp_path, "no-such-program")
+    plane.want(SPEAKER)
+    assert plane.pending
+    with bird(tmp_path / "bird.ctl", "0002-Reading configuration\n0003 Reconfigured\n") as asked:
+        plane.sync()
+    assert asked == [f'configure "{tmp_path / "bird.conf"}"']
+    assert not plane.pending
+    assert (tmp_path / "bird.conf").stat().st_mode & 0o777 == 0o600, "it may hold passwords"
+
+
+def test_a_refused_file_keeps_the_difference(tmp_path: Path) -> None:
+    plane = BirdPlane(tmp_path)
+    plane.want(SPEAKER)
+    with bird(tmp_path / "bird.ctl", "8002 bird.conf:3:1 syntax error\n"), pytest.raises(KernelError, match="syntax"):
+        plane.sync()
+    assert plane.pending
+
+
+def test_without_the_program_the_remedy_is_told(tmp_path: Path) -> None:
+    plane = BirdPlane(tmp_path, "no-such-program")
+    plane.want(SPEAKER)
+    with pytest.raises(KernelError, match="install BIRD 2"):
+        plane.sync()
+    assert plane.pending
+
+
+def test_who_never_had_a_router_is_left_alone(tmp_path: Path) -> None:
+    plane = BirdPlane(tmp_path / "bird", "no-such-program")
+    plane.want(None)
+    plane.sync()
+    assert not plane.pending
+    assert not (tmp_path / "bird").exists()
+
+
+def test_an_explanation_names_the_neighbour() -> None:
+    assert explain(SPEAKER, "10.244.2.0/24", "172.30.0.12") == (
+        "10.244.2.0/24 was announced by two.example over BGP; BIRD entered it (proto bird)"
+    )

@@ -13,6 +13,7 @@ import msgspec
 
 from clew import __version__
 from clew.app.dns_feed import Feed, client_for
+from clew.app.dns_local import local_addresses
 from clew.base.clock import Clock, SystemClock
 from clew.base.errors import UserError
 from clew.base.metrics import Registry
@@ -35,6 +36,7 @@ class DnsOptions(Value):
     conf: Path
     port: int = 53  # of server blocks that name none
     host: str = ""  # "": every address, IPv6 and IPv4
+    local: tuple[str, ...] = ()  # addresses that this node takes questions on while the server runs
     kubeconfig: str = ""  # "": the service account's files
 
 
@@ -243,4 +245,5 @@ def main(options: DnsOptions) -> None:
     """The process; UserError for a Corefile that is refused, OSError for a port that cannot be had."""
     import uvloop  # noqa: PLC0415 - only the running server needs it
 
-    uvloop.run(serve(options))
+    with local_addresses(options.local):
+        uvloop.run(serve(options))

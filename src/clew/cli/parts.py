@@ -27,8 +27,10 @@ def agent(config: Path | None, node: str | None, *, init_only: bool, cleanup: bo
 @click.option("--conf", type=click.Path(path_type=Path), default=Path("Corefile"), help="The Corefile.")
 @click.option("--port", type=int, default=53, show_default=True, help="Of server blocks that name none.")
 @click.option("--kubeconfig", default="", help="Instead of the service account's files.")
-def dns(conf: Path, port: int, kubeconfig: str) -> None:
+@click.option("--localip", default="", help="Take questions to these addresses on this node, e.g. 169.254.20.10.")
+def dns(conf: Path, port: int, kubeconfig: str, localip: str) -> None:
     """Run the DNS server, configured by a Corefile."""
     from clew.app.dns import DnsOptions, main  # noqa: PLC0415 - loaded when called
+    from clew.app.dns_local import parsed  # noqa: PLC0415 - loaded when called
 
-    main(DnsOptions(conf, port, kubeconfig=kubeconfig))
+    main(DnsOptions(conf, port, kubeconfig=kubeconfig, local=parsed(localip)))

@@ -164,6 +164,7 @@ def test_a_changed_corefile_is_at_work_in_every_replica(lab: SmallLab, askers: l
         patch = json.dumps({"data": {"Corefile": corefile}})
         done = lab.kubectl(*system, "patch", "configmap", "coredns", "--type=merge", "-p", patch)
         assert done.returncode == 0, done.stderr
+        lab.kubectl(*system, "annotate", "pods", "-l", "k8s-app=kube-dns", "--overwrite", f"look={hash(corefile)}")
 
     def at_work() -> bool:
         logs = lab.kubectl(*system, "logs", "-l", "k8s-app=kube-dns", "--tail=100").stdout

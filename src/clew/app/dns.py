@@ -6,95 +6,24 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Collection
-from pathlib import Path
-
-import msgspec
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AsyncExitStack
 
 from clew import __version__
 from clew.app.dns_feed import Feed, client_for
-from clew.app.dns_local import local_addresses
+from clew.app.dns_generation import DnsOptions, Generation, Place
+from clew.app.dns_local import LocalAddresses
 from clew.base.clock import Clock, SystemClock
 from clew.base.errors import UserError
 from clew.base.metrics import Registry
-from clew.base.value import Value
 from clew.servers.dns import wire
-from clew.servers.dns.arguments import zones
-from clew.servers.dns.chain import Answer, Context, Plugin, Site, link
-from clew.servers.dns.corefile import ServerBlock, Word, parse
-from clew.servers.dns.plugins import build
-from clew.servers.dns.plugins.bind import Bind
-from clew.servers.dns.plugins.chaos import Chaos
-from clew.servers.dns.plugins.forward import Forward
-from clew.servers.dns.plugins.health import Health
-from clew.servers.dns.plugins.kubernetes import Kubernetes, Watching
-from clew.servers.dns.server import Listener, Route, bind_all
+from clew.servers.dns.chain import Address, Answer, Context
+from clew.servers.dns.plugins.kubernetes import Watching  # noqa: TC001 - keys of the program's own tables
+from clew.servers.dns.server import Listener, bind_all
 from clew.servers.dns.wire import Query, Response
+from clew.servers.pages import Page, listening
 
-
-class DnsOptions(Value):
-    conf: Path
-    port: int = 53  # of server blocks that name none
-    host: str = ""  # "": every address, IPv6 and IPv4
-    local: tuple[str, ...] = ()  # addresses that this node takes questions on while the server runs
-    kubeconfig: str = ""  # "": the service account's files
-
-
-Place = tuple[str, int]  # an address and a port to listen on
-
-
-def _zones_and_port(key: Word, default: int) -> tuple[tuple[str, ...], int]:
-    """`.:53`, `example.org`, `dns://example.org:1053`, `10.0.0.0/24:53` (its reverse zones)."""
-    scheme, _, text = key.text.rpartition("://")
-    if scheme not in {"", "dns"}:
-        raise key.error(f"{scheme}:// is not served", "only dns:// is; TLS is spoken to upstreams alone")
-    zone, colon, port = text.rpartition(":")
-    if not colon:
-        zone, port = text, str(default)
-    if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise key.error(f"{port!r} is not a port", "write 1 to 65535 after the colon")
-    return zones([msgspec.structs.replace(key, text=zone)]), int(port)
-
-
-class Generation:
-    """One Corefile at work: its plugins and, for each address and port, the routes into their chains."""
-
-    def __init__(self, text: str, options: DnsOptions, context: Context) -> None:
-        self.text = text
-        self.plugins: list[Plugin] = []
-        self.routes: dict[Place, list[Route]] = {}
-        self._taken: set[tuple[Place, str]] = set()
-        for block in parse(text, options.conf.parent):
-            self._add(block, options, context)
-
-    def _add(self, block: ServerBlock, options: DnsOptions, context: Context) -> None:
-        keys = [(key, *_zones_and_port(key, options.port)) for key in block.keys]
-        names = tuple(zone for _, found, _ in keys for zone in found)
-        port = keys[0][2]
-        plugins = build(block, Site(names, port, f"dns://:{port}"), context)
-        handler = link(plugins)
-        quick = not any(plugin.every_query for plugin in plugins)
-        chaos = any(isinstance(plugin, (Chaos, Forward)) for plugin in plugins)
-        bound = [host for plugin in plugins if isinstance(plugin, Bind) for host in plugin.hosts]
-        self.plugins += plugins
-        for host in bound or [options.host]:
-            for key, found, at in keys:
-                for zone in found:
-                    self._route((host, at), key, zone, Route(wire.name_to_wire(zone), handler, quick, chaos))
-
-    def _route(self, place: Place, key: Word, zone: str, route: Route) -> None:
-        if (place, zone) in self._taken:
-            raise key.error(f"{zone or '.'} is served twice on port {place[1]}", "keep one server block for it")
-        self._taken.add((place, zone))
-        self.routes.setdefault(place, []).append(route)
-
-    @property
-    def kubernetes(self) -> list[Kubernetes]:
-        return [plugin for plugin in self.plugins if isinstance(plugin, Kubernetes)]
-
-    @property
-    def lameduck(self) -> float:
-        return max((plugin.lameduck for plugin in self.plugins if isinstance(plugin, Health)), default=0.0)
+__all__ = ["DnsOptions", "Generation", "Program", "main", "serve"]
 
 
 def _say(line: str) -> None:
@@ -122,20 +51,24 @@ class Program:
         self.feeds: dict[Watching, Feed] = {}
         self.listeners: dict[Place, Listener] = {}
         self.generation = Generation(self._read(), options, self.context)
+        self.on_serving: Callable[[], None] = lambda: None  # called when the sockets of a Corefile are open
         self._replaced = asyncio.Event()
+        self._boards: dict[Address, tuple[dict[str, Callable[[], Page]], AsyncExitStack]] = {}
         self._panics = self.context.registry.counter("coredns_panics_total", "Defects that a question showed.")
         self.context.on_stale(self._stale)
-        self.context.registry.before_render(self._quick_seconds)
+        self.context.registry.before_render(self._refresh)
         self._watches: dict[Watching, asyncio.Task[None]] = {}
 
     def _stale(self, tokens: Collection[bytes] | None) -> None:
         for listener in self.listeners.values():
             listener.stale(tokens)
 
-    def _quick_seconds(self) -> None:
+    def _refresh(self) -> None:
         count = sum(listener.quick_answers for listener in self.listeners.values())
         took = sum(listener.quick_time for listener in self.listeners.values())
-        self.context.quick_seconds = took / count if count else 0.0
+        self.generation.context.quick_seconds = took / count if count else 0.0
+        for refresh in self.generation.context.refreshes:
+            refresh()
 
     def _defect(self, error: Exception) -> None:
         self._panics.add()
@@ -158,24 +91,50 @@ class Program:
             if text == self.generation.text:
                 return
             fresh = Generation(text, self.options, self.context)
+            await self._open_pages(fresh)
+            await self._open_listeners(fresh)
         except UserError as error:
+            await self._close_unwanted()
             _say(f"[ERROR] plugin/reload: the Corefile is refused and the old one stays at work: {error}")
             return
+        self._refresh()  # what the old plugins counted
         _say("[INFO] plugin/reload: the new Corefile is at work")
         self.generation = fresh
         self._replaced.set()
 
-    async def _listen(self) -> None:
-        wanted = self.generation.routes
-        for place in self.listeners.keys() - wanted.keys():
+    async def _open_pages(self, generation: Generation) -> None:
+        """Addresses of pages that are not served yet; UserError where one cannot be had."""
+        for address, pages in generation.context.pages.items():
+            if address not in self._boards:
+                board, stack = dict(pages), AsyncExitStack()
+                with _refusal(*address):
+                    await stack.enter_async_context(listening(*address, board))
+                self._boards[address] = (board, stack)
+
+    async def _open_listeners(self, generation: Generation) -> None:
+        """Places that are not listened at yet; UserError where one cannot be had."""
+        for place, routes in generation.routes.items():
+            if place not in self.listeners:
+                listener = Listener(routes, self._defect)
+                with _refusal(*place):
+                    await listener.start(*bind_all(*place))
+                self.listeners[place] = listener
+
+    async def _adopt(self) -> None:
+        """All that is open serves this generation now; what it does not want is closed."""
+        await self._open_listeners(self.generation)
+        await self._close_unwanted()
+        for place, listener in self.listeners.items():
+            listener.use(self.generation.routes[place])
+        for address, (board, _) in self._boards.items():
+            board.clear()
+            board.update(self.generation.context.pages[address])
+
+    async def _close_unwanted(self) -> None:
+        for place in self.listeners.keys() - self.generation.routes.keys():
             await self.listeners.pop(place).stop()
-        for place, routes in wanted.items():
-            if place in self.listeners:
-                self.listeners[place].use(routes)
-                continue
-            listener = Listener(routes, self._defect)
-            await listener.start(*bind_all(*place))
-            self.listeners[place] = listener
+        for address in self._boards.keys() - self.generation.context.pages.keys():
+            await self._boards.pop(address)[1].aclose()
 
     def _watch(self, group: asyncio.TaskGroup) -> None:
         """One feed for each way of watching; those that go on being wanted keep what they know."""
@@ -201,27 +160,51 @@ class Program:
                     await feed.wait_synced()
 
     async def run(self) -> None:
-        """Serve until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            while True:
-                self._replaced.clear()
-                self._watch(group)
-                running = [group.create_task(plugin.run()) for plugin in self.generation.plugins]
-                await self._synced()
-                await self._listen()
-                await self._replaced.wait()
-                for task in running:
-                    task.cancel()
-                await asyncio.gather(*running, return_exceptions=True)
+        """Serve until cancelled; UserError for an address that cannot be had."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._open_pages(self.generation)
+                while True:
+                    await self._generation(group)
+        except BaseExceptionGroup as several:
+            plain = several.subgroup(UserError)
+            if plain is None:
+                raise
+            raise plain.exceptions[0] from None
+
+    async def _generation(self, group: asyncio.TaskGroup) -> None:
+        """One Corefile's life, to the next one."""
+        self._replaced.clear()
+        self._watch(group)
+        running = [group.create_task(plugin.run()) for plugin in self.generation.plugins]
+        await self._synced()
+        await self._adopt()
+        self.on_serving()
+        await self._replaced.wait()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
     async def stop(self) -> None:
         for listener in self.listeners.values():
             await listener.stop()
+        for _, stack in self._boards.values():
+            await stack.aclose()
 
 
-async def serve(options: DnsOptions) -> None:
+@contextlib.contextmanager
+def _refusal(host: str | None, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = f"{host or ''}:{port}"
+        raise UserError(f"cannot listen on {where}: {error.strerror or error}", "free it or name another") from None
+
+
+async def serve(options: DnsOptions, local: LocalAddresses) -> None:
     """Run until SIGTERM or SIGINT, then go on answering for the lameduck time of `health`."""
     program = Program(options)
+    program.on_serving = local.take
     _say(f"clew-dns {__version__}")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -233,6 +216,7 @@ async def serve(options: DnsOptions) -> None:
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             await running
+        local.release()
         await asyncio.wait({running}, timeout=program.generation.lameduck)
     finally:
         running.cancel()
@@ -242,8 +226,8 @@ async def serve(options: DnsOptions) -> None:
 
 
 def main(options: DnsOptions) -> None:
-    """The process; UserError for a Corefile that is refused, OSError for a port that cannot be had."""
+    """The process; UserError for a Corefile that is refused or an address that cannot be had."""
     import uvloop  # noqa: PLC0415 - only the running server needs it
 
-    with local_addresses(options.local):
-        uvloop.run(serve(options))
+    with LocalAddresses(options.local) as local:
+        uvloop.run(serve(options, local))

@@ -6,9 +6,9 @@ from the service's NAT: a question for the cluster's DNS address stays on the no
 goes the service's way. Called by app.dns.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from ipaddress import ip_address
+from typing import Self
 
 from clew.base.errors import UserError, WorldError
 from clew.kernel.netlink import Add, Address, Delete, Netlink
@@ -49,24 +49,41 @@ def parsed(text: str) -> tuple[str, ...]:
     return found
 
 
-@contextmanager
-def local_addresses(addresses: Sequence[str]) -> Iterator[None]:
-    """The node answers on these while the context is open. WorldError where the kernel does not let us."""
-    if not addresses:
-        yield
-        return
-    nft = KernelNft()
-    with Netlink() as netlink:
-        present = {each.address for each in netlink.addresses() if each.dev == _LOOPBACK}
-        made = [Address(_prefixed(each), _LOOPBACK) for each in addresses if _prefixed(each) not in present]
-        try:
-            netlink.request([Add(each) for each in made])
-            nft.run(table(addresses))
-            if nft.listing("inet", TABLE) is None:
-                raise WorldError(
-                    f"the nft table {TABLE} is gone as soon as it is made: this libnftables drops its socket"
-                )
-            yield
-        finally:
-            nft.close()
-            netlink.attempt([Delete(each) for each in made])
+class LocalAddresses:
+    """`with` puts the addresses on the node; `take` brings questions here, `release` lets them go."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._addresses = addresses
+        self._nft: KernelNft | None = None
+
+    def __enter__(self) -> Self:
+        self._change(Add)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+        self._change(Delete)
+
+    def _change(self, request: type[Add] | type[Delete]) -> None:
+        """What stands already was left by a process that was killed."""
+        if not self._addresses:
+            return
+        with Netlink() as netlink:
+            present = {each.address for each in netlink.addresses() if each.dev == _LOOPBACK}
+            wanted = [Address(_prefixed(each), _LOOPBACK) for each in self._addresses]
+            netlink.request([request(each) for each in wanted if (each.address in present) == (request is Delete)])
+
+    def take(self) -> None:
+        """Once the sockets are there. KernelError where the kernel refuses, WorldError where it does not last."""
+        if self._nft is not None or not self._addresses:
+            return
+        self._nft = KernelNft()
+        self._nft.run(table(self._addresses))
+        if self._nft.listing("inet", TABLE) is None:
+            raise WorldError(f"the nft table {TABLE} is gone as soon as it is made: this libnftables keeps no socket")
+
+    def release(self) -> None:
+        """Before the sockets go."""
+        if self._nft is not None:
+            self._nft.close()
+            self._nft = None

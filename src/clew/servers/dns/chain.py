@@ -5,7 +5,9 @@ a task of its own. `then` is the one place that tells the two apart.
 """
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Self
 
 from clew.base.clock import Clock
 from clew.base.metrics import Registry
@@ -13,6 +15,7 @@ from clew.base.value import Value
 from clew.servers.dns import message, wire
 from clew.servers.dns.corefile import Directive
 from clew.servers.dns.wire import Query, Response, WireError
+from clew.servers.pages import Page
 
 Answer = Response | Awaitable[Response]
 Handler = Callable[[Query], Answer]
@@ -31,20 +34,35 @@ class Site(Value):
         return f"{self.zones[0]}."
 
 
+Address = tuple[str | None, int]  # of pages; None: every address of the machine
+
+
 class Context:
-    """What a plugin may use of its process; one a program, shared by its server blocks."""
+    """What a plugin may use of its process. Each generation of a Corefile has one of its own (`fresh`)."""
 
     def __init__(self, clock: Clock, registry: Registry, say: Callable[[str], None]) -> None:
         self.clock = clock
         self.registry = registry
         self.say = say
         self.readiness: dict[str, Callable[[], bool]] = {}
+        self.refreshes: list[Callable[[], None]] = []  # called before metrics are read
+        self.pages: dict[Address, dict[str, Callable[[], Page]]] = {}
         self.corefile_changed: Callable[[], Awaitable[None]] | None = None
         self.ask: Callable[[int, Query], Answer] = lambda _port, _query: Response(
             rcode=wire.SERVFAIL
         )  # the whole server
         self.quick_seconds = 0.0  # what an answer from memory takes, on average lately
         self._stale: list[Callable[[Collection[bytes] | None], None]] = []
+
+    def fresh(self) -> Self:
+        """For another generation: the same process, with nothing that plugins of this one left."""
+        made = copy.copy(self)
+        made.readiness, made.refreshes, made.pages = {}, [], {}
+        return made
+
+    def page(self, address: Address, path: str, page: Callable[[], Page]) -> None:
+        """Serve a page; server blocks that name the same address share it."""
+        self.pages.setdefault(address, {})[path] = page
 
     def on_stale(self, listener: Callable[[Collection[bytes] | None], None]) -> None:
         """Call `listener` with the tokens (`Response.lasting`) whose answers changed; None for all."""

@@ -5,10 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clew.app.dns import DnsOptions, Generation
+from clew.app.dns_generation import DnsOptions, Generation
 from clew.base.clock import SystemClock
 from clew.base.errors import UserError
 from clew.base.metrics import Registry
@@ -203,3 +204,23 @@ def test_a_plugins_page_names_every_property(page: Path) -> None:
     names = re.findall(r'"(\w+)"', listed.group(1)) if listed else []
     accepted = {"upstream"}  # old Corefiles have it; it says nothing
     assert [name for name in names if name not in page.read_text() and name not in accepted] == []
+
+
+ROOT = Path(__file__).parents[4]
+MANIFESTS = sorted([*ROOT.glob("examples/**/*.yaml"), ROOT / "manifests/dns.yaml"])
+COREFILES = {
+    f"{path.parent.name}/{each['metadata']['name']}": each["data"]["Corefile"]
+    for path in MANIFESTS
+    for each in yaml.safe_load_all(path.read_text())
+    if each and each["kind"] == "ConfigMap" and "Corefile" in each["data"]
+}
+
+
+@pytest.mark.parametrize("corefile", COREFILES.values(), ids=COREFILES)
+def test_the_corefiles_that_we_ship_are_understood(corefile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBE_DNS_UPSTREAM_SERVICE_HOST", "10.96.0.11")
+    assert plugins(corefile.replace("/etc/resolv.conf", "192.0.2.53"))
+
+
+def test_there_are_corefiles_that_we_ship() -> None:
+    assert {"node-local-dns/node-local-dns", "stub-domains/coredns", "extra-names/coredns"} < set(COREFILES)

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 import urllib.request
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import dns.message
 import dns.rcode
 import pytest
 
+from clew.base.errors import UserError
 from clew.servers.dns import wire
 
 from .test_specification import same, seen
@@ -342,3 +344,51 @@ async def test_a_hosts_file_that_changes_shows(running: Running, tmp_path: Path)
 
 def test_every_number_of_a_type_has_one_name() -> None:
     assert len(wire.TYPES) == len(wire.TYPE_NAMES)
+
+
+async def test_server_blocks_share_an_address_of_pages(running: Running) -> None:
+    """A stub domain's block with metrics of its own once ended the process: the address was taken, by itself."""
+    metrics, other = free_port(), free_port()
+    pages = f"prometheus 127.0.0.1:{metrics}"
+    corefile = f".:PORT {{\n {pages}\n {HOSTS}\n}}\nstub.test:PORT {{\n {pages}\n ready 127.0.0.1:{other}\n whoami\n}}"
+    async with running(corefile) as (_, port):
+        await ask(port, "db.example.")
+        await ask(port, "me.stub.test.")
+        text = (await asyncio.to_thread(fetch, metrics, "/metrics"))[1]
+        for zone in (".", "stub.test."):
+            where = f'server="dns://:{port}",zone="{zone}",view=""'
+            assert f'coredns_dns_responses_total{{{where},rcode="NOERROR",plugin=""}} 1' in text
+
+
+async def test_a_reload_that_cannot_have_its_address_changes_nothing(
+    running: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ready = free_port()
+    kubernetes = "kubernetes cluster.local {\n startup_timeout 0s\n }"
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        async with running(f".:PORT {{\n ready 127.0.0.1:{ready}\n {kubernetes}\n {HOSTS}\n}}") as (program, port):
+            Cluster(program).has()
+            assert program.context.corefile_changed is not None
+            text = program.options.conf.read_text()
+            for wrong in (
+                text.replace(HOSTS, "whoami\n") + f"x.test:{taken.getsockname()[1]} {{\n bind 127.0.0.1\n}}\n",
+                text.replace(HOSTS, f"health 127.0.0.1:{taken.getsockname()[1]}\n"),
+                text.replace(HOSTS, "nonsense\n"),
+            ):
+                program.options.conf.write_text(wrong)
+                await program.context.corefile_changed()
+                assert "is refused and the old one stays at work" in capsys.readouterr().out
+                assert seen(await ask(port, "db.example.")) == "192.0.2.2"
+                assert await asyncio.to_thread(fetch, ready, "/ready") == (200, "OK"), "what was refused left nothing"
+
+
+async def test_an_address_that_is_taken_is_said_in_a_line(running: Running) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"cannot listen on 127.0.0.1:{port}: .*in use"):
+            async with running(f".:PORT {{\n health 127.0.0.1:{port}\n whoami\n}}"):
+                pass

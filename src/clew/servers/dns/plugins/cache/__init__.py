@@ -56,7 +56,7 @@ class Cache(Plugin):
                 entries.set(len(shelf.entries), *where, sort)
                 evictions.values[*where, sort] = shelf.evictions
 
-        registry.before_render(refresh)
+        context.refreshes.append(refresh)
 
     def wrap(self, following: Handler) -> Handler:
         self._following = following

@@ -60,7 +60,7 @@ class Forward(Plugin):
                 kept[0].values[labels] = peer.connections.hits
                 kept[1].values[labels] = peer.connections.misses
 
-        registry.before_render(refresh)
+        context.refreshes.append(refresh)
 
     def wrap(self, following: Handler) -> Handler:
         def handle(query: Query) -> Answer:

@@ -4,15 +4,13 @@ What a query counts for hangs on a few facts about it, so it is counted in a tal
 query; the metrics are made of the tallies when somebody reads them.
 """
 
-import asyncio
-
 from clew import __version__
 from clew.servers.dns import wire
 from clew.servers.dns.arguments import address_argument, no_block
 from clew.servers.dns.chain import Answer, Context, Handler, Plugin, Site, then
 from clew.servers.dns.corefile import Directive
 from clew.servers.dns.wire import Query, Response
-from clew.servers.pages import METRICS, Page, listening
+from clew.servers.pages import METRICS, Page
 
 _SECONDS = tuple(0.00025 * 2**step for step in range(16))
 _BYTES = (0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16000, 32000, 48000, 64000)
@@ -21,9 +19,7 @@ Kind = tuple[str, str, str, str, bool, int, int]  # protocol, family, type, rcod
 
 
 class Prometheus(Plugin):
-    def __init__(self, host: str | None, port: int, site: Site, context: Context) -> None:
-        self.host = host
-        self.port = port
+    def __init__(self, site: Site, context: Context) -> None:
         self.context = context
         self.where = (site.origin, site.label, "")
         self._tallies: dict[Kind, wire.Tally] = {}
@@ -49,7 +45,7 @@ class Prometheus(Plugin):
             "coredns_dns_response_size_bytes", "Bytes of answers.", (*where, "proto"), _BYTES
         )
         registry.gauge("coredns_plugin_enabled", "Plugins at work.", (*where, "name")).set(1, *self.where, "prometheus")
-        registry.before_render(self._drain)
+        context.refreshes.append(self._drain)
 
     def tally(self, query: Query, answer: bytes) -> wire.Tally:
         """Where this query counts, and all that are just like it."""
@@ -95,14 +91,12 @@ class Prometheus(Plugin):
 
         return handle
 
-    async def run(self) -> None:
-        def page() -> Page:
-            return Page(self.context.registry.render().encode(), content_type=METRICS)
-
-        async with listening(self.host, self.port, {"/metrics": page}):
-            await asyncio.Event().wait()
+    def page(self) -> Page:
+        return Page(self.context.registry.render().encode(), content_type=METRICS)
 
 
 def setup(directive: Directive, site: Site, context: Context) -> Prometheus:
     no_block(directive)
-    return Prometheus(*address_argument(directive, "localhost:9153"), site, context)
+    plugin = Prometheus(site, context)
+    context.page(address_argument(directive, "localhost:9153"), "/metrics", plugin.page)
+    return plugin

@@ -1,17 +1,13 @@
 """ready: a page that says 200 once every plugin which must first learn something has done so; see README.md."""
 
-import asyncio
-
 from clew.servers.dns.arguments import address_argument, choice, one_argument, unknown_property
 from clew.servers.dns.chain import Context, Plugin, Site
 from clew.servers.dns.corefile import Directive
-from clew.servers.pages import Page, listening
+from clew.servers.pages import Page
 
 
 class Ready(Plugin):
-    def __init__(self, host: str | None, port: int, context: Context, *, go_on: bool) -> None:
-        self.host = host
-        self.port = port
+    def __init__(self, context: Context, *, go_on: bool) -> None:
         self.context = context
         self.go_on = go_on
         self._done: set[str] = set()
@@ -27,10 +23,6 @@ class Ready(Plugin):
                 waiting.append(name)
         return Page(",".join(sorted(waiting)).encode(), 503) if waiting else Page(b"OK")
 
-    async def run(self) -> None:
-        async with listening(self.host, self.port, {"/ready": self.page}):
-            await asyncio.Event().wait()
-
 
 def setup(directive: Directive, _site: Site, context: Context) -> Ready:
     go_on = False
@@ -38,4 +30,6 @@ def setup(directive: Directive, _site: Site, context: Context) -> Ready:
         if inner.name.text != "monitor":
             raise unknown_property(directive, inner, ("monitor",))
         go_on = choice(one_argument(inner), "until-ready", "continuously") == "continuously"
-    return Ready(*address_argument(directive, ":8181"), context, go_on=go_on)
+    plugin = Ready(context, go_on=go_on)
+    context.page(address_argument(directive, ":8181"), "/ready", plugin.page)
+    return plugin

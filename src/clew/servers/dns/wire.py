@@ -165,11 +165,14 @@ def skip_name(raw: bytes, at: int) -> int:
 
 
 def _question_name(raw: bytes) -> bytes:
-    end = skip_name(raw, 12)
-    name = raw[12:end]
-    if name[-1] != 0 or len(name) > 255:
-        raise WireError("the question's name is compressed or too long")
-    return name
+    at = 12
+    while at < len(raw) and raw[at]:
+        if raw[at] > 63:
+            raise WireError("the question's name is compressed")  # a pointer's last byte may look like the root's
+        at += 1 + raw[at]
+    if at >= len(raw) or at - 11 > 255:
+        raise WireError("the question's name does not end, or is too long")
+    return raw[12 : at + 1]
 
 
 def parse_query(raw: bytes, *, tcp: bool = False, client: str = "") -> Query:

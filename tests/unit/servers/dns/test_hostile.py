@@ -73,6 +73,15 @@ def test_no_packet_breaks_the_server_or_is_amplified(raw: bytes, tcp: bool) -> N
     dns.message.from_wire(reply, ignore_trailing=False)
 
 
+def test_a_question_that_points_is_refused() -> None:
+    """A pointer whose second byte is zero once passed for a name that ends."""
+    head = struct.pack(">HHHHHH", 7, 0, 1, 0, 0, 0)
+    for name in (b"\1a\xc0\x00", b"\xc0\x00", b"\x40a\0"):
+        reply = listener([])._reply(head + name + b"\0\1\0\1", PEER, quick=Quick(), tcp=False)
+        assert isinstance(reply, bytes)
+        assert reply[3] & 15 == dns.rcode.FORMERR
+
+
 NAMES = st.lists(st.sampled_from(["a", "bb", "Ccc", "example", "com"]), min_size=0, max_size=5).map(
     lambda labels: ".".join(labels) + "."
 )

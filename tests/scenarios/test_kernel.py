@@ -313,6 +313,50 @@ async def test_rules_of_others_stay_as_they_are(node: Node1) -> None:
                 run_in(node.path, f"iptables-legacy -t {table} {command}")
 
 
+async def test_what_a_kube_proxy_of_mode_nftables_left_goes(node: Node1) -> None:
+    """Its tables would go on to translate connections to backends that have long gone."""
+    node.nft.run("add table ip kube-proxy\nadd table ip6 kube-proxy\nadd chain ip kube-proxy services")
+    await node.serve(A)
+    assert not any("kube-proxy" in line for line in snapshot(node.path) if line.startswith("table"))
+
+
+LEFT = """*nat
+:KUBE-PROXY-CANARY - [0:0]
+:KUBE-SERVICES - [0:0]
+:KUBE-SVC-AAAAAAAAAAAAAAAA - [0:0]
+-A KUBE-SERVICES -d 10.96.0.10/32 -j KUBE-SVC-AAAAAAAAAAAAAAAA
+-A PREROUTING -j KUBE-SERVICES
+COMMIT
+"""
+
+
+async def test_what_a_kube_proxy_left_by_the_other_programs_goes(node: Node1) -> None:
+    """Debian's iptables writes into nf_tables, ours into the legacy tables where it can: rules in both would act."""
+    run_in(node.path, "iptables-nft-restore --noflush", LEFT)
+    try:
+        await node.serve(A)
+        assert "KUBE-SVC-AAAAAAAAAAAAAAAA" not in run_in(node.path, "iptables-nft-save")
+    finally:
+        node.nft.run("delete table ip nat")
+
+
+def test_cleanup_takes_the_rules_of_every_mode_away(world: World) -> None:
+    path = world.path("node-1")
+    before = snapshot(path)
+    here = [mode for mode in MODES if MODES[mode].lane == "kernel"]
+    nodes = [Node1(world, mode) for mode in here]
+    try:
+        for node in nodes:
+            asyncio.run(node.serve(A))
+            assert snapshot(path) != before
+        nodes[0].nft.run("add table ip kube-proxy")
+        proxy_modes.remove_all(path)
+        assert sorted(snapshot(path)) == sorted(before)
+    finally:
+        for node in nodes:
+            node.close()
+
+
 SWITCHES = [
     pytest.param(before, after, marks=[pytest.mark.lane(MODES[mode].lane) for mode in {before, after}])
     for before in MODES

@@ -188,8 +188,7 @@ def _first_refusal(failures: BaseExceptionGroup) -> BaseException:
 
 def cleanup() -> None:
     """Take the rules of every proxy mode out of this network."""
-    for name in proxy_modes.MODES:
-        proxy_modes.remove(name)
+    proxy_modes.remove_all()
 
 
 def main(options: AgentOptions) -> None:

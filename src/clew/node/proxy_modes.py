@@ -35,7 +35,11 @@ def mode(name: str, where: Path | None = None) -> Mode:
 
 
 def remove_others(chosen: str, where: Path | None = None) -> None:
-    """Take away what any other mode left in this network namespace, in both families."""
+    """Take away what any other mode left in this network namespace, in both families, and a kube-proxy's own table.
+
+    The chains and sets of kube-proxy's other modes have the names of ours, and go or are taken over with them.
+    """
+    nftables.remove_kube_proxys(where)
     for name in MODES:
         if name != (chosen or DEFAULT):
             remove(name, where)
@@ -48,3 +52,10 @@ def remove(name: str, where: Path | None = None) -> None:
             backend.remove()
         finally:
             backend.close()
+
+
+def remove_all(where: Path | None = None) -> None:
+    """Take away what any mode left (kube-proxy's --cleanup)."""
+    nftables.remove_kube_proxys(where)
+    for name in MODES:
+        remove(name, where)

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from clew.base.addresses import Family
 from clew.base.metrics import Measure
 from clew.base.value import Value
 from clew.base.xtables import read
@@ -21,6 +22,7 @@ from clew.ir.balancing import Balancer
 from clew.ir.proxying import Settings
 from clew.kernel.errors import KernelError
 from clew.kernel.iptables import Iptables, IptablesError, KernelIptables
+from clew.kernel.iptables.real import KINDS
 from clew.kernel.sysctl import write
 
 PROBE = """*nat
@@ -37,7 +39,8 @@ COMMIT
 
 def open_backends(where: Path | None, settings: Sequence[Settings]) -> list["Backend"]:
     """One backend a family, in a network namespace or the caller's own."""
-    return [Backend(KernelIptables(where), each, where) for each in settings]
+    kinds = tuple(KernelIptables(where, kind) for kind in KINDS)
+    return [Backend(KernelIptables(where), each, where, kinds) for each in settings]
 
 
 def missing(where: Path | None) -> str:
@@ -63,8 +66,12 @@ class Backend:
 
     quick = False
 
-    def __init__(self, iptables: Iptables, settings: Settings, where: Path | None = None) -> None:
-        self._iptables, self._where = iptables, where
+    def __init__(
+        self, iptables: Iptables, settings: Settings, where: Path | None = None, kinds: Sequence[KernelIptables] = ()
+    ) -> None:
+        """`kinds`: the legacy programs and those on nf_tables, in whose tables a kube-proxy may have left something."""
+        self._iptables, self._where, self._kinds = iptables, where, kinds
+        self._left_kinds = False
         self._family = settings.family
         self.programme = Programme(settings)
         self._known = False
@@ -105,6 +112,7 @@ class Backend:
             raise
         self.programme.done()
         self._known = True
+        self._leave_other_kinds()
         self._last = {table: _rules(text, table) for table in TABLES}
         return SyncResult(text.count("\n") - 2 * text.count("COMMIT"))
 
@@ -135,18 +143,8 @@ class Backend:
     def remove(self) -> None:
         """Take everything of ours out of the kernel. Chains that another mode shares go only where iptables was on."""
         self._known, self._right = False, b""
-        there = self._iptables.tables(self._family)
-        found = {
-            table: chains
-            for name in TABLES
-            if name in there
-            for table, chains in read(self._iptables.save(self._family, name)).items()
-        }
-        if not any(chain in found.get(table, {}) for table, chain in SIGNS):
-            return
-        text = removal(found)
-        if text:
-            self._iptables.restore(self._family, text)
+        for iptables in self._kinds or (self._iptables,):
+            _remove(iptables, self._family)
 
     def measures(self) -> tuple[Measure, ...]:
         """How many rules there are, how many the last sync wrote, how often the kernel refused."""
@@ -168,6 +166,14 @@ class Backend:
             rows.append(Measure(name, f"How often iptables-restore refused {of}", times, (family,), "counter"))
         return tuple(rows)
 
+    def _leave_other_kinds(self) -> None:
+        """Once our rules are in, what is left in the tables of the other kind of programs goes."""
+        if not self._left_kinds:
+            self._left_kinds = True
+            for other in self._kinds:
+                if not isinstance(self._iptables, KernelIptables) or other.kind != self._iptables.kind:
+                    _remove(other, self._family)
+
     def _texts(self) -> list[str]:
         return [self._iptables.save(self._family, table) for table in TABLES]
 
@@ -178,6 +184,17 @@ class Backend:
     def _take(self, texts: Iterable[str]) -> None:
         ruleset = {table: chains for text in texts for table, chains in read(text).items()}
         self.programme.found(ruleset)
+
+
+def _remove(iptables: Iptables, family: Family) -> None:
+    there = iptables.tables(family)
+    found = {
+        table: chains for name in TABLES if name in there for table, chains in read(iptables.save(family, name)).items()
+    }
+    if any(chain in found.get(table, {}) for table, chain in SIGNS):
+        text = removal(found)
+        if text:
+            iptables.restore(family, text)
 
 
 def _rules(text: str, table: str) -> int:

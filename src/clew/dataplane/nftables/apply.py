@@ -26,10 +26,26 @@ from clew.kernel.nft import ElementChange, ElementSet, KernelNft, Nft, NftError
 if TYPE_CHECKING:
     from clew.dataplane.nftables.objects import Table
 
+KUBE_PROXY = "kube-proxy"  # the table in which kube-proxy's own nftables mode has everything
+
 
 def open_backends(where: Path | None, settings: Sequence[Settings]) -> list["Backend"]:
     """One backend a family, in a network namespace or the caller's own."""
     return [Backend(KernelNft(where), each) for each in settings]
+
+
+def remove_kube_proxys(where: Path | None) -> None:
+    """Take away what a kube-proxy of mode nftables left: rules that nobody keeps right any more."""
+    try:
+        nft = KernelNft(where)
+    except (OSError, KernelError):
+        return  # without nftables there is nothing of it
+    try:
+        for ip in ("ip", "ip6"):
+            if nft.listing(ip, KUBE_PROXY) is not None:
+                nft.run(f"delete table {ip} {KUBE_PROXY}")
+    finally:
+        nft.close()
 
 
 def missing(where: Path | None) -> str:

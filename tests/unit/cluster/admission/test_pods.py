@@ -313,3 +313,13 @@ def test_debug_containers_are_only_added() -> None:
         'spec.ephemeralContainers[0].name: Duplicate value: "a"',
         'spec.ephemeralContainers[0].targetContainerName: Not found: "z"',
     ]
+
+
+def test_scheduling_gates_are_only_ever_taken_away(refused: Refused) -> None:
+    """Taking one away was refused as a change of the spec: a gated pod could never start."""
+    gated = pod(schedulingGates=[{"name": "example.com/a"}, {"name": "example.com/b"}])
+    assert refused(POD, pod(schedulingGates=[{"name": "example.com/b"}]), gated) == []
+    assert refused(POD, pod(), gated) == []
+    assert refused(POD, gated, pod(schedulingGates=[{"name": "example.com/a"}])) == [
+        "spec.schedulingGates: Forbidden: only deletion is allowed, but found new scheduling gate 'example.com/b'"
+    ]

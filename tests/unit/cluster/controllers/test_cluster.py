@@ -211,7 +211,7 @@ async def test_why_a_pod_is_pending_is_said_and_it_is_tried_again(plane: Any) ->
     assert found["reason"] == "Unschedulable"
     wanted = (
         "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {dedicated: db}, "
-        "1 node(s) were unschedulable."
+        "1 node(s) were unschedulable. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
     )
 
     async def said() -> Any:

@@ -117,7 +117,42 @@ def test_why_not(wanted: Object, state: ClusterState, message: str) -> None:
     hosts, found = tried(wanted, state)
     assert hosts == []
     count = len(state.hosts)
-    assert found == (f"0/{count} nodes are available: {message}." if count else message)
+    assert found.partition(" preemption: ")[0] == (f"0/{count} nodes are available: {message}." if count else message)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "state", "message"),
+    [
+        (pod(cpu="3"), cluster(node("n1")), "1 Preemption is not helpful for scheduling"),
+        (
+            pod(cpu="1500m"),
+            cluster(node("n1"), n1=[pod("a", cpu="600m")]),
+            "1 No preemption victims found for incoming pod",
+        ),
+        (pod(nodeSelector={"disk": "ssd"}), cluster(node("n1")), "1 Preemption is not helpful for scheduling"),
+        (
+            pod(cpu="1500m"),
+            cluster(node("n1"), node("n2", unschedulable=True), n1=[pod("a", cpu="600m")]),
+            "1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling",
+        ),
+    ],
+)
+def test_whether_pushing_others_out_would_help(wanted: Object, state: ClusterState, message: str) -> None:
+    count = len(state.hosts)
+    assert tried(wanted, state)[1].partition(". ")[2] == f"preemption: 0/{count} nodes are available: {message}."
+
+
+def test_where_pods_of_less_priority_stand_in_the_way_nothing_is_claimed() -> None:
+    """Nobody is pushed out here, so no sentence says that it was tried."""
+    _, found = tried(pod(cpu="1500m", priority=1000), cluster(node("n1"), n1=[pod("a", cpu="600m")]))
+    assert found == "0/1 nodes are available: 1 Insufficient cpu."
+
+
+def test_a_claim_is_of_a_kind_that_is_not_served() -> None:
+    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]
+    hosts, found = tried(pod(volumes=volumes), cluster(node("n1")))
+    assert hosts == []
+    assert found.startswith('0/1 nodes are available: persistentvolumeclaim "data" not found. preemption: ')
 
 
 @pytest.mark.parametrize(

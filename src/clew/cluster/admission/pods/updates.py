@@ -12,7 +12,7 @@ _CHANGEABLE = (
     " (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was"
     " previously negative)"
 )
-_FREE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds")
+_FREE = ("activeDeadlineSeconds", "schedulingGates", "terminationGracePeriodSeconds", "tolerations")
 
 
 def pod_update_errors(new: Object, old: Object) -> Iterator[FieldError]:
@@ -29,6 +29,7 @@ def pod_update_errors(new: Object, old: Object) -> Iterator[FieldError]:
                 text = "must not have leading or trailing whitespace"
                 yield invalid(f"spec.{group}[{index}].image", image, text)
     yield from _deadline(before, after)
+    yield from _gates(before, after)
     yield from _tolerations(before.get("tolerations") or [], after.get("tolerations") or [])
     if _fixed(before) != _fixed(after) or _grace_changed(before, after):
         changed = sorted(name for name in {*before, *after} if _differs(before, after, name))
@@ -53,6 +54,15 @@ def _differs(before: Object, after: Object, name: str) -> bool:
 def _grace_changed(before: Object, after: Object) -> bool:
     old, new = (spec.get("terminationGracePeriodSeconds") for spec in (before, after))
     return old != new and not (old is not None and old < 0 and new == 1)
+
+
+def _gates(before: Object, after: Object) -> Iterator[FieldError]:
+    """They are only ever taken away: a pod that may be scheduled stays so (KEP-3521)."""
+    old = {gate.get("name") for gate in before.get("schedulingGates") or []}
+    for gate in after.get("schedulingGates") or []:
+        if gate.get("name") not in old:
+            text = f"only deletion is allowed, but found new scheduling gate '{gate.get('name')}'"
+            yield forbidden("spec.schedulingGates", text)
 
 
 def _deadline(before: Object, after: Object) -> Iterator[FieldError]:

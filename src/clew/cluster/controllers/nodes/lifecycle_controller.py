@@ -46,8 +46,11 @@ class NodeLifecycleController:
     def _on_node(self, before: Object | None, after: Object | None) -> None:
         if after is None:
             self._heard.pop(name_of(before or {}), None)
+            self._tell(before or {}, "RemovingNode", "Removing Node {} from Controller")
         else:
             name = name_of(after)
+            if before is None:
+                self._tell(after, "RegisteredNode", "Registered Node {} in Controller")
             if before is None or _heartbeat(before) != _heartbeat(after):
                 self._heard[name] = self._clock.monotonic()
             self.queue.add(("", name))
@@ -70,6 +73,10 @@ class NodeLifecycleController:
             await self._mark_pods(node)
         await self._taint(node)
         return max(1.0, self._grace - silent) if ready != "Unknown" else None
+
+    def _tell(self, node: Object, reason: str, words: str) -> None:
+        name = name_of(node)
+        self._board.tell(node, "Normal", reason, f"Node {name} event: {words.format(name)}")
 
     async def _give_up(self, node: Object) -> None:
         now = rfc3339(self._clock.now())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from .conftest import Raw, Running
-from .test_bad_input import CONFIG, CORE, PATHS
+from .samples import CONFIG, CORE, PATHS
 
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 RBAC = "/apis/rbac.authorization.k8s.io/v1"

@@ -1,6 +1,5 @@
 """Wrong manifests: the real API server's code, reason, message and causes, letter by letter, and nothing stored."""
 
-import copy
 import json
 import subprocess
 from collections.abc import Callable
@@ -9,28 +8,7 @@ from typing import Any
 import pytest
 
 from .conftest import Answer, Raw
-
-SERVICE = {
-    "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
-    "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
-}  # fmt: skip
-NODE_PORT = {**SERVICE, "spec": {**SERVICE["spec"], "type": "NodePort"}}
-DEPLOYMENT = {
-    "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
-    "spec": {
-        "replicas": 1, "selector": {"matchLabels": {"app": "web"}},
-        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
-    },
-}  # fmt: skip
-POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": DEPLOYMENT["spec"]["template"]["spec"]}
-CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "conf"}, "data": {"a": "b"}}
-CORE = "/api/v1/namespaces/default"
-PATHS = {
-    "Service": f"{CORE}/services", "Pod": f"{CORE}/pods", "ConfigMap": f"{CORE}/configmaps",
-    "Deployment": "/apis/apps/v1/namespaces/default/deployments",
-    "Namespace": "/api/v1/namespaces", "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles",
-}  # fmt: skip
-MERGE = "application/merge-patch+json"
+from .samples import ABSENT, CONFIG, CORE, DEPLOYMENT, MERGE, NODE_PORT, PATHS, POD, SERVICE, changed
 
 LABEL = (
     "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric"
@@ -53,24 +31,8 @@ SUBDOMAIN = (
     r" '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
 PORT = "must be between 1 and 65535, inclusive"
-ABSENT: Any = object()
 INVALID, REQUIRED, DUPLICATE = "FieldValueInvalid", "FieldValueRequired", "FieldValueDuplicate"
 FORBIDDEN, UNSUPPORTED = "FieldValueForbidden", "FieldValueNotSupported"
-
-
-def changed(obj: dict, path: str, value: Any) -> dict:
-    """A copy with another value at `spec.ports.0.port`."""
-    made = inner = copy.deepcopy(obj)
-    *way, last = path.split(".")
-    for step in way:
-        inner = inner[int(step)] if step.isdigit() else inner.setdefault(step, {})
-    if value is ABSENT:
-        del inner[last]
-    elif isinstance(inner, list):
-        inner[int(last)] = value
-    else:
-        inner[last] = value
-    return made
 
 
 @pytest.fixture(scope="module")

@@ -9,59 +9,12 @@ from typing import Any
 import pytest
 
 from .conftest import Answer, Raw
-from .test_bad_input import MERGE
+from .samples import CRD, CRDS, MERGE, WIDGET, WIDGETS
 
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 APPLY = "application/apply-patch+yaml"
 JSON_PATCH = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-WIDGETS = "/apis/example.com/v1/namespaces/default/widgets"
-SCHEMA: Any = {
-    "type": "object",
-    "required": ["spec"],
-    "description": "A widget to be had in several sizes.",
-    "properties": {
-        "spec": {
-            "type": "object",
-            "required": ["size"],
-            "properties": {
-                "size": {"type": "integer", "minimum": 1, "maximum": 9, "description": "How large it is."},
-                "color": {"type": "string", "enum": ["red", "blue"], "default": "red"},
-                "replicas": {"type": "integer", "default": 1},
-                "ports": {
-                    "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["port"],
-                    "items": {"type": "object", "required": ["port"], "properties": {
-                        "port": {"type": "integer"}, "name": {"type": "string"}}},
-                },
-                "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
-            },
-        },
-        "status": {"type": "object", "properties": {
-            "ready": {"type": "boolean"}, "replicas": {"type": "integer"}, "selector": {"type": "string"}}},
-    },
-}  # fmt: skip
-CRD: Any = {
-    "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-    "metadata": {"name": "widgets.example.com"},
-    "spec": {
-        "group": "example.com", "scope": "Namespaced",
-        "names": {"plural": "widgets", "kind": "Widget", "shortNames": ["wd"], "categories": ["all"]},
-        "versions": [{
-            "name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": SCHEMA},
-            "subresources": {"status": {}, "scale": {
-                "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas",
-                "labelSelectorPath": ".status.selector"}},
-            "additionalPrinterColumns": [
-                {"name": "Size", "type": "integer", "jsonPath": ".spec.size"},
-                {"name": "Color", "type": "string", "jsonPath": ".spec.color", "priority": 1},
-                {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-            ],
-            "selectableFields": [{"jsonPath": ".spec.color"}],
-        }],
-    },
-}  # fmt: skip
-WIDGET: Any = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 3}}
 
 
 def widget(**spec: Any) -> Any:

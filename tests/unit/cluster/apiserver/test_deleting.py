@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from .conftest import Raw
-from .test_bad_input import CONFIG, CORE, MERGE, PATHS, POD, SERVICE, changed
+from .samples import CONFIG, CORE, MERGE, PATHS, POD, SERVICE, changed
 
 MAPS, PODS = PATHS["ConfigMap"], PATHS["Pod"]
 

@@ -10,7 +10,7 @@ from clew.api.kinds import CREATE_ONLY, KINDS, Kind
 from clew.cluster.tables import table
 
 from .conftest import Raw, Running
-from .test_custom import CRD, CRDS
+from .samples import CRD, CRDS
 
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"

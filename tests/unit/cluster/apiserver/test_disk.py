@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .conftest import Raw, Running
-from .test_bad_input import CONFIG, NODE_PORT, PATHS, changed
+from .samples import CONFIG, NODE_PORT, PATHS, changed
 
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 

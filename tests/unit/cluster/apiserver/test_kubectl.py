@@ -4,8 +4,6 @@ import json
 import subprocess
 from collections.abc import Callable
 
-import pytest
-
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 
 DEPLOYMENT = """
@@ -81,17 +79,6 @@ def test_three_patches_and_their_kin(kubectl: Kubectl) -> None:
     assert found[0]["spec"]["template"]["spec"]["containers"][0]["image"] == "nginx:3"
 
 
-def test_server_side_apply_owns_fields(kubectl: Kubectl) -> None:
-    kubectl("apply", "--server-side", "-f", "-", stdin=DEPLOYMENT)
-    kubectl("apply", "--server-side", "-f", "-", stdin=DEPLOYMENT)
-    kubectl("scale", "deploy", "web", "--replicas=4")
-    refused = kubectl("apply", "--server-side", "-f", "-", stdin=DEPLOYMENT, check=False)
-    assert "Apply failed with 1 conflict" in refused.stderr
-    assert ".spec.replicas" in refused.stderr
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=DEPLOYMENT)
-    assert kubectl("get", "deploy", "web", "-o", "jsonpath={.spec.replicas}").stdout == "2"
-
-
 def test_dry_run_stores_nothing(kubectl: Kubectl) -> None:
     kubectl("apply", "--dry-run=server", "-f", "-", stdin=DEPLOYMENT + "---" + SERVICE)
     assert "NotFound" in kubectl("get", "deploy", "web", check=False).stderr
@@ -111,33 +98,6 @@ def test_services_get_addresses_and_give_them_back(kubectl: Kubectl) -> None:
         assert line in described
 
 
-@pytest.mark.parametrize(
-    ("manifest", "message"),
-    [
-        (SERVICE.replace("selector", "selektor"), 'unknown field "spec.selektor"'),
-        (
-            SERVICE.replace("port: 80", "port: 99999"),
-            "spec.ports[0].port: Invalid value: 99999: must be between 1 and 65535",
-        ),
-        (SERVICE.replace("port: 80", "port: x"), "cannot unmarshal string into Go struct field"),
-        (
-            SERVICE.replace("name: web}", "name: Web}"),
-            'The Service "Web" is invalid: metadata.name: Invalid value: "Web"',
-        ),
-        (SERVICE.replace("{selector", "{clusterIP: 192.0.2.9, selector"), "is not in the valid range"),
-        (
-            DEPLOYMENT.replace("matchLabels: {app: web}", "matchLabels: {app: x}"),
-            "`selector` does not match template `labels`",
-        ),
-    ],
-)
-def test_wrong_manifests_are_refused_and_nothing_is_stored(kubectl: Kubectl, manifest: str, message: str) -> None:
-    refused = kubectl("create", "-f", "-", stdin=manifest, check=False)
-    assert refused.returncode
-    assert message in refused.stderr
-    assert "web" not in kubectl("get", "deploy,svc", "-o", "name").stdout.lower()
-
-
 def test_tables_have_kubectls_columns(kubectl: Kubectl) -> None:
     kubectl("run", "one", "--image=nginx", check=False)
     kubectl("apply", "-f", "-", stdin=DEPLOYMENT + "---" + SERVICE)
@@ -148,38 +108,3 @@ def test_tables_have_kubectls_columns(kubectl: Kubectl) -> None:
     assert "kubernetes" in kubectl("get", "svc,endpoints,endpointslices", "-A").stdout
     assert "replicas" in kubectl("explain", "deployment.spec").stdout
     assert "deployments" in kubectl("api-resources").stdout
-
-
-def test_custom_resources_are_served(kubectl: Kubectl) -> None:
-    kubectl("apply", "-f", "-", stdin=CRD)
-    kubectl("wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=10s")
-    kubectl("apply", "-f", "-", stdin=WIDGET)
-    assert "3" in kubectl("get", "widgets").stdout
-    wrong = WIDGET.replace("size: 3", "size: big").replace("name: w", "name: v")
-    assert (
-        "must be of type integer" in kubectl("create", "--validate=false", "-f", "-", stdin=wrong, check=False).stderr
-    )
-    kubectl("delete", "crd", "widgets.example.com")
-    assert kubectl("get", "widgets", check=False).returncode
-
-
-CRD = """
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: widgets.example.com}
-spec:
-  group: example.com
-  scope: Namespaced
-  names: {plural: widgets, kind: Widget}
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    additionalPrinterColumns: [{name: Size, type: integer, jsonPath: .spec.size}]
-    schema:
-      openAPIV3Schema:
-        type: object
-        properties:
-          spec: {type: object, properties: {size: {type: integer}}}
-"""
-WIDGET = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\nspec: {size: 3}\n"

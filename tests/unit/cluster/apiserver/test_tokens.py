@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from .conftest import Raw, Running
-from .test_bad_input import CORE, PATHS, POD, changed
+from .samples import CORE, PATHS, POD, changed
 
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 TOKEN = f"{CORE}/serviceaccounts/bob/token"

@@ -9,8 +9,7 @@ import pytest
 from clew.cluster.apiserver import watching
 
 from .conftest import Raw, Running
-from .test_bad_input import MERGE
-from .test_custom import CRD, CRDS, WIDGETS
+from .samples import CRD, CRDS, MERGE, WIDGETS
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 INITIAL = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"

@@ -11,7 +11,7 @@ from clew.api.kinds import SERVICE as SERVICE_KIND
 from clew.cluster.apiserver.service_fields import inherit
 
 from .conftest import Answer, Raw, Running
-from .test_bad_input import CONFIG, CORE, DEPLOYMENT, MERGE, NODE_PORT, PATHS, POD, SERVICE, changed
+from .samples import CONFIG, CORE, DEPLOYMENT, MERGE, NODE_PORT, PATHS, POD, SERVICE, changed
 
 STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"

@@ -17,10 +17,15 @@ from clew.kernel.netlink import Netlink
 from clew.kernel.netlink.requests import Add, Request, SetLink
 from clew.kernel.netlink.values import Address, Bridge, Link, Peer, Route, Veth
 
-from . import plan
+from . import plan, sctp
 
 PATIENCE = 0.35  # seconds after which a packet counts as dropped
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+KINDS = {
+    "TCP": (socket.SOCK_STREAM, 0),
+    "UDP": (socket.SOCK_DGRAM, 0),
+    "SCTP": (socket.SOCK_RAW, sctp.IPPROTO_SCTP),
+}
 BITS = {4: 24, 6: 64}
 DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
 
@@ -143,15 +148,17 @@ class Prober:
         self._world = world
         self._servers: list[asyncio.Server] = []
         self._transports: list[asyncio.DatagramTransport] = []
+        self._sctp: list[sctp.Server] = []
 
     async def serve(self, place: plan.Place, protocol: str, family: int, port: int) -> None:
         loop = asyncio.get_running_loop()
-        kind = socket.SOCK_STREAM if protocol == "TCP" else socket.SOCK_DGRAM
-        listener = self._socket(place, family, kind)
+        listener = self._socket(place, family, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((place.addresses[family], port))
+        listener.bind((place.addresses[family], 0 if protocol == "SCTP" else port))
         here = join(place.addresses[family], port)
-        if protocol == "TCP":
+        if protocol == "SCTP":
+            self._sctp.append(sctp.Server(listener, family, port, here))
+        elif protocol == "TCP":
             self._servers.append(await asyncio.start_server(_greeter(here), sock=listener))
         else:
             transport, _ = await loop.create_datagram_endpoint(lambda: _Echo(here), sock=listener)
@@ -161,14 +168,13 @@ class Prober:
         for server in self._servers:
             server.close()
             await server.wait_closed()
-        for transport in self._transports:
-            transport.close()
+        for closing in (*self._transports, *self._sctp):
+            closing.close()
 
     async def ask(self, source: plan.Place, protocol: str, target: str) -> Answer:
         address, port = split(target)
         family = 6 if ":" in address else 4
-        kind = socket.SOCK_STREAM if protocol == "TCP" else socket.SOCK_DGRAM
-        with self._socket(source, family, kind) as client:
+        with self._socket(source, family, protocol) as client:
             if not source.node:
                 client.bind((source.addresses[family], 0))
             try:
@@ -179,13 +185,16 @@ class Prober:
             except ConnectionRefusedError:
                 return Answer("REFUSED")
 
-    def _socket(self, place: plan.Place, family: int, kind: int) -> socket.socket:
-        opened = netns.socket_in(self._world.where(place), FAMILIES[family], kind)
+    def _socket(self, place: plan.Place, family: int, protocol: str) -> socket.socket:
+        opened = netns.socket_in(self._world.where(place), FAMILIES[family], *KINDS[protocol])
         opened.setblocking(False)
         return opened
 
 
 async def _ask(client: socket.socket, target: tuple[str, int], protocol: str) -> Answer:
+    if protocol == "SCTP":
+        end, _, seen = (await sctp.ask(client, target)).partition(" ")
+        return Answer(end, seen)
     loop = asyncio.get_running_loop()
     await loop.sock_connect(client, target)
     if protocol == "UDP":

@@ -80,6 +80,13 @@ def test_subnets_are_links_of_their_own_joined_by_a_router(host: Machine) -> Non
     assert "via 172.31.0.1 dev eth0" in way
 
 
+def test_hosts_know_each_others_names_and_a_commands_options_are_its_own(host: Machine) -> None:
+    for words in (("getent", "hosts", "outside"), ("--", "getent", "hosts", "outside")):
+        said = host.does("node", "exec", "--name", "sites", "two", *words)
+        assert said.split()[1] == "outside", said
+    assert host.does("node", "exec", "--name", "sites", "two", "sh", "-c", "echo $0", "--name") == "--name\n"
+
+
 def test_what_crosses_the_router_travels_in_the_tunnel(host: Machine) -> None:
     """`clew up` has returned, so DNS answers on every node of both families: DNS pods are on one side only."""
     ranges = nodes(host, "sites")["one"]["spec"]["podCIDRs"]

@@ -9,7 +9,7 @@ import os
 import resource
 import signal
 import socket
-import ssl
+import sys
 from collections.abc import AsyncIterator, Mapping
 from ipaddress import ip_network
 from typing import Any
@@ -25,10 +25,12 @@ from clew.app.lab_state import KUBECONFIG, PID, READY
 from clew.app.manifest_objects import ClusterFacts
 from clew.app.node_power import Nodes
 from clew.app.outside import serve_names
+from clew.app.renewal import until_renewed
 from clew.app.supervise import Supervisor
+from clew.base.clock import SystemClock
 from clew.base.errors import UserError
 from clew.cluster.apiserver import ApiServer, ApiServerOptions, ServerPki
-from clew.cluster.ca import Authority, client_tls, server_tls
+from clew.cluster.ca import Authority, Credential, client_tls, server_tls
 from clew.cluster.controllers import ControllerOptions, run_controllers
 from clew.cluster.fabric import OUTSIDE, build
 from clew.cluster.fabric.plan import FABRIC
@@ -66,6 +68,8 @@ class Daemon:
         self.fabric = spec.fabric()
         self.authority = Authority.ensure(paths.pki)
         self.local = loopback(paths)
+        self.again = False  # the process is to begin anew when `run` returns
+        self._stop = asyncio.Event()
         self.nodes = Nodes(paths, spec, ImageService(paths.images, OwnProgram.running()), self.client)
 
     @property
@@ -83,7 +87,7 @@ class Daemon:
         storage = Storage.open(self.paths.database)
         server = self._server(storage)
         try:
-            await server.start(self._sockets(), self._tls())
+            await server.start(self._sockets(), server_tls(self._credential(), self.authority.ca_pem))
             self._write_kubeconfig()
             async with Supervisor() as supervisor:
                 supervisor.start("names outside", self._outside)
@@ -91,8 +95,9 @@ class Daemon:
                 supervisor.start("scheduler", self._scheduler)
                 supervisor.start("manifests", self._manifests)
                 supervisor.start("control", lambda: lab_control.serve(self.paths, Control(self, supervisor).handle))
+                supervisor.start("certificates", self._certificates)
                 self.nodes.start_all(supervisor)
-                await _told_to_stop()
+                await self._told_to_stop()
         finally:
             await server.stop()
             await storage.close()
@@ -115,10 +120,22 @@ class Daemon:
             made.append(sock)
         return made
 
-    def _tls(self) -> ssl.SSLContext:
+    def _credential(self) -> Credential:
+        """The API server's certificate, for every name and address by which it is reached."""
         first = [str(ip_network(cidr).network_address + 1) for cidr in self.spec.service_cidrs]
-        credential = self.authority.server(_SERVER_NAMES, ["127.0.0.1", *self.fabric.router_ips, *first])
-        return server_tls(credential, self.authority.ca_pem)
+        return self.authority.server(_SERVER_NAMES, ["127.0.0.1", *self.fabric.router_ips, *first])
+
+    async def _certificates(self) -> None:
+        """Before one ends the daemon begins anew, which its nodes and their traffic do not notice."""
+        await until_renewed(self._credential, SystemClock())
+        self.again = True
+        self._stop.set()
+
+    async def _told_to_stop(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        await self._stop.wait()
 
     def _write_kubeconfig(self) -> None:
         credential = self.authority.client("kubernetes-admin", ("system:masters",))
@@ -215,14 +232,6 @@ def _bound(paths: LabPaths, host: str, ip: str, port: int, kind: int) -> socket.
     return sock
 
 
-async def _told_to_stop() -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()
-
-
 def loopback(paths: LabPaths) -> socket.socket:
     """The API server's listener on loopback: the same port at every start, unless another program has it by now."""
     path = paths.state / "port"
@@ -252,11 +261,12 @@ def main(name: str) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, _DESCRIPTORS), most))
     files.replace(paths.run / PID, str(os.getpid()).encode())
+    daemon = Daemon(paths, the_spec(paths))
     with contextlib.suppress(asyncio.CancelledError):
-        uvloop.run(Daemon(paths, the_spec(paths)).run())
+        uvloop.run(daemon.run())
+    if daemon.again:
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - ourselves, as we were started
 
 
 if __name__ == "__main__":
-    import sys
-
     main(sys.argv[1])

@@ -73,7 +73,8 @@ class Nodes:
         host = self._fabric.host(node.name)
         client = self._client(f"system:node:{node.name}", "system:nodes")
         resolvers = self._fabric.outside.ips
-        settings = NodeSettings(nameservers=resolvers, hosts=tuple((ip, node.name) for ip in host.ips))
+        names = tuple((ip, each.name) for each in self._fabric.hosts for ip in each.ips)
+        settings = NodeSettings(nameservers=resolvers, hosts=names)
         wire = functools.partial(plug_in, self._paths, host)
         try:
             handle = await NodeHandle.start(self._paths, node.name, settings, wire)

@@ -15,7 +15,7 @@ COMMANDS = {
     "ls": ("lab", "List the labs of this machine."),
     "status": ("lab", "Tell the health of a lab's parts."),
     "kubeconfig": ("lab", "Print a lab's kubeconfig."),
-    "node": ("node", "Be a host of the lab."),
+    "node": ("node", "Be a host of a lab; its power and its cable."),
     "load": ("images", "Load an image archive into a lab."),
     "images": ("images", "List a lab's images."),
     "doctor": ("doctor", "Tell what this machine can run."),

@@ -6,22 +6,25 @@ import click
 
 from clew.cli.options import lab_name
 
+_ALL_ITS_OWN = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
 
 @click.group(short_help="Be a host of a lab; its power and its cable.")
 def node() -> None:
     """Be a host of a lab, and do to it what happens to machines."""
 
 
-@node.command("exec", context_settings={"ignore_unknown_options": True}, short_help="Run a program in a host.")
+@node.command("exec", context_settings=_ALL_ITS_OWN, short_help="Run a program in a host.")
 @lab_name
 @click.argument("host")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(name: str, host: str, command: tuple[str, ...]) -> None:
     """Run COMMAND, a program of this machine, in HOST: a node, or `outside`.
 
-    Of `outside` and `fabric` there is only the network; a node has files, names and processes of its own.
+    Of `outside` there is only the network; a node has files, names and processes of its own. What follows HOST is the
+    command's, with or without `--` before it.
     """
-    _become(name, host, command)
+    _become(name, host, command[1:] if command[0] == "--" else command)
 
 
 @node.command(short_help="Open a shell in a host.")

@@ -8,14 +8,11 @@ less than 1 KB each; a create is answered when it is on the disk. The baseline i
 import asyncio
 import json
 import re
-import resource
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,9 +20,9 @@ from typing import Any
 import aiohttp
 import uvloop
 
-from bench.figures import Figure, Say, median, process_cpu, resident, scaled
-from clew.cluster.apiserver import ApiServer, ApiServerOptions, ServerPki
-from clew.cluster.ca import Authority, client_tls, server_tls
+from bench.children import child, told
+from bench.figures import Figure, Say, allow_files, median, process_cpu, resident, scaled
+from clew.cluster.ca import Authority, client_tls
 from clew.cluster.storage import Storage
 
 WRITERS = 32
@@ -43,38 +40,6 @@ def pod(name: str) -> bytes:
     meta = {"name": name, "labels": {"app": "web", "pod-template-hash": "5d59d67564"}}
     spec = {"automountServiceAccountToken": False, "containers": [container]}
     return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}).encode()
-
-
-class NoNodes:
-    """Streams of a cluster without nodes."""
-
-    async def run(self, *_: object) -> Any:
-        raise NotImplementedError
-
-    attach = logs = connect = run
-
-
-def allow_files(count: int) -> None:
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard) if hard > 0 else count, hard))
-
-
-# The server's process.
-
-
-async def serve(folder: Path) -> None:
-    """Until standard input ends; the port goes to standard output."""
-    authority = Authority.ensure(folder / "pki")
-    storage = Storage.open(folder / "state.db")
-    pki = ServerPki(authority.ca_pem, authority.service_account_key())
-    server = ApiServer(storage, ApiServerOptions(("10.96.0.0/16",)), pki, NoNodes())
-    sock = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    await server.start([sock], server_tls(authority.server(["localhost"], ["127.0.0.1"]), authority.ca_pem))
-    sys.stdout.write(f"{sock.getsockname()[1]}\n")
-    sys.stdout.flush()
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    await server.stop()
-    await storage.close()
 
 
 # The watchers' process.
@@ -148,32 +113,6 @@ def bare_commits(folder: Path, count: int, size: int) -> float:
         db.close()
 
 
-@contextmanager
-def process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Part of this module in a process of its own, which ends with its standard input."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "bench.apiserver", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        yield child
-    finally:
-        assert child.stdin is not None
-        child.stdin.close()
-        try:
-            child.wait(20)
-        finally:
-            child.kill()
-            child.wait()
-
-
-def told(child: subprocess.Popen[str]) -> str:
-    assert child.stdout is not None
-    line = child.stdout.readline()
-    if not line:
-        raise RuntimeError("a part of the benchmark ended before its time")
-    return line.strip()
-
-
 class Side:
     """The server under measurement, and a session of writers."""
 
@@ -242,7 +181,7 @@ async def measured(folder: Path, port: int, pid: int, scale: float, say: Say) ->
             ),
         ]
         say(f"{crowd} watchers of something else, then of the same")
-        with process("watch", str(folder), str(port), str(crowd), MAPS) as watchers:
+        with child("bench.apiserver", str(folder), str(port), str(crowd), MAPS) as watchers:
             told(watchers)
             found.append(Figure(f"memory with {crowd} watchers", resident(pid), "MiB"))
             beside = await side.pods(count)
@@ -254,14 +193,14 @@ async def measured(folder: Path, port: int, pid: int, scale: float, say: Say) ->
                 late = await flush(watchers)
                 at = f"write to event, {crowd} watchers, {round(1 / pace)} writes/s"
                 found += [Figure(f"{at}: median", late["p50"], "ms"), Figure(f"{at}: 99 %", late["p99"], "ms")]
-        with process("watch", str(folder), str(port), str(crowd), PODS) as watchers:
+        with child("bench.apiserver", str(folder), str(port), str(crowd), PODS) as watchers:
             told(watchers)
             rate, cpu = await cost(side, side.pods(count // 6), count // 6)()
             found += [
                 Figure(f"creates that {crowd} watchers see", rate, "/s", beside, "watched by none", more=True),
                 Figure("server's CPU a create they see", cpu, "ms"),
             ]
-        with process("watch", str(folder), str(port), "1", MAPS) as watchers:
+        with child("bench.apiserver", str(folder), str(port), "1", MAPS) as watchers:
             told(watchers)
             await asyncio.sleep(0.2)
             await side.stamped(scaled(100, scale, 5), 0.01)
@@ -300,7 +239,7 @@ def figures(scale: float, say: Say) -> Iterator[Figure]:
         folder = Path(name)
         Authority.ensure(folder / "pki")
         began = time.perf_counter()
-        with process("serve", str(folder)) as server:
+        with child("bench.api_process", str(folder)) as server:
             port = int(told(server))
             yield Figure("start until it answers", time.perf_counter() - began, "s")
             yield from uvloop.run(measured(folder, port, server.pid, scale, say))
@@ -310,8 +249,5 @@ def figures(scale: float, say: Say) -> Iterator[Figure]:
 
 if __name__ == "__main__":
     allow_files(8192)
-    part, place, *rest = sys.argv[1:]
-    if part == "serve":
-        uvloop.run(serve(Path(place)))
-    else:
-        uvloop.run(watch(Path(place), int(rest[0]), int(rest[1]), rest[2]))
+    place, port, crowd, watched = sys.argv[1:]
+    uvloop.run(watch(Path(place), int(port), int(crowd), watched))

@@ -84,6 +84,12 @@ def scaled(whole: int, scale: float, least: int = 1) -> int:
     return max(least, round(whole * scale))
 
 
+def allow_files(count: int) -> None:
+    """Let this process have so many open, as far as it may."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard) if hard > 0 else count, hard))
+
+
 def modules() -> list[str]:
     """Names of all benchmarks: the modules beside this one that have `figures`."""
     return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if "\ndef figures(" in path.read_text())

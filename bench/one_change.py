@@ -7,12 +7,10 @@ the pods. Three kinds of change are timed, each after the one before has settled
 
 import asyncio
 import json
-import multiprocessing
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, suppress
-from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -20,55 +18,18 @@ from typing import Any, NamedTuple
 import uvloop
 from tests.ports.node.conftest import ROUTERS, Lab, Node
 
+from bench.api_process import PORT
+from bench.children import child, told
 from bench.figures import Figure, Say, median, process_cpu, resident, scaled
 from clew.api.kinds import ENDPOINT_SLICE, NODE, SERVICE
 from clew.api.objects import Object
 from clew.app.kubeconfig import entry
-from clew.cluster.apiserver import ApiServer, ApiServerOptions, ServerPki
-from clew.cluster.ca import Authority, client_tls, server_tls
-from clew.cluster.storage import Storage
-from clew.cluster.streams import StreamError
+from clew.cluster.ca import Authority, client_tls
 from clew.kernel import netns
 from clew.watch.client import Client
 
 NETLINK_NETFILTER, NFNLGRP_NFTABLES = 12, 7  # include/uapi/linux/netfilter/nfnetlink.h
 ENDPOINTS, WRITERS, PATIENCE = 4, 16, 30.0
-PORT = 6443
-
-
-class NoNodes:
-    """Streams of a cluster in which no pod runs."""
-
-    async def run(self, *_: object) -> Any:
-        raise StreamError(400, "no node")
-
-    attach = logs = connect = run
-
-
-def serve(folder: Path, fabric: Path, ready: Connection) -> None:
-    """The API server's process: on loopback for us, in the fabric for the agent."""
-
-    async def work() -> None:
-        authority = Authority.ensure(folder / "pki")
-        storage = Storage.open(folder / "state.db")
-        pki = ServerPki(authority.ca_pem, authority.service_account_key())
-        options = ApiServerOptions(("10.96.0.0/12",), advertise=((ROUTERS[4], PORT),))
-        server = ApiServer(storage, options, pki, NoNodes())
-        inside = netns.socket_in(fabric, socket.AF_INET, socket.SOCK_STREAM)
-        inside.bind((ROUTERS[4], PORT))
-        local = socket.create_server(("127.0.0.1", 0))
-        inside.listen()
-        credential = authority.server(["localhost"], ["127.0.0.1", ROUTERS[4]])
-        await server.start([local, inside], server_tls(credential, authority.ca_pem))
-        ready.send(local.getsockname()[1])
-        try:
-            await asyncio.get_running_loop().run_in_executor(None, ready.recv)
-        finally:
-            await server.stop()
-            await storage.close()
-
-    with suppress(EOFError, KeyboardInterrupt):
-        uvloop.run(work())
 
 
 class Kernel:
@@ -191,13 +152,8 @@ async def cluster(stack: AsyncExitStack, folder: Path, count: int, say: Say) -> 
     lab = Lab(folder, (4,), cleanup)
     node = lab.node(1, publish=False)
     authority = Authority.ensure(folder / "pki")
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(folder, lab.fabric, theirs))
-    process.start()
-    cleanup.callback(process.join, 10)
-    cleanup.callback(ours.close)
-    theirs.close()
-    url = f"https://127.0.0.1:{ours.recv()}"
+    server = cleanup.enter_context(child("bench.api_process", str(folder), str(lab.fabric), ROUTERS[4]))
+    url = f"https://127.0.0.1:{told(server)}"
     client = Client(url, ssl=client_tls(authority.ca_pem, authority.client("admin", ("system:masters",))))
     await stack.enter_async_context(client)
     await client.create(NODE, {
@@ -211,7 +167,7 @@ async def cluster(stack: AsyncExitStack, folder: Path, count: int, say: Say) -> 
     agent = start_agent(node, authority)
     await until(node.conflist.exists, "pods can be attached")
     await asyncio.to_thread(kernel.quiet, 1.0)
-    return Cluster(client, kernel, process.pid or 0, agent)
+    return Cluster(client, kernel, server.pid, agent)
 
 
 async def changes(at: Cluster, numbers: range, write: Callable[[int], Any], told: Callable[[int], str]) -> Costs:

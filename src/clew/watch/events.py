@@ -54,8 +54,9 @@ class EventRecorder:
         """`type` is Normal or Warning, `reason` one CamelCase word. `obj` needs kind, apiVersion and metadata."""
         about = reference(obj)
         message = message[:1024]
-        same = (about.get("uid") or f"{about['kind']}/{about['namespace']}/{about['name']}", type, reason, message)
-        if not self._allowed(same[0]):
+        whom = about.get("uid") or f"{about['kind']}/{about['namespace']}/{about['name']}"
+        same = (f"{whom} {about.get('fieldPath', '')}", type, reason, message)
+        if not self._allowed(whom):
             return
         try:
             await self._write(about, same)
@@ -125,7 +126,7 @@ class EventRecorder:
 
 
 def reference(obj: Mapping[str, Any]) -> Object:
-    """A v1.ObjectReference to the object."""
+    """A v1.ObjectReference to the object, or to the part of it that its `fieldPath` names."""
     meta = metadata(obj)
     found = {
         "kind": obj.get("kind", ""),
@@ -134,5 +135,6 @@ def reference(obj: Mapping[str, Any]) -> Object:
         "uid": meta.get("uid") or "",
         "apiVersion": obj.get("apiVersion", ""),
         "resourceVersion": meta.get("resourceVersion") or "",
+        "fieldPath": obj.get("fieldPath") or "",
     }
     return {name: value for name, value in found.items() if value or name in {"namespace", "name"}}

@@ -56,6 +56,20 @@ async def test_the_same_said_again_is_counted(clock: Any) -> None:
     assert [body["count"] for _, body in server.patches] == [2, 3]
 
 
+async def test_parts_of_one_object_are_told_of_apart_and_share_its_budget(clock: Any) -> None:
+    server = Server()
+    recorder = EventRecorder(server, "x", clock=clock)
+    for name in ("a", "b", "a"):
+        await recorder.record(
+            {**POD, "fieldPath": f"spec.containers{{{name}}}"}, "Normal", "Started", "Container started"
+        )
+    assert [each["involvedObject"]["fieldPath"] for each in server.made] == ["spec.containers{a}", "spec.containers{b}"]
+    assert [body["count"] for _, body in server.patches] == [2]
+    for number in range(40):
+        await recorder.record({**POD, "fieldPath": f"{number}"}, "Normal", "Started", "Container started")
+    assert len(server.made) < 30
+
+
 async def test_too_much_about_one_object_is_dropped(clock: Any) -> None:
     server = Server()
     recorder = EventRecorder(server, "x", clock=clock)

@@ -134,7 +134,7 @@ class ContainerWork:
                 "CrashLoopBackOff",
                 f"back-off {_duration(backoff.pause)} restarting failed container={name} pod={about}",
             )
-            self._tell("Warning", "BackOff", f"Back-off restarting failed container {name} in pod {about}")
+            self._tell(container, "Warning", "BackOff", f"Back-off restarting failed container {name} in pod {about}")
             return False
         return True
 
@@ -142,7 +142,7 @@ class ContainerWork:
         name, around, worker = container.name, self._around, self._worker
         self._due.pop(name, None)
         try:
-            image = await worker.unless_ending(around.puller.get(worker.pod, container.spec))
+            image = await worker.unless_ending(around.puller.get(container.part_of(worker.pod), container.spec))
             async with around.gate:
                 instance = await self._run(container, image)
         except PullError as problem:
@@ -150,7 +150,7 @@ class ContainerWork:
             return
         except ConfigError as problem:
             reason = "CreateContainerError" if str(problem) == "no command specified" else "CreateContainerConfigError"
-            self._tell("Warning", "Failed", f"Error: {problem}")
+            self._tell(container, "Warning", "Failed", f"Error: {problem}")
             self._wait(name, reason, str(problem), around.clock.monotonic() + _CONFIG_RETRY)
             return
         except NodeLostError:
@@ -160,8 +160,8 @@ class ContainerWork:
             return
         worker.waiting.pop(name, None)
         worker.take(instance)
-        self._tell("Normal", "Created", f"Created container: {name}")
-        self._tell("Normal", "Started", f"Started container {name}")
+        self._tell(container, "Normal", "Created", "Container created")
+        self._tell(container, "Normal", "Started", "Container started")
         await self._forget_old(name)
         await self._post_start(container, instance)
         self._probe(container, instance)
@@ -199,7 +199,7 @@ class ContainerWork:
             "failed to create containerd task: failed to create shim task: OCI runtime create failed: "
             f"{problem.message}: unknown"
         )
-        self._tell("Warning", "Failed", f"Error: {text}")
+        self._tell(container, "Warning", "Failed", f"Error: {text}")
         sandbox = self._worker.records.sandbox
         moment = self._around.clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         self._worker.waiting.pop(container.name, None)
@@ -239,7 +239,7 @@ class ContainerWork:
                 run_hook(self._around, container.spec, action, worker.addresses[0], self._executor(instance))
             )
         except HookError as problem:
-            self._tell("Warning", "FailedPostStartHook", f"PostStartHook failed: {problem}")
+            self._tell(container, "Warning", "FailedPostStartHook", f"PostStartHook failed: {problem}")
             self.kill(container.name, f"FailedPostStartHook: container {container.name} will be killed")
 
     def _executor(self, instance: Instance) -> Execute:
@@ -264,8 +264,9 @@ class ContainerWork:
         prober.start()
 
     def probe_failed(self, container: str, kind: Kind, why: str) -> None:
-        del container
-        self._tell("Warning", "Unhealthy", f"{kind.capitalize()} probe failed: {why}")
+        found = self._worker.container(container)
+        if found is not None:
+            self._tell(found, "Warning", "Unhealthy", f"{kind.capitalize()} probe failed: {why}")
 
     def probe_changed(self, container: str) -> None:
         del container
@@ -292,7 +293,7 @@ class ContainerWork:
         latest, container = self._worker.records.latest(name), self._worker.container(name)
         if latest is None or container is None or not latest.running or name in self._stopping:
             return
-        self._tell("Normal", "Killing", message)
+        self._tell(container, "Normal", "Killing", message)
         seconds = float(self._worker.pod["spec"].get("terminationGracePeriodSeconds", 30) if grace is None else grace)
         until = self._around.clock.monotonic() + seconds
         task = self._worker.tasks.start(
@@ -326,7 +327,7 @@ class ContainerWork:
         for name, instance in running.items():
             container = worker.container(name) or Container(name, "regular", {"name": name}, "Never")
             if name not in self._stopping:
-                self._tell("Normal", "Killing", f"Stopping container {name}")
+                self._tell(container, "Normal", "Killing", f"Stopping container {name}")
             if container.role == "sidecar":
                 sidecars.append((container, instance))
             else:
@@ -350,7 +351,7 @@ class ContainerWork:
         address = self._worker.addresses[0] if self._worker.addresses else ""
         if not self._is_running(instance.id):
             return
-        stop = Stop(self._around, self._worker.pod, container.spec, instance, left)
+        stop = Stop(self._around, container.part_of(self._worker.pod), container.spec, instance, left)
         await stop.run(wait, self._executor(instance), address)
         self._exits.pop(instance.id, None)
 
@@ -361,8 +362,8 @@ class ContainerWork:
         for prober in self._probers.values():
             await prober.stop()
 
-    def _tell(self, type_: str, reason: str, message: str) -> None:
-        self._around.tell(self._worker.pod, type_, reason, message)
+    def _tell(self, container: Container, type_: str, reason: str, message: str) -> None:
+        self._around.tell(container.part_of(self._worker.pod), type_, reason, message)
 
 
 def _duration(seconds: float) -> str:

@@ -23,6 +23,11 @@ class Container(Value):
     spec: Object
     policy: str  # Always, OnFailure or Never, of the container or else of the pod
 
+    def part_of(self, pod: Object) -> Object:
+        """The pod as an Event is to refer to it: by this container."""
+        field = {"regular": "containers", "ephemeral": "ephemeralContainers"}.get(self.role, "initContainers")
+        return {**pod, "fieldPath": f"spec.{field}{{{self.name}}}"}
+
 
 class Kill(Value):
     """A running container that must end, and why (the message of the Event)."""

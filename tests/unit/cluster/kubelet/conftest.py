@@ -149,10 +149,12 @@ class FakeApi:
 class FakeRecorder:
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
+        self.parts: list[tuple[str, str]] = []  # reason, the part of the pod that it is about
 
     async def record(self, obj: Any, type: str, reason: str, message: str) -> None:  # noqa: A002 - Event's own word
-        del obj, type
+        del type
         self.told.append((reason, message))
+        self.parts.append((reason, obj.get("fieldPath", "")))
 
     def reasons(self) -> list[str]:
         return [reason for reason, _ in self.told]

@@ -30,6 +30,7 @@ async def test_a_pod_runs_and_says_so(world: World) -> None:
         ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"], "True"
     )
     assert world.events.reasons() == ["Pulling", "Pulled", "Created", "Started"]
+    assert {part for _, part in world.events.parts} == {"spec.containers{a}"}
 
 
 @in_no_time
@@ -116,8 +117,8 @@ async def test_init_containers_run_in_order_and_a_sidecar_starts_before_the_next
     await world.until(lambda: world.container(index=2, field="initContainerStatuses")["restartCount"] == 1)
     assert world.running(index=1, field="initContainerStatuses")
     assert world.container()["state"]["waiting"] == {"reason": "PodInitializing"}
-    started = [message.split()[-1] for reason, message in world.events.told if reason == "Started"]
-    assert started[:3] == ["one", "side", "two"]
+    started = [part for reason, part in world.events.parts if reason == "Started"]
+    assert started[:3] == [f"spec.initContainers{{{name}}}" for name in ("one", "side", "two")]
     condition = next(each for each in world.status()["conditions"] if each["type"] == "Initialized")
     assert condition["message"] == "containers with incomplete status: [two]"
 

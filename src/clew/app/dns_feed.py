@@ -5,6 +5,7 @@ Queries go on from memory while the API server is away. Called by app.dns.
 """
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Collection, Iterable
 from datetime import datetime
@@ -24,6 +25,8 @@ from clew.watch.client import Client
 from clew.watch.collector import collector_off, settle
 from clew.watch.credentials import tls_context
 from clew.watch.reflector import Reflector
+
+logger = logging.getLogger(__name__)
 
 _REMEMBERED = 1024  # services whose records are kept as made
 
@@ -73,13 +76,19 @@ class Feed:
                 self._made.clear()
             by_domain = self._made[key] = {}
         if domain not in by_domain:
-            made = service_names(domain, self.services.get(key), self._slices(key), self._options)
-            by_domain[domain] = made.records
+            by_domain[domain] = self._compiled(key, domain)
         return by_domain[domain]
+
+    def _compiled(self, key: Key, domain: str) -> tuple[Record, ...]:
+        try:
+            return service_names(domain, self.services.get(key), self._slices(key), self._options).records
+        except ValueError as wrong:
+            logger.warning("Service %s/%s has no names: %s", *key, wrong)
+            return ()
 
     def holders(self, ip: str) -> Collection[Key]:
         keys = [key for key in self._holders.get(ip, ()) if self.has_namespace(key[0])]
-        fronts = [key for key in keys if (found := self.services.get(key)) and ip in found.cluster_ips]
+        fronts = [key for key in keys if ip in addresses(self.services.get(key), ())]
         return fronts or keys
 
     def pod_namespaces(self, ip: str) -> Collection[str]:

@@ -43,11 +43,19 @@ def service_names(
 
 
 def addresses(service: Service | None, slices: Iterable[EndpointSlice]) -> tuple[str, ...]:
-    """Every address that has a reverse name through this service."""
+    """Every address that has a reverse name through this service, as `ip_address` writes it."""
     if service is None or service.malformed or service.type == "ExternalName":
         return ()
     found = [ip for endpoint, _ in _ready(service, slices) for ip in endpoint.addresses]
-    return tuple(dict.fromkeys((*service.cluster_ips, *found)))
+    return tuple(dict.fromkeys(filter(None, map(_canonical, (*service.cluster_ips, *found)))))
+
+
+def _canonical(ip: str) -> str:
+    """Several texts may mean one IPv6 address; "" for what is none."""
+    try:
+        return str(ip_address(ip))
+    except ValueError:
+        return ""
 
 
 def _alias(name: str, target: str) -> tuple[Record, ...]:

@@ -80,6 +80,7 @@ def test_the_default_corefile_stands_in_the_lists_order() -> None:
         (".:53 {\n  kubernetes {\n ttl 9999\n}\n}", "3:6: a ttl above 3600"),
         (".:53 {\n  rewrite nme a b\n}", "2:11: no 'nme' here (did you mean 'name'?)"),
         (".:53 {\n  rewrite name regex ( x\n}", "2:22: not a pattern"),
+        (".:53 {\n  rewrite name regex (a) {2}\n}", "2:22: '{2}' names group 2 of a pattern with 1"),
         (".:53 {\n  template IN A {\n match (\n}\n}", "3:8: not a pattern"),
         ('.:53 {\n  template IN A {\n answer "{{ .Nme }}"\n}\n}', "3:9: template expression '.Nme' is not understood"),
         (".:53 {\n  acl {\n deny net *\n}\n}", "3:2: acl has no action 'deny'"),

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from clew.base.errors import UserError
 from clew.servers.dns import wire
+from clew.servers.dns.server import bind
 
 from .test_specification import same, seen
 from .world import Cluster, Running, a_service, ask, free_port, named, until, until_true
@@ -83,6 +85,7 @@ CASES: list[tuple[str, str, str, str]] = [
     (f"rewrite type TXT A\n{HOSTS}", "db.example.", "TXT", "192.0.2.2"),
     (f"rewrite ttl exact db.example 7\n{HOSTS}", "db.example.", "A", "TTL 7"),
     (f"rewrite ttl suffix example -9\n{HOSTS}", "db.example.", "A", "TTL 9"),
+    (f"rewrite ttl regex ^[db]{{2}} 7\n{HOSTS}", "db.example.", "A", "TTL 7"),
     (f"rewrite ttl suffix example 9-\n{HOSTS}", "db.example.", "A", "TTL 3600"),
     ("rewrite name regex .* " + "x" * 70 + f"\n{HOSTS}", "db.example.", "A", "SERVFAIL"),
     (
@@ -392,3 +395,22 @@ async def test_an_address_that_is_taken_is_said_in_a_line(running: Running) -> N
         with pytest.raises(UserError, match=rf"cannot listen on 127.0.0.1:{port}: .*in use"):
             async with running(f".:PORT {{\n health 127.0.0.1:{port}\n whoami\n}}"):
                 pass
+
+
+async def test_two_servers_cannot_take_one_address(running: Running) -> None:
+    """An option that TCP wants let a second process take the first one's datagrams without a word."""
+    async with running(f".:PORT {{\n {HOSTS}\n}}") as (_, port):
+        with pytest.raises(OSError, match="in use"):
+            bind("127.0.0.1", port, socket.SOCK_DGRAM)
+
+
+async def test_questions_that_come_back_end_the_process(tmp_path: Path) -> None:
+    port = free_port()
+    conf = tmp_path / "Corefile"
+    conf.write_text(f".:{port} {{\n bind 127.0.0.1\n errors\n loop\n forward . 127.0.0.1:{port}\n}}")
+    command = (sys.executable, "-c", "from clew.cli.main import main; main()", "dns", "--conf", str(conf))
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    async with asyncio.timeout(30):
+        _, said = await process.communicate()
+    assert process.returncode == 1
+    assert said.decode().strip() == "[FATAL] plugin/loop: queries forwarded from here come back here; see `forward`"

@@ -113,7 +113,7 @@ def _ttl(field: Word, words: list[Word]) -> Rule:
     elif (least and limits[0] is None) or (most and limits[1] is None):
         raise rest[1].error(f"{rest[1].text!r} is no range of seconds", "write 30, 30-, -300 or 30-300")
     low, high = limits
-    match = read(rest[0], lambda text: matcher(how, text, text))
+    match = read(rest[0], lambda text: matcher(how, text, "" if how == "regex" else text))
     return TtlRule(match, low or 0, _MOST_TTL if high is None else high)
 
 

@@ -29,6 +29,9 @@ def matcher(how: str, old: str, new: str) -> Match:
             pattern = re.compile(old)
         except re.error as wrong:
             raise ValueError(f"not a pattern: {wrong}") from None
+        most = max(map(int, re.findall(r"\{(\d+)\}", new)), default=0)
+        if most > pattern.groups:
+            raise ValueError(f"{new!r} names group {most} of a pattern with {pattern.groups}")
 
         def by_regex(name: str) -> str | None:
             found = pattern.search(name)

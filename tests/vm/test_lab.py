@@ -9,6 +9,7 @@ import pytest
 from tests.vm.guest import Done, Guest
 
 NAME = "vm"
+KUBECONFIG = "/run/kubeconfig"
 WEB = """
 apiVersion: apps/v1
 kind: Deployment
@@ -37,7 +38,7 @@ class Lab:
         self._guest = guest
 
     def run(self, *command: str, seconds: float = 120) -> Done:
-        return self._guest.run(*command, seconds=seconds, environment={"CLEW_NAME": NAME})
+        return self._guest.run(*command, seconds=seconds, environment={"CLEW_NAME": NAME, "KUBECONFIG": KUBECONFIG})
 
     def kubectl(self, *arguments: str, seconds: float = 120) -> str:
         return self.run("kubectl", *arguments, seconds=seconds).ok().stdout
@@ -93,9 +94,10 @@ def test_limits_are_set_in_control_groups_of_version_two(lab: Lab) -> None:
 
 @pytest.mark.usefixtures("web")
 def test_nothing_of_the_lab_is_open_to_others(lab: Lab) -> None:
-    """Sockets, keys and kubeconfigs, and the folder with everything else: root's alone."""
+    """Sockets, keys and kubeconfigs are root's alone, and so is the folder with everything else."""
     look = "find /run/clew /var/lib/clew -xdev -type s -perm /077; find /var/lib/clew/vm -maxdepth 0 -perm /077"
-    where = "/var/lib/clew /run/clew /var/log/clew /root/.kube"
-    keys = f"grep -rlsE 'PRIVATE KEY|client-key-data' {where} | xargs -r stat -c '%a'"
-    found = lab.run("sh", "-c", f"{look}; {keys}").ok().stdout.split()
-    assert set(found) == {"600"}
+    assert lab.run("sh", "-c", look).ok().stdout == ""
+    keys = f"stat -c '%a %n' /var/lib/clew/vm/pki/* /var/lib/clew/vm/kubeconfig.json {KUBECONFIG}"
+    listed = lab.run("sh", "-c", keys).ok().stdout.splitlines()
+    assert len(listed) > 5
+    assert [line for line in listed if not line.startswith("600 ")] == []

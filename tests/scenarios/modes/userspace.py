@@ -82,6 +82,6 @@ class Userspace:
 def shape(name: str) -> str:
     """A rule without what differs between families and settings."""
     name = re.sub(r'--comment "default[^"]*"|--comment default[^ ]*', "--comment ORIGIN", name)
-    name = re.sub(r"(--dport |--to-ports )\d+", r"\1PORT", name)
+    name = re.sub(r"(--dport |--to-ports |--to-destination )\S+", r"\1PORT", name)
     name = re.sub(r"(-[sd] )[0-9a-f.:]+/[0-9]+", r"\1PREFIX", name)
     return name.replace("icmp6-", "icmp-")

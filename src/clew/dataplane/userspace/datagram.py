@@ -1,6 +1,8 @@
 """UDP through the proxy: a socket of its own for each client, so that answers find back; given up when it is quiet.
 
-What a client sends while its socket stands goes to the same backend. Runs on the loop.
+What a client sends while its socket stands goes to the same backend. Answers leave from the address that was sent to
+(IP_PKTINFO), which is not always the one that routing would choose: else nobody knows them for answers. Runs on the
+loop.
 """
 
 import asyncio
@@ -11,10 +13,12 @@ from collections.abc import Callable
 from clew.base.clock import Clock
 from clew.dataplane.userspace.objects import At
 
+Ancillary = tuple[int, int, bytes]
 Peer = tuple[str, int] | tuple[str, int, int, int]
 DATAGRAM = 65535  # bytes
 IDLE_SECONDS = 30.0  # the kernel forgets an unanswered UDP flow after as long
 MOST = 1000  # datagrams handled in one go
+IP_PKTINFO, IPV6_RECVPKTINFO, IPV6_PKTINFO = 8, 49, 50  # linux/in.h, linux/in6.h
 _buffer = memoryview(bytearray(DATAGRAM))
 
 Dial = Callable[[str], tuple[socket.socket, At] | None]  # a connected socket for this client; None: nobody is left
@@ -23,6 +27,7 @@ Dial = Callable[[str], tuple[socket.socket, At] | None]  # a connected socket fo
 class Session:
     def __init__(self, backend: socket.socket, at: At, now: float) -> None:
         self.backend, self.at, self.last = backend, at, now
+        self.answer_from: list[Ancillary] = []
 
 
 class DatagramWay:
@@ -31,6 +36,9 @@ class DatagramWay:
     def __init__(self, loop: asyncio.AbstractEventLoop, listener: socket.socket, dial: Dial, clock: Clock) -> None:
         self._loop, self._listener, self._dial, self._clock = loop, listener, dial, clock
         self._sessions: dict[Peer, Session] = {}
+        for level, option in ((socket.IPPROTO_IP, IP_PKTINFO), (socket.IPPROTO_IPV6, IPV6_RECVPKTINFO)):
+            with contextlib.suppress(OSError):  # of the two one is for the other family
+                listener.setsockopt(level, option, 1)
         loop.add_reader(listener, self._from_clients)
 
     def __len__(self) -> int:
@@ -58,20 +66,21 @@ class DatagramWay:
     def _from_clients(self) -> None:
         for _ in range(MOST):
             try:
-                size, peer = self._listener.recvfrom_into(_buffer)
+                size, ancillary, _, peer = self._listener.recvmsg_into([_buffer], 64)
             except BlockingIOError:
                 return
             except OSError:
                 continue  # an error of an earlier answer
-            self._forward(peer, _buffer[:size])
+            self._forward(peer, _buffer[:size], [_answer_from(each) for each in ancillary])
 
-    def _forward(self, peer: Peer, data: memoryview) -> None:
+    def _forward(self, peer: Peer, data: memoryview, answer_from: list[Ancillary]) -> None:
         """To the client's backend; where that refuses, once more to the next."""
         for _ in range(2):
             session = self._sessions.get(peer) or self._begin(peer)
             if session is None:
                 return
             session.last = self._clock.monotonic()
+            session.answer_from = answer_from
             try:
                 session.backend.send(data)
                 return
@@ -100,10 +109,22 @@ class DatagramWay:
                 return
             session.last = self._clock.monotonic()
             with contextlib.suppress(OSError):
-                self._listener.sendto(_buffer[:size], peer)
+                self._listener.sendmsg([_buffer[:size]], session.answer_from, 0, peer)
 
     def _end(self, peer: Peer) -> None:
         session = self._sessions.pop(peer, None)
         if session is not None:
             self._loop.remove_reader(session.backend)
             session.backend.close()
+
+
+def _answer_from(arrived: Ancillary) -> Ancillary:
+    """The address that a datagram was sent to, as the one to answer from; by whichever interface."""
+    level, kind, data = arrived
+    if level == socket.IPPROTO_IPV6:  # struct in6_pktinfo: address, interface
+        return level, IPV6_PKTINFO, data[:16] + bytes(4)
+    return (
+        level,
+        kind,
+        bytes(4) + data[8:12] + bytes(4),
+    )  # struct in_pktinfo: interface, local address, header's address

@@ -24,9 +24,9 @@ def rows(state: State) -> Iterator[Row]:
         yield Row("way", f"{key}/{key.protocol}", _backends(way))
     for hub, table in HUBS.items():
         for rule in state.rules.get(table, {}).get(hub, ()):
-            start, _, last = rule.rpartition(" ")
-            redirected = parse(rule).target == "REDIRECT"
-            yield Row(hub, rule if not redirected else f"{start} {names.get(last, last)}", "")
+            start = rule.rstrip("0123456789")
+            led = parse(rule).target in {"REDIRECT", "DNAT"}
+            yield Row(hub, f"{start} {names.get(rule[len(start) :], '')}" if led else rule, "")
 
 
 def way(key: WayKey, kept: Way) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from clew.ir.proxying import Settings
 Owner = tuple[str, str]
 NOTHING = Part({}, (), frozenset())
 FIRST_PORT = 40000  # of a rendering without sockets
+DIGITS = "0123456789"
 
 
 class Programme:
@@ -68,15 +69,10 @@ def state(ruleset: Ruleset, ways: Mapping[WayKey, Way], ports: Mapping[WayKey, i
 def adopted(ruleset: Ruleset, wanted: Iterable[Line]) -> Mapping[WayKey, int]:
     """The ports that rules of an earlier agent lead to, so that its successor can listen there again."""
     there = {
-        start: port
+        rule.rstrip(DIGITS): int(rule[len(rule.rstrip(DIGITS)) :])
         for chains in ruleset.values()
-        for rules_of_chain in chains.values()
-        for rule in rules_of_chain
-        for start, _, port in (rule.rpartition(" "),)
-        if port.isdigit()
+        for listed in chains.values()
+        for rule in listed
+        if rule[-1:].isdigit()
     }
-    found = {}
-    for line in wanted:
-        if line.to is not None and line.text.rstrip() in there:
-            found[line.to] = int(there[line.text.rstrip()])
-    return found
+    return {line.to: there[line.text] for line in wanted if line.to is not None and line.text in there}

@@ -75,10 +75,10 @@ class _Frontend:
         if self._way(self._inside).backends:
             if self._inside != self._usual:
                 for each in inside(self._settings):
-                    yield Line(containers, SHORT_CUT, self._redirect(each), self._inside)
-            yield Line(host, WAY, self._redirect(), self._inside)
+                    yield Line(containers, SHORT_CUT, self._arriving(each), self._inside)
+            yield Line(host, WAY, f"{self._match()}-j REDIRECT --to-ports ", self._inside)
         if self._way(self._usual).backends:
-            yield Line(containers, WAY, self._redirect(), self._usual)
+            yield Line(containers, WAY, self._arriving(), self._usual)
         yield from self._guards()
 
     def _guards(self) -> Iterable[Line]:
@@ -104,8 +104,13 @@ class _Frontend:
             yield Line("KUBE-PORTALS-FILTER", OTHER_STREAMS, f"{here}-p tcp -j REJECT --reject-with tcp-reset")
             yield Line("KUBE-PORTALS-FILTER", OTHERS, other)
 
-    def _redirect(self, condition: str = "") -> str:
-        return f"{condition}{self._match()}-j REDIRECT --to-ports "
+    def _arriving(self, condition: str = "") -> str:
+        """To the node's own address: the interface that a packet came in by may have none, and REDIRECT asks for it."""
+        if not self._settings.node_addresses:
+            return f"{condition}{self._match()}-j REDIRECT --to-ports "
+        address = self._settings.node_addresses[0]
+        here = f"[{address}]" if self._settings.family == 6 else address
+        return f"{condition}{self._match()}-j DNAT --to-destination {here}:"
 
     def _match(self) -> str:
         frontend = self._frontend

@@ -45,7 +45,7 @@ def _outcomes(
             yield _ended(guarded)
             continue
         for led in walk(state.rules.get("nat", {}), first, guarded.flight, scene):
-            if led.verdict == "REDIRECT":
+            if led.verdict in {"REDIRECT", "DNAT"}:
                 yield from _proxied(state, led, known)
             else:
                 yield _filtered(state, scene, led, then)
@@ -53,7 +53,7 @@ def _outcomes(
 
 def _proxied(state: State, led: Verdict, known: frozenset[Memory]) -> Iterator[Followed]:
     flight = led.flight
-    here = state.ways.get((PROTOCOLS[flight.protocol], int(led.argument)))
+    here = state.ways.get((PROTOCOLS[flight.protocol], int(led.argument.rpartition(":")[2])))
     if here is None:  # nobody listens there
         yield Followed("refused by reset", flight.destination, flight.port, mark=flight.mark, rules=flight.rules)
         return

@@ -269,10 +269,10 @@ async def exchange(client: socket.socket, data: bytes) -> bytes:
         return await loop.sock_recv(client, 100)
 
 
-def udp_client(port: int) -> socket.socket:
+def udp_client(port: int, address: str = "127.0.0.1") -> socket.socket:
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     client.setblocking(False)
-    client.connect(("127.0.0.1", port))
+    client.connect((address, port))
     return client
 
 
@@ -284,6 +284,14 @@ async def test_datagrams_of_a_client_go_to_one_backend_and_find_back(proxy: Forw
                 assert await exchange(mine, b"m%d" % number) == b"M%d" % number
                 assert await exchange(yours, b"y%d" % number) == b"Y%d" % number
         assert len(one.peers) == len(two.peers) == 1
+
+
+async def test_answers_leave_from_the_address_that_was_sent_to(proxy: Forwarder) -> None:
+    """Seen when packets were led to another address than the one of the interface they came in by: all answers lost."""
+    async with datagrams() as (at, _):
+        proxy.offer({DNS: Way((at,))}, {})
+        with udp_client(proxy.ports[DNS], "127.0.0.77") as client:
+            assert await exchange(client, b"a") == b"A"
 
 
 async def test_datagrams_leave_a_backend_that_goes_or_refuses(proxy: Forwarder) -> None:

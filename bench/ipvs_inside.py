@@ -8,8 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.figures import measured, median, resident
-from bench.services import ENDPOINTS, Ours, pod, vip
-from clew.dataplane.ipvs.apply import open_backends
+from bench.service_load import ENDPOINTS, Ours, pod, vip
 from clew.kernel import netns
 from clew.kernel.ipvs import missing
 from clew.kernel.netlink import Netlink
@@ -47,8 +46,7 @@ def ours(folder: Path, count: int) -> dict[str, float]:
     path = folder / "ours"
     namespace(path)
     try:
-        proxy = Ours(path, open_backends)
-        proxy.proxy.prepare()
+        proxy = Ours(path, "ipvs")
         _, whole = proxy.load(count)
         idle = median(measured(proxy.sync).cpu for _ in range(20))
         changes = [(number * 7 % count, 3 if number % 2 else 2) for number in range(CHANGES)]

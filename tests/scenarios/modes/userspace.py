@@ -55,14 +55,24 @@ IDLE: Mapping[tuple[str, str], str] = {
     ("", r"filter INPUT: -m conntrack ! --ctstate DNAT"): OWN_PORTS,
     ("", r"filter KUBE-PROXY-PORTS"): OWN_PORTS,
     **{
-        (f"load-balancer/{section}", r"element of nat KUBE-PORTALS-HOST"): "the node itself may not use it"
+        (section, r"element of nat KUBE-PORTALS-HOST"): "the node itself may not use it"
         for section in (
-            "source-ranges",
-            "other-sources-for-other-services",
-            "ipv6",
-            "an-address-that-the-node-carries,-for-some-sources-only",
+            "load-balancer/source-ranges",
+            "load-balancer/other-sources-for-other-services",
+            "load-balancer/ipv6",
+            "load-balancer/an-address-that-the-node-carries,-for-some-sources-only",
+            "load-balancer/local,-for-some-sources-only",
+            "external-ips/source-ranges-are-for-load-balancers-only",
         )
     },
+    (
+        "",
+        r"element of mangle KUBE-PORTALS-FIREWALL: -s (192\.0\.2|198\.51\.100)\.10/32",
+    ): "a source for modes in which the node carries the address",
+    (
+        "terminating/one-node-has-a-ready-one,-the-other-has-one-that-ends",
+        r"element of nat KUBE-NODEPORT-CONTAINER: -s",
+    ): "the short cut leads to the same backend",
 }
 
 

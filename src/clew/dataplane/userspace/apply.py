@@ -4,6 +4,7 @@ One `Backend` per family. A sync first opens what new rules lead to, then writes
 to any more. `serve` is the proxy itself: without it connections wait in the kernel's queues.
 """
 
+import resource
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -73,7 +74,9 @@ class Backend:
         self._denied: dict[tuple[Protocol, int], KernelError] = {}
 
     def prepare(self) -> None:
-        """Nothing: rules and sockets are all."""
+        """As many descriptors as the process may have: a listening socket a way, two sockets a connection."""
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     async def serve(self) -> None:
         """The proxy, until cancelled."""

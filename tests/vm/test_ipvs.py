@@ -3,10 +3,12 @@
 The pages' traffic between pods of one node passes a bridge, so br_netfilter is loaded as on every Kubernetes node.
 """
 
+import json
 import re
 from collections.abc import Iterator
 
 import pytest
+from bench.ipvs import unpack
 from tests.vm.guest import Done, Guest
 
 NAME = "vmipvs"
@@ -48,6 +50,17 @@ def test_the_port_is_what_its_fake_says(guest: Guest) -> None:
 def test_every_page_with_real_packets(guest: Guest) -> None:
     pages = ("tests/scenarios/test_packets.py", "tests/scenarios/test_kernel.py")
     assert passed(guest.pytest(*pages, "--modes", "vm", "-k", "ipvs", seconds=1200)) > 60
+
+
+def test_the_benchmark_measures_something(guest: Guest) -> None:
+    """The part of bench/ipvs that runs in the guest."""
+    tools = guest.share / "tools"
+    tools.mkdir()
+    unpack(tools)
+    said = guest.python("-m", "bench.ipvs_inside", "10", "/guest/tools", seconds=200).ok().stdout
+    found = json.loads(said.splitlines()[-1])
+    assert set(found) > {"whole", "one", "whole restored", "one restored"}
+    assert all(value >= 0 for value in found.values())
 
 
 class Lab:

@@ -103,9 +103,15 @@ def wait_for(what: str, condition: object, seconds: float = 60) -> None:
     print(f"ok{PLAIN}", flush=True)
 
 
+def _is_there(kind: str, name: str) -> bool:
+    return bool(kubectl("get", kind, name, "--ignore-not-found", "-o", "name", show=False))
+
+
 def shell(lines: list[str]) -> str:
     """`kubectl run -ti --rm` with a real terminal: type each line at the prompt, show all that appears."""
     command = ["kubectl", "run", "curl", "--image=radial/busyboxplus:curl", "-ti", "--rm"]
+    if _is_there("pod", "curl"):  # of a walkthrough before: its shell hears no SIGTERM and has its 30 s of grace
+        wait_for("the former pod curl goes", lambda: not _is_there("pod", "curl"))
     print(f"{BOLD}$ {' '.join(command)}{PLAIN}", flush=True)
     child, terminal = pty.fork()
     if not child:

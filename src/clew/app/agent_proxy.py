@@ -51,7 +51,7 @@ class ProxyPart:
             self._service_health.set,
         )
         self.proxy = ServiceProxy(tables, settings, ports, clock, registry, self._problems.tell)
-        self._health = Health(clock, lambda: tables.nodes.get(("", node)), self.proxy.families, registry)
+        self._health = Health(clock, lambda: tables.nodes.get(("", settings.node)), self.proxy.families, registry)
 
     def initialise(self) -> None:
         """What needs rights beyond the rules (kube-proxy's --init-only); what the kernel refuses is said in the log."""

@@ -17,6 +17,7 @@ from clew.node.proxy_modes import DEFAULT
 from clew.node.proxy_settings import LEAST, PERIOD, PRIMARY, ProxySettings
 
 MASQUERADE_BIT = 14
+SLOW = {"iptables": 1.0}  # seconds between syncs while changes come thick: each one hands over a whole table
 LOCAL_MODES = ("ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix")
 NAME_LENGTH = 15  # letters of an interface's name
 OOM_SCORES = range(-1000, 1001)
@@ -59,7 +60,7 @@ def proxy_settings(
         tcp_be_liberal=proxy.conntrack.tcp_be_liberal,
         ipvs=_ipvs(proxy),
         period=period or PERIOD,
-        least=least or LEAST,
+        least=least or SLOW.get(mode, LEAST),
     )
 
 

@@ -32,6 +32,11 @@ def test_each_mode_reads_its_own_section(mode: str, section: str) -> None:
     assert not proxy_settings(parsed(mode=mode, **{other: said}), "n").masquerade_all
 
 
+def test_a_mode_whose_changes_are_dear_makes_fewer() -> None:
+    assert proxy_settings(parsed(mode="iptables"), "n").least == 1.0
+    assert proxy_settings(parsed(mode="nftables"), "n").least < 0.1
+
+
 def test_node_ports_on_loopback_are_the_default_in_iptables_only() -> None:
     assert proxy_settings(parsed(mode="iptables"), "n").localhost_node_ports
     assert not proxy_settings(parsed(mode="iptables", iptables={"localhostNodePorts": False}), "n").localhost_node_ports

@@ -78,6 +78,7 @@ class Backend:
         self._right = b""  # digest of the text that was as wanted
         self._refused = self._refused_partial = 0
         self._last: dict[str, int] = dict.fromkeys(TABLES, 0)
+        self._total = self.programme.sizes()  # counted by whoever syncs: metrics are asked for by another thread
 
     @property
     def settings(self) -> Settings:
@@ -114,6 +115,7 @@ class Backend:
         self._known = True
         self._leave_other_kinds()
         self._last = {table: _rules(text, table) for table in TABLES}
+        self._total = self.programme.sizes()
         return SyncResult(text.count("\n") - 2 * text.count("COMMIT"))
 
     def expect(self, changes: Mapping[Owner, Iterable[Balancer]]) -> None:
@@ -150,15 +152,10 @@ class Backend:
         """How many rules there are, how many the last sync wrote, how often the kernel refused."""
         family = ("ip_family", f"IPv{self._family}")
         start = "kubeproxy_sync_proxy_rules_iptables"
-        total = dict.fromkeys(TABLES, 0)
-        for (table, _), rules in self.programme.chains.desired.items():
-            total[table] += len(rules)
-        for table, _, _ in self.programme.lines.desired:
-            total[table] += 1
         rows = []
         for table in TABLES:
             labels = (("table", table), family)
-            rows.append(Measure(f"{start}_total", "Rules owned by the service proxy", total[table], labels))
+            rows.append(Measure(f"{start}_total", "Rules owned by the service proxy", self._total[table], labels))
             rows.append(Measure(f"{start}_last", "Rules written by the last sync", self._last[table], labels))
         texts = {"restore": (self._refused, "syncs"), "partial_restore": (self._refused_partial, "partial syncs")}
         for what, (times, of) in texts.items():

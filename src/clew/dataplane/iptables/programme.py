@@ -114,6 +114,15 @@ class Programme:
                     tables[table].setdefault(chain, []).append(text)
         return {table: {chain: tuple(rules) for chain, rules in chains.items()} for table, chains in tables.items()}
 
+    def sizes(self) -> dict[TableName, int]:
+        """Rules that are wanted, by table."""
+        total = dict.fromkeys(TABLES, 0)
+        for (table, _), rules in self.chains.desired.items():
+            total[table] += 0 if rules is HUB else len(rules)
+        for table, _, _ in self.lines.desired:
+            total[table] += 1
+        return total
+
     def _settle(self) -> None:
         chains = {**fixed_chains(self.settings), **dict.fromkeys(sorted(HUBS), HUB)}
         lines = {**dict.fromkeys(jumps(self.settings), HEAD), **dict.fromkeys(tails(self.settings), TAIL)}

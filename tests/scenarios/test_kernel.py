@@ -229,6 +229,22 @@ async def test_a_sticky_client_moves_only_when_its_backend_goes(node: Node1, pro
     assert {(await prober.ask(B, "UDP", f"{VIP}:80")).end for _ in range(6)} == moved, "the new choice is kept as well"
 
 
+FORGETFUL = [each for each in PLAYED if each.values != ("ipvs",)]  # IPVS remembers as long as a connection lingers
+
+
+@pytest.mark.parametrize("node", FORGETFUL, indirect=True)
+async def test_a_sticky_client_is_forgotten_after_its_time(node: Node1, prober: Prober) -> None:
+    affinity = {"clientIP": {"timeoutSeconds": 1}}
+    await node.serve(A, C, protocol="UDP", sessionAffinity="ClientIP", sessionAffinityConfig=affinity)
+    first = (await prober.ask(B, "UDP", f"{VIP}:80")).end
+    assert (await prober.ask(B, "UDP", f"{VIP}:80")).end == first
+    for _ in range(30):
+        await asyncio.sleep(1.2)  # each question is remembered for a second from then
+        if (await prober.ask(B, "UDP", f"{VIP}:80")).end != first:
+            return
+    raise AssertionError("for ever the same")
+
+
 async def test_a_restart_changes_nothing(node: Node1, world: World) -> None:
     await node.serve(A, C, sessionAffinity="ClientIP", externalIPs=["192.0.2.9"])
     before, generation = snapshot(node.path), node.nft.generation()

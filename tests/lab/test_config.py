@@ -109,6 +109,29 @@ def test_an_up_that_asks_for_the_same_resumes_and_one_that_does_not_is_refused(h
     assert "lab sites is there with other network" in other.stderr
 
 
+def test_a_node_that_is_switched_off_stays_off_until_it_is_switched_on(host: Machine) -> None:
+    host.does("node", "stop", "--name", "sites", "two")
+    said = host.does("status", "--name", "sites")
+    assert "clew node start --name sites two" in said
+    refused = host.clew("node", "exec", "--name", "sites", "two", "--", "true")
+    assert "node two is switched off (try: clew node start --name sites two)" in refused.stderr
+    host.well("sh", "-c", "kill -9 $(cat /run/clew/sites/daemon.pid)")
+    host.does("up", "--name", "sites")  # ready without it
+    assert "clew node start --name sites two" in host.does("status", "--name", "sites")
+    host.does("node", "start", "--name", "sites", "two")
+    host.does("up", "--name", "sites")  # waits for it
+    assert "switched off" not in host.does("status", "--name", "sites")
+
+
+def test_a_cut_cable_keeps_packets_and_nothing_else(host: Machine) -> None:
+    ask = ("node", "exec", "--name", "sites", "two", "--", "dig", "+tries=1", "+time=1", "+short", "@172.30.0.100")
+    host.does("node", "cut", "--name", "sites", "two")
+    assert "clew node join --name sites two" in host.clew("status", "--name", "sites").stdout
+    assert host.clew(*ask, "example.com").returncode != 0
+    host.does("node", "join", "--name", "sites", "two")
+    assert host.does(*ask, "example.com").strip() == "192.0.2.1"
+
+
 def test_one_lab_goes_and_the_other_stays(host: Machine) -> None:
     host.does("down", "--name", "plain")
     assert host.well("kubectl", "config", "current-context") == "clew-sites\n"

@@ -119,6 +119,19 @@ def test_a_second_up_while_one_runs(host: Machine) -> None:
     nothing_left(host, before)
 
 
+@pytest.mark.parametrize(("number", "status"), [("INT", "130"), ("TERM", "143")])
+def test_an_up_that_is_interrupted(host: Machine, number: str, status: str) -> None:
+    before = host.snapshot(*LEFT)
+    host.background(f"{CLEW} up --nodes 1 2>/run/said; echo $? >/run/status")
+    host.well("sh", "-c", "timeout 20 sh -c 'until [ -e /run/clew/clew/daemon.pid ]; do sleep 0.05; done'")
+    host.well("kill", f"-{number}", host.read("/run/clew/clew.lock").strip())  # its holder
+    host.well("sh", "-c", "timeout 60 sh -c 'until [ -s /run/status ]; do sleep 0.1; done'")
+    assert host.read("/run/status").strip() == status, host.read("/run/said")
+    assert "taking back what was made" in host.read("/run/said")
+    host.well("rm", "/run/status", "/run/said")
+    nothing_left(host, before)
+
+
 @pytest.mark.parametrize("left", [0, 3000])
 def test_a_full_disk(host: Machine, left: int) -> None:
     """With `left` KiB free."""

@@ -131,6 +131,18 @@ def test_everything(host: Machine) -> None:
         eventually(lambda: well(host) and resolves(host), 30, "all is well again")
 
 
+def test_a_reboot(host: Machine) -> None:
+    """Of the lab only its disk is left: no process, namespace, control group, and /run is empty."""
+    host.kill_everything()
+    host.run("sh", "-c", "umount /run/clew/clew/netns/*; rm -rf /run/clew")
+    host.run("sh", "-c", "find /sys/fs/cgroup -depth -path '*/clew*' -type d -exec rmdir {} +")
+    assert not host.run("sh", "-c", "find /sys/fs/cgroup -name clew; ls -d /run/clew").stdout
+    host.does("up")
+    host.well("kubectl", "wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
+    with traffic(host):
+        eventually(lambda: well(host) and resolves(host), 30, "all is well again")
+
+
 def resolves(host: Machine) -> bool:
     """Whether both nodes' packets find cluster DNS."""
     question = ("dig", "+time=1", "+tries=1", "+short", "@10.96.0.10", "web.default.svc.cluster.local")

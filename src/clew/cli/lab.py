@@ -1,6 +1,7 @@
 """clew up, down, ls, status, kubeconfig."""
 
 import asyncio
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,10 @@ def up(name: str, config: Path | None, wait: float, **chosen: Any) -> None:
     def say(text: str) -> None:
         click.echo(f"{time.monotonic() - started:6.1f} s  {text}", err=True)
 
+    def ended(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, ended)  # a job that is cancelled takes back what it made, as Ctrl-C does
     with lab_state.locked(name):
         lab_up.up(name, config, Flags(**chosen), say, wait)
     click.echo(f"lab {name} is up in {time.monotonic() - started:.1f} s; kubectl's context is clew-{name}")

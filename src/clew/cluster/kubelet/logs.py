@@ -17,7 +17,8 @@ from clew.cluster.runtime.supervisor.logs import rotated
 from clew.cluster.streams import LogRequest
 
 _LOOK = 0.2  # seconds between looks at a log that is followed
-_CHUNK = 1 << 20
+_CHUNK = 64 << 10  # bytes of text at once, so that a long log holds up nobody else
+_MOST = 256 << 10  # bytes of a followed log at once; a line of it is shorter
 
 
 class LogReader:
@@ -37,6 +38,7 @@ class LogReader:
         try:
             for piece in self._cut(self._render(history)):
                 yield piece
+                await asyncio.sleep(0)
             if self._done:
                 return
             async for piece in self._follow(file):
@@ -76,9 +78,10 @@ class LogReader:
             alive = self._alive()
             if file is None:
                 file = _open(self._path)
-            lines = _whole_lines(file) if file is not None else []
+            lines = _whole_lines(file, _MOST) if file is not None else []
             for piece in self._cut(self._render([line for line in lines if self._is_wanted(line)])):
                 yield piece
+                await asyncio.sleep(0)
             if self._done:
                 return
             if file is not None and not lines and _was_rotated(file, self._path):
@@ -101,7 +104,7 @@ class LogReader:
         return moment is not None and moment >= self._since
 
     def _render(self, lines: list[bytes]) -> Iterator[bytes]:
-        """Chunks of text of at most about a megabyte."""
+        """Chunks of text of about the same size."""
         out = bytearray()
         for line in lines:
             parts = line.split(b" ", 3)
@@ -146,10 +149,10 @@ def _open(path: Path) -> BinaryIO | None:
     return os.fdopen(fd, "rb")
 
 
-def _whole_lines(file: BinaryIO) -> list[bytes]:
-    """What is there from here on, up to the last newline; the file stands behind it afterwards."""
+def _whole_lines(file: BinaryIO, most: int = -1) -> list[bytes]:
+    """What is there from here on, up to the last newline of `most` bytes; the file stands behind it afterwards."""
     start = file.tell()
-    data = file.read()
+    data = file.read(most)
     end = data.rfind(b"\n") + 1
     file.seek(start + end)
     return data[:end].split(b"\n")[:-1] if end else []

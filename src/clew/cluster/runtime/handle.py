@@ -19,7 +19,7 @@ from clew.cluster.runtime.supervisor.wire import PROTOCOL
 
 logger = logging.getLogger(__name__)
 
-_GREETING = 5.0  # seconds a living supervisor may take to say who it is
+_GREETING = 20.0  # seconds a living supervisor may take to say who it is; one that does not is switched off
 Listener = Callable[[Answer], None]
 
 

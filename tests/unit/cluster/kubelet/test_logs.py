@@ -101,6 +101,30 @@ async def test_a_follower_goes_over_rotation_and_ends_with_the_container(tmp_pat
     assert rotated(path)
 
 
+@pytest.mark.parametrize("follow", [False, True])
+async def test_a_long_log_leaves_the_loop_to_others(tmp_path: Path, *, follow: bool) -> None:
+    path, turns = tmp_path / "0.log", 0
+
+    def alive() -> bool:
+        if follow and not path.stat().st_size:
+            write(path, *[(5, "F", "x" * 100)] * 20_000)
+            return True
+        return False
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    write(path, *([] if follow else [(5, "F", "x" * 100)] * 20_000))
+    other = asyncio.create_task(others())
+    text = await read(path, alive, follow=follow)
+    other.cancel()
+    assert len(text) == 20_000 * 101
+    assert turns >= len(text) // (64 << 10)
+
+
 async def test_a_line_that_is_not_whole_waits_for_its_end(tmp_path: Path) -> None:
     path = tmp_path / "0.log"
     log = LogFile(str(path))

@@ -315,8 +315,9 @@ def test_describe_pod_tells_its_conditions_and_its_story(typist: User) -> None:
 def test_kinds_that_are_not_served_get_kubectls_usual_answer(user: User) -> None:
     for line, said in {
         "get statefulsets": 'error: the server doesn\'t have a resource type "statefulsets"\n',
-        "create job one --image=busybox": "error: failed to create job: the server could not find the requested",
-        "create quota one --hard=pods=1": "error: failed to create quota: the server could not find the requested",
+        "create job one --image=busybox": "the server could not find the requested resource (post jobs.batch)\n",
+        "create quota one --hard=pods=1": "the server could not find the requested resource (post resourcequotas)\n",
+        "get --raw /api/v1/nothings": "(NotFound): the server could not find the requested resource\n",
         "top pods": "error: Metrics API not available\n",
         "top nodes": "error: Metrics API not available\n",
     }.items():

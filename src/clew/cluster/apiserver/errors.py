@@ -30,6 +30,12 @@ class ApiRefusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
         return status
 
 
+class UnknownPath(ApiRefusal):
+    """Nothing is served there. Told as text, from which clients make a sentence with their verb and resource."""
+
+    page = "404 page not found\n"
+
+
 def qualified(kind: Kind) -> str:
     """`pods` or `deployments.apps`, as messages name a resource."""
     return f"{kind.plural}.{kind.group}" if kind.group else kind.plural
@@ -102,7 +108,7 @@ def too_new(asked: int, current: int) -> ApiRefusal:
 
 
 def no_such_path() -> ApiRefusal:
-    return ApiRefusal(404, "NotFound", "the server could not find the requested resource", {})
+    return UnknownPath(404, "NotFound", "the server could not find the requested resource", {})
 
 
 def method_not_allowed() -> ApiRefusal:

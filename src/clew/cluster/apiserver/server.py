@@ -17,7 +17,7 @@ from clew.cluster.apiserver.access import Access
 from clew.cluster.apiserver.bootstrap import bootstrap
 from clew.cluster.apiserver.chores import Chores
 from clew.cluster.apiserver.documents import Documents
-from clew.cluster.apiserver.errors import ApiRefusal, internal, no_such_path
+from clew.cluster.apiserver.errors import ApiRefusal, UnknownPath, internal, no_such_path
 from clew.cluster.apiserver.identity import Identity, from_certificate, impersonated, unauthorized
 from clew.cluster.apiserver.list_options import flag
 from clew.cluster.apiserver.objects import Objects
@@ -104,6 +104,8 @@ class ApiServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await compressed(request, await self._answer(request))
+        except UnknownPath as refusal:
+            return web.Response(status=refusal.code, text=refusal.page)
         except ApiRefusal as refusal:
             return respond(refusal.status(), refusal.code)
         except WorldError as error:

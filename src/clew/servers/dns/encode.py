@@ -21,7 +21,7 @@ def encode(query: Query, response: Response) -> bytes:
     packer: Packer | None = None
     kept: list[bytes] = []
     counts = []
-    truncated = False
+    truncated = response.cut
     for section in (response.answers, response.authority, response.additional):
         before = len(kept)
         for each in section:

@@ -95,6 +95,7 @@ class Response(msgspec.Struct, gc=False):
     error: tuple[int, str] | None = None  # extended DNS error: code and text (RFC 8914)
     mixed: frozenset[bytes] = frozenset()  # answers at the end whose order was drawn
     count: Callable[[Query, bytes], "Tally"] | None = None  # where the query counts, given the answer's bytes
+    cut: bool = False  # sent as if it did not fit: the asker comes again by TCP
     private: bool = False  # for this asker alone: never kept
     lasting: tuple[bytes, ...] | None = None  # the same to everybody until one of these tokens is announced as changed
 

@@ -1,8 +1,5 @@
 """cache: what is kept, for how long, and what is given when it is over. Time is the test's own."""
 
-import asyncio
-from datetime import UTC, datetime, timedelta
-
 import dns.edns
 import dns.flags
 import dns.message
@@ -17,23 +14,7 @@ from clew.servers.dns.plugins.cache.store import Entry, aged, read
 
 from .test_specification import seen
 from .upstream import Reply, Resolver, address, serving
-from .world import Running, ask, until, until_true
-
-
-class Hands:
-    """A clock that a test moves; sleepers wait for ever."""
-
-    def __init__(self) -> None:
-        self.time = 1000.0
-
-    def monotonic(self) -> float:
-        return self.time
-
-    def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.time)
-
-    async def sleep(self, _seconds: float) -> None:
-        await asyncio.Event().wait()
+from .world import Hands, Running, ask, until, until_true
 
 
 def negative(query: dns.message.Message, ttl: int = 300, minimum: int = 20) -> dns.message.Message:

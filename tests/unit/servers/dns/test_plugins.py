@@ -8,6 +8,8 @@ import urllib.request
 from pathlib import Path
 
 import dns.edns
+import dns.exception
+import dns.flags
 import dns.message
 import dns.rcode
 import pytest
@@ -17,7 +19,7 @@ from clew.servers.dns import wire
 from clew.servers.dns.server import bind
 
 from .test_specification import same, seen
-from .world import Cluster, Running, a_service, ask, free_port, named, until, until_true
+from .world import Cluster, Hands, Running, a_service, ask, free_port, named, until, until_true
 
 HOSTS = "hosts {\n 192.0.2.1 www.example\n 192.0.2.2 www.example db.example\n 2001:db8::1 www.example\n fallthrough\n }"
 ZONE = """
@@ -414,3 +416,27 @@ async def test_questions_that_come_back_end_the_process(tmp_path: Path) -> None:
         _, said = await process.communicate()
     assert process.returncode == 1
     assert said.decode().strip() == "[FATAL] plugin/loop: queries forwarded from here come back here; see `forward`"
+
+
+async def test_a_network_gets_so_many_answers_and_no_more(running: Running) -> None:
+    """Over the limit every second answer is cut, the others are not sent; TCP and time help."""
+    clock = Hands()
+    body = "rrl {\n responses-per-second 3\n nxdomains-per-second 1\n }"
+    async with running(f".:PORT {{\n{body}\n{HOSTS.replace('fallthrough', '')}\n}}", clock=clock) as (_, port):
+
+        async def asked(name: str) -> str:
+            try:
+                answer = await ask(port, name, seconds=0.2)
+            except dns.exception.Timeout:
+                return "silence"
+            return "cut" if answer.flags & dns.flags.TC else seen_or_code(answer)
+
+        assert [await asked("db.example.") for _ in range(6)] == ["192.0.2.2"] * 3 + ["silence", "cut", "silence"]
+        assert [await asked("no.example.") for _ in range(3)] == ["NXDOMAIN", "silence", "cut"]
+        assert seen(await ask(port, "db.example.", tcp=True)) == "192.0.2.2"
+        clock.time += 3
+        assert await asked("db.example.") == "192.0.2.2"
+
+
+def seen_or_code(answer: dns.message.Message) -> str:
+    return seen(answer) if answer.answer else dns.rcode.to_text(answer.rcode())

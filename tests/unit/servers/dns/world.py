@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,22 @@ from clew.base.clock import Clock
 from clew.facts import endpointslice, namespace, pod, service
 
 Running = Callable[..., AbstractAsyncContextManager[tuple[Program, int]]]
+
+
+class Hands:
+    """A clock that a test moves; sleepers wait for ever."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.time)
+
+    async def sleep(self, _seconds: float) -> None:
+        await asyncio.Event().wait()
 
 
 def free_port() -> int:
@@ -40,10 +57,12 @@ async def until_true(condition: Callable[[], Awaitable[bool]], seconds: float = 
             await asyncio.sleep(0.01)
 
 
-async def ask(port: int, name: str, kind: str = "A", *, tcp: bool = False, **options: Any) -> dns.message.Message:
+async def ask(
+    port: int, name: str, kind: str = "A", *, tcp: bool = False, seconds: float = 5, **options: Any
+) -> dns.message.Message:
     query = dns.message.make_query(name, kind, **{"use_edns": 0, **options})
     how = dns.asyncquery.tcp if tcp else dns.asyncquery.udp
-    return await how(query, "127.0.0.1", port=port, timeout=5)
+    return await how(query, "127.0.0.1", port=port, timeout=seconds)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from clew.servers.dns.plugins import (
     ready,
     reload,
     rewrite,
+    rrl,
     template,
     whoami,
 )
@@ -36,6 +37,7 @@ PLUGINS: tuple[tuple[str, Setup], ...] = (
     ("log", log.setup),
     ("errors", errors.setup),
     ("acl", acl.setup),
+    ("rrl", rrl.setup),
     ("any", any.setup),
     ("chaos", chaos.setup),
     ("loadbalance", loadbalance.setup),

@@ -28,7 +28,7 @@ class Options(Value):
     window: float = 15.0  # seconds that an account may be in debt
     prefixes: tuple[int, int] = (24, 56)  # bits that make a network, IPv4 and IPv6
     rates: tuple[int, ...] = (0, 0, 0, 0, 0)  # as _RATES; 0: no limit
-    slip: int = 2  # every so manieth answer over the limit is sent cut, so that a real asker tries TCP; 0: none
+    slip: int = 2  # each n-th answer over the limit is sent cut, so that a real asker tries TCP; 0: none is
     most: int = 100_000  # accounts
 
 
@@ -136,10 +136,6 @@ def setup(directive: Directive, site: Site, context: Context) -> Limits:
                 raise unknown_property(directive, inner, _PROPERTIES)
     for name in _RATES[1:4]:
         rates[name] = rates[name] or rates[_RATES[0]]
-    options = Options(
-        zones(directive.arguments, site.zones),
-        prefixes=(prefixes[0], prefixes[1]),
-        rates=tuple(rates.values()),
-        **fields,
-    )  # type: ignore[arg-type]  # checked above
+    fields |= {"prefixes": tuple(prefixes), "rates": tuple(rates.values())}
+    options = Options(zones(directive.arguments, site.zones), **fields)  # type: ignore[arg-type]  # checked above
     return Limits(options, context)

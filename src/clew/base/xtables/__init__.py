@@ -5,7 +5,7 @@ no service, no kernel and no program: text in, values and text out.
 """
 
 from clew.base.xtables.changes import Jump, Wanted, change, removal, with_jumps
-from clew.base.xtables.rules import Chains, Option, Parsed, Ruleset, comment, parse, read
+from clew.base.xtables.rules import Chains, Option, Parsed, Ruleset, comes_from, comment, parse, read, whole
 from clew.base.xtables.walk import Flight, Outcome, Scene, walk
 
 __all__ = [
@@ -19,10 +19,12 @@ __all__ = [
     "Scene",
     "Wanted",
     "change",
+    "comes_from",
     "comment",
     "parse",
     "read",
     "removal",
     "walk",
+    "whole",
     "with_jumps",
 ]

@@ -6,7 +6,7 @@ A rule is the text that `iptables-save` prints behind `-A CHAIN`: options in its
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from clew.base.value import Value
@@ -44,6 +44,18 @@ def comment(text: str) -> str:
     if re.fullmatch(r"[\w-]+", text, re.ASCII):
         return f"--comment {text}"
     return '--comment "' + re.sub(r"([\"\\'])", r"\\\1", text) + '"'
+
+
+def whole(prefix: str) -> str:
+    """A prefix or address as iptables-save prints it: with its length."""
+    return prefix if "/" in prefix else f"{prefix}/{128 if ':' in prefix else 32}"
+
+
+def comes_from(prefixes: Iterable[str], interface: str = "") -> tuple[str, ...]:
+    """Conditions, any of which is true of what comes from there; an interface (`cbr0`, `veth*`) counts alone."""
+    if interface:
+        return (f"-i {interface.removesuffix('*')}+" if interface.endswith("*") else f"-i {interface}",)
+    return tuple(f"-s {whole(prefix)}" for prefix in prefixes)
 
 
 @lru_cache(maxsize=4096)

@@ -23,7 +23,7 @@ from clew.ir.balancing import Balancer
 from clew.ir.proxying import Settings
 from clew.kernel.errors import KernelError
 from clew.kernel.ipset import IpSet
-from clew.kernel.ipvs import Change, Delete, DeleteReal, Put, PutReal, RealServer
+from clew.kernel.ipvs import Change, Delete, DeleteReal, IpvsError, Put, PutReal, RealServer
 from clew.kernel.ipvs import VirtualServer as KernelServer
 from clew.kernel.netlink.requests import Add, Request
 from clew.kernel.netlink.requests import Delete as DeleteThing
@@ -59,6 +59,7 @@ class Backend:
         self._known = False  # whether what is in the kernel was read and is believed
         self._rules: Ruleset = {}  # in the kernel
         self._lacking: list[IpSet] = []  # sets that the kernel does not have
+        self._declined: list[IpvsError] = []  # changes that the kernel does not take, though it is as we think
         self._waiting: dict[Owner, Iterable[Balancer]] = {}  # wanted, but not yet known to the programme
         self._refused = {"sync": 0, "cleanup": 0}
 
@@ -92,11 +93,16 @@ class Backend:
                 self._look()
             self.programme.want(self._waiting)
             self._waiting = {}
-            return self._write()
+            self._declined = []
+            result = self._write()
         except KernelError:
             self._known = False
             self._refused["sync"] += 1
             raise
+        if self._declined:
+            self._refused["sync"] += 1
+            raise self._declined[0]
+        return result
 
     def settle(self, settings: Settings) -> None:
         """Other settings of the same family, from the next sync on."""
@@ -139,7 +145,7 @@ class Backend:
             if not self._is_here():
                 return
             state = read_state(self._ports, self.settings)
-            self._carry_out([Delete(kernel_key(key, self.settings)) for key in state.servers])
+            self._withdraw([Delete(kernel_key(key, self.settings)) for key in state.servers])
             cluster = f"--match-set {set_name('KUBE-CLUSTER-IP', self.settings.family)} "
             shared = any(cluster in rule for rule in state.rules.get("nat", {}).get("KUBE-SERVICES", ()))
             owned = {table: (*chains, *(SHARED.get(table, ()) if shared else ())) for table, chains in OURS.items()}
@@ -237,31 +243,33 @@ class Backend:
 
     def _write_servers(self) -> int:
         programme = self.programme
+        servers, reals = dict(programme.servers.updates), dict(programme.reals.updates)
         changes: list[Change] = [
             Put(
                 kernel_key(key, self.settings),
                 KernelServer(*msgspec.structs.astuple(server)),
                 key in programme.servers.actual,
             )
-            for key, server in programme.servers.updates.items()
+            for key, server in servers.items()
         ]
         changes += [
             PutReal(kernel_key(key, self.settings), RealServer(*at, weight), (key, at) in programme.reals.actual)
-            for (key, at), weight in programme.reals.updates.items()
+            for (key, at), weight in reals.items()
         ]
-        self._carry_out(changes)
-        count = len(changes)
-        for server in list(programme.servers.updates):
+        answers = self._attempt(changes)
+        taken = [answer is None for answer in answers]
+        self._declined = [answer for answer in answers if answer is not None]
+        for server in (key for key, well in zip(servers, taken, strict=False) if well):
             programme.servers.done(server)
-        for real in list(programme.reals.updates):
+        for real in (key for key, well in zip(reals, taken[len(servers) :], strict=True) if well):
             programme.reals.done(real)
-        changes = self._withdrawals()
-        self._carry_out(changes)
+        withdrawals = self._withdrawals()
+        self._withdraw(withdrawals)
         for real in list(programme.reals.deletions):
             programme.reals.done(real)
         for server in list(programme.servers.deletions):
             programme.servers.done(server)
-        return count + len(changes)
+        return sum(taken) + len(withdrawals)
 
     def _withdrawals(self) -> list[Change]:
         """Real servers that nobody wants any more, at once or by and by, then virtual servers, with all behind them."""
@@ -290,8 +298,19 @@ class Backend:
         found = self._ports.ipvs.real_servers(kernel_key(key, self.settings))
         return {real.at: real.active + real.inactive for real in found}
 
-    def _carry_out(self, changes: Sequence[Change]) -> None:
+    def _attempt(self, changes: Sequence[Change]) -> list[IpvsError | None]:
+        """Carry out additions; what the kernel declines keeps the others from nothing, and is tried again.
+
+        IpvsError: the kernel's answer shows that it is not as we thought; a read-back is due.
+        """
         answers = self._ports.ipvs.attempt(changes) if changes else []
-        for change, answer in zip(changes, answers, strict=True):
-            if answer is not None and not (isinstance(change, Delete | DeleteReal) and answer.absent):
+        for answer in answers:
+            if answer is not None and (answer.absent or answer.exists):
+                raise answer
+        return answers
+
+    def _withdraw(self, changes: Sequence[Change]) -> None:
+        """Carry out removals; what is gone already is fine."""
+        for answer in self._ports.ipvs.attempt(changes) if changes else []:
+            if answer is not None and not answer.absent:
                 raise answer

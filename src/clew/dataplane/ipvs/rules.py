@@ -4,7 +4,7 @@ Pure. Names of chains are kube-proxy's where it has them. What is marked here is
 IPVS has chosen. Called by dataplane/ipvs/programme; the README draws the chains.
 """
 
-from clew.base.xtables import Jump, Wanted, comment
+from clew.base.xtables import Jump, Wanted, comes_from, comment, whole
 from clew.dataplane.ipvs.objects import set_name
 from clew.ir.proxying import Settings
 
@@ -12,7 +12,6 @@ MARK_MASQ, MASQUERADE = "-j KUBE-MARK-MASQ", "-j MASQUERADE --random-fully"
 FROM_HERE = "-m addrtype --src-type LOCAL"
 NEW = "-m conntrack --ctstate NEW"
 LOOPBACK = {4: "127.0.0.0/8", 6: "::1/128"}
-BITS = {4: 32, 6: 128}
 UNREACHABLE = {4: "icmp-port-unreachable", 6: "icmp6-port-unreachable"}
 SHARED = {"nat": ("KUBE-SERVICES", "KUBE-POSTROUTING", "KUBE-MARK-MASQ"), "filter": ("KUBE-FORWARD",)}  # mode iptables
 OURS = {
@@ -50,7 +49,7 @@ def rules(settings: Settings) -> Wanted:
                     "-j DROP",
                 ),
                 "KUBE-DROP-OUTSIDE": (
-                    *(f"{each} -j RETURN" for each in inside(settings)),
+                    *(f"{each} -j RETURN" for each in comes_from(settings.pod_cidrs, settings.pod_interface)),
                     f"{FROM_HERE} -j RETURN",
                     "-j DROP",
                 ),
@@ -72,21 +71,13 @@ def rules(settings: Settings) -> Wanted:
     )
 
 
-def inside(settings: Settings) -> tuple[str, ...]:
-    """Conditions, any of which says that a packet comes from a pod."""
-    if settings.pod_interface:
-        name = settings.pod_interface
-        return (f"-i {name[:-1]}+" if name.endswith("*") else f"-i {name}",)
-    return tuple(f"-s {_whole(prefix, settings)}" for prefix in settings.pod_cidrs)
-
-
 def _services(settings: Settings) -> tuple[str, ...]:
     cluster = _in("KUBE-CLUSTER-IP", settings)
     external, local = _in("KUBE-EXTERNAL-IP", settings), _in("KUBE-EXTERNAL-IP-LOCAL", settings)
     balancer = _in("KUBE-LOAD-BALANCER", settings)
     masquerade = MARK_MASQ if settings.masquerade_all else "-j KUBE-BEYOND-PODS"
     to_here = "-m addrtype --dst-type LOCAL -j KUBE-NODE-PORT"
-    chosen = [f"-d {_whole(prefix, settings)} {to_here}" for prefix in settings.node_port_addresses]
+    chosen = [f"-d {whole(prefix)} {to_here}" for prefix in settings.node_port_addresses]
     # A service's address is the node's own by now; rules of others that translate what comes to it end here.
     end = [f"{each} -j ACCEPT" for each in (cluster, balancer, external, local)]
     return (
@@ -101,7 +92,7 @@ def _services(settings: Settings) -> tuple[str, ...]:
 
 def _beyond_pods(settings: Settings) -> tuple[str, ...]:
     """Who takes the node's address towards a cluster address. The node's own packets have the service's as theirs."""
-    pods = inside(settings)
+    pods = comes_from(settings.pod_cidrs, settings.pod_interface)
     if not pods:
         return (f"{FROM_HERE} {MARK_MASQ}",)
     return (*(f"{each} -j RETURN" for each in pods), MARK_MASQ)
@@ -165,7 +156,7 @@ def _firewall(settings: Settings) -> tuple[str, ...]:
         f"{_in('KUBE-LOAD-BALANCER-FW', settings)} -j KUBE-SOURCE-RANGES-FIREWALL",
         f"{_in('KUBE-DROP', settings)} -j DROP",
         f"{_in('KUBE-DROP-OUTSIDE', settings)} -j KUBE-DROP-OUTSIDE",
-        *(f"-d {_whole(prefix, settings)} {nobody} -j DROP" for prefix in settings.service_cidrs),
+        *(f"-d {whole(prefix)} {nobody} -j DROP" for prefix in settings.service_cidrs),
     )
 
 
@@ -175,7 +166,3 @@ def _in(name: str, settings: Settings, directions: str = "dst,dst") -> str:
 
 def _mark(settings: Settings) -> str:
     return f"{settings.masquerade_mark:#x}/{settings.masquerade_mark:#x}"
-
-
-def _whole(prefix: str, settings: Settings) -> str:
-    return prefix if "/" in prefix else f"{prefix}/{BITS[settings.family]}"

@@ -7,12 +7,11 @@ there was not to be served.
 
 from collections.abc import Iterable
 
-from clew.base.xtables import comment
+from clew.base.xtables import comes_from, comment, whole
 from clew.dataplane.userspace.objects import Hub, Line, Part, Way, WayKey
 from clew.ir.balancing import Backend, Balancer, Frontend
 from clew.ir.proxying import Settings
 
-BITS = {4: 32, 6: 128}
 UNREACHABLE = {4: "icmp-port-unreachable", 6: "icmp6-port-unreachable"}
 SHORT_CUT, WAY, FATE, OTHER_STREAMS, OTHERS, NOBODY = range(6)  # the order of rules
 
@@ -31,19 +30,6 @@ def render(balancers: Iterable[Balancer], settings: Settings) -> Part:
                 if not frontend.address and frontend.protocol != "SCTP":
                     claims.add((frontend.protocol, frontend.port))
     return Part(ways, tuple(dict.fromkeys(lines)), frozenset(claims))
-
-
-def inside(settings: Settings) -> tuple[str, ...]:
-    """Conditions, any of which says that a packet comes from a pod."""
-    if settings.pod_interface:
-        name = settings.pod_interface
-        return (f"-i {name[:-1]}+ " if name.endswith("*") else f"-i {name} ",)
-    return tuple(f"-s {whole(prefix, settings)} " for prefix in settings.pod_cidrs)
-
-
-def whole(prefix: str, settings: Settings) -> str:
-    """A prefix as iptables-save prints it."""
-    return prefix if "/" in prefix else f"{prefix}/{BITS[settings.family]}"
 
 
 class _Frontend:
@@ -74,8 +60,8 @@ class _Frontend:
         host: Hub = "KUBE-PORTALS-HOST" if self._frontend.address else "KUBE-NODEPORT-HOST"
         if self._way(self._inside).backends:
             if self._inside != self._usual:
-                for each in inside(self._settings):
-                    yield Line(containers, SHORT_CUT, self._arriving(each), self._inside)
+                for each in comes_from(self._settings.pod_cidrs, self._settings.pod_interface):
+                    yield Line(containers, SHORT_CUT, self._arriving(f"{each} "), self._inside)
             yield Line(host, WAY, f"{self._match()}-j REDIRECT --to-ports ", self._inside)
         if self._way(self._usual).backends:
             yield Line(containers, WAY, self._arriving(), self._usual)
@@ -93,13 +79,13 @@ class _Frontend:
             return
         if frontend.sources is not None:
             for prefix in frontend.sources:
-                allowed = f"-s {whole(prefix, self._settings)} {self._match()}-j RETURN"
+                allowed = f"-s {whole(prefix)} {self._match()}-j RETURN"
                 yield Line("KUBE-PORTALS-FIREWALL", SHORT_CUT, allowed)
             yield Line("KUBE-PORTALS-FIREWALL", FATE, f"{self._match()}-j DROP")
         if elsewhere or (not served and frontend.scope == "external"):
             yield Line("KUBE-PORTALS-FILTER", FATE, fate)
         if frontend.scope == "internal":
-            here = f"-d {whole(frontend.address, self._settings)} "
+            here = f"-d {whole(frontend.address)} "
             other = f"{here}-j REJECT --reject-with {UNREACHABLE[self._settings.family]}"
             yield Line("KUBE-PORTALS-FILTER", OTHER_STREAMS, f"{here}-p tcp -j REJECT --reject-with tcp-reset")
             yield Line("KUBE-PORTALS-FILTER", OTHERS, other)
@@ -115,7 +101,7 @@ class _Frontend:
     def _match(self) -> str:
         frontend = self._frontend
         protocol = frontend.protocol.lower()
-        address = f"-d {whole(frontend.address, self._settings)} " if frontend.address else ""
+        address = f"-d {whole(frontend.address)} " if frontend.address else ""
         said = f"-m comment {comment(self._balancer.origin)}"
         return f"{address}-p {protocol} {said} -m {protocol} --dport {frontend.port} "
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from clew.base.xtables import Jump, Wanted, comment
+from clew.base.xtables import Jump, Wanted, comment, whole
 from clew.dataplane.userspace.objects import HUBS, Line, WayKey
-from clew.dataplane.userspace.render import NOBODY, UNREACHABLE, whole
+from clew.dataplane.userspace.render import NOBODY, UNREACHABLE
 from clew.ir.proxying import Settings
 
 PORTALS = f"-m comment {comment('handle ClusterIPs; NOTE: this must be before the NodePort rules')} "
@@ -30,9 +30,7 @@ def rules(lines: Iterable[Line], ports: Mapping[WayKey, int], settings: Settings
         port = ports.get(line.to) if line.to else None
         if line.to is None or port is not None:
             hubs[line.hub].append((line.rank, f"{line.text}{port if line.to else ''}"))
-    hubs["KUBE-PORTALS-FILTER"] += [
-        (NOBODY, f"-d {whole(prefix, settings)} -j DROP") for prefix in settings.service_cidrs
-    ]
+    hubs["KUBE-PORTALS-FILTER"] += [(NOBODY, f"-d {whole(prefix)} -j DROP") for prefix in settings.service_cidrs]
     for hub, table in HUBS.items():
         chains[table][hub] = tuple(text for _, text in sorted(set(hubs[hub])))
     chains["filter"]["KUBE-PROXY-PORTS"] = tuple(sorted(_own(key, port, settings) for key, port in ports.items()))
@@ -46,7 +44,7 @@ def _own(key: WayKey, port: int, settings: Settings) -> str:
 
 
 def _jumps(settings: Settings) -> tuple[Jump, ...]:
-    addresses = [f"-d {whole(prefix, settings)} " for prefix in settings.node_port_addresses] or [""]
+    addresses = [f"-d {whole(prefix)} " for prefix in settings.node_port_addresses] or [""]
     to_here = [f"{each}-m addrtype --dst-type LOCAL {NODE_PORTS}" for each in addresses]
     return (
         Jump("nat", "PREROUTING", f"{PORTALS}-j KUBE-PORTALS-CONTAINER"),

@@ -217,6 +217,31 @@ def test_real_servers_of_udp_go_at_once() -> None:
     assert kernel.state().reals["UDP", "10.96.0.1", 53] == {("10.0.0.2", 53): 1}
 
 
+class Choosy(FakeIpvs):
+    """Does not take one real server, as the kernel does not take a multicast address."""
+
+    def _carry_out(self, change: Change) -> int:
+        if isinstance(change, PutReal) and change.server.address == "239.0.0.1":
+            return errno.EINVAL
+        return super()._carry_out(change)
+
+
+def test_what_the_kernel_declines_keeps_the_others_from_nothing() -> None:
+    kernel = Kernel(Choosy())
+    backend = kernel.backend()
+    wrong = {A: (balancer("default/a", "10.96.0.9", ["239.0.0.1", "10.0.0.1"]),)}
+    with pytest.raises(IpvsError, match="EINVAL"):
+        backend.sync(wrong | {B: STATES["the address moves"][B]})
+    assert kernel.state().reals["TCP", "10.96.0.1", 80] == {("10.0.0.3", 8080): 1}
+    assert kernel.state().reals["TCP", "10.96.0.9", 80] == {("10.0.0.1", 8080): 1}
+    written = len(kernel.ipvs.changes)
+    with pytest.raises(IpvsError, match="EINVAL"):
+        backend.sync({})
+    assert len(kernel.ipvs.changes) == written, "only what was declined is tried again"
+    backend.sync({A: (balancer("default/a", "10.96.0.9", ["10.0.0.1"]),)})
+    assert backend.verify()
+
+
 def test_a_new_address_of_the_node_gets_node_ports_and_a_lost_one_loses_them() -> None:
     kernel = Kernel()
     backend = kernel.backend()

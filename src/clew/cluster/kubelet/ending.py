@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 async def end_pod(worker: "PodWorker") -> None:
     """Every container, the sandbox, volumes and logs; then the API's object, if it is still there."""
     await worker.work.end()
+    worker.finished = True  # whoever holds the object with a finalizer sees a last phase (KEP-3329)
     await worker.report()
     pause = Backoff(0.5, 10.0)
     while True:

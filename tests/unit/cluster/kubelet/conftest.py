@@ -109,6 +109,7 @@ class FakeApi:
         self.objects: dict[tuple[str, str], Any] = {}
         self.watchers: dict[str, PodWorker] = {}
         self.writes = 0
+        self.held = False  # by finalizers: what is deleted stays
         self._version = 0
 
     def put(self, pod: Any) -> Any:
@@ -136,6 +137,8 @@ class FakeApi:
 
     async def delete(self, kind: Any, name: str, *_: Any, **__: Any) -> None:
         del kind
+        if self.held:
+            return
         self.pods.pop(name, None)
         self.watchers[name].vanish()
 

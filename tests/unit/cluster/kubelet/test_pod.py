@@ -138,6 +138,19 @@ async def test_sidecars_end_last_in_reverse_order(world: World) -> None:
 
 
 @in_no_time
+async def test_a_pod_that_is_held_by_a_finalizer_ends_in_a_last_phase(world: World) -> None:
+    world.api.held = True
+    world.start(pod(STAYS))
+    await world.until(world.running)
+    world.api.change("p", metadata={"deletionTimestamp": "now", "deletionGracePeriodSeconds": 1})
+    await world.until(lambda: world.listed() == {"sandboxes": [], "containers": []})
+    assert world.status()["phase"] == "Failed"
+    assert world.container()["state"]["terminated"]["exitCode"] == 137
+    ready = next(each for each in world.status()["conditions"] if each["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "PodFailed")
+
+
+@in_no_time
 async def test_grace_is_kept_and_then_over(world: World) -> None:
     worker = world.start(pod(STAYS, terminationGracePeriodSeconds=20))
     await world.until(world.running)

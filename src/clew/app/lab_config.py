@@ -106,8 +106,9 @@ def _spec(name: str, document: LabDocument) -> LabSpec:
     pods = lab_ranges.ranges("podCIDR", document.pod_cidr, document.ip_family)
     services = lab_ranges.ranges("serviceCIDR", document.service_cidr, document.ip_family)
     lab_ranges.check(pods, services, subnets, nodes)
-    network = network_config.parse(document.network)
+    network = _network(document.network)
     _check_reach(network, nodes)
+    _check_speakers(network, [each.name for each in nodes])
     longest = max((each.name for each in nodes), key=len)
     if len(name) + len(longest) > _SOCKET_ROOM:
         raise UserError(f"the names {name!r} and {longest!r} are too long together", f"use {_SOCKET_ROOM} letters")
@@ -126,12 +127,29 @@ def _proxy(section: dict[str, Any]) -> dict[str, Any]:
     return section
 
 
+def _network(section: str | dict[str, Any]) -> NetworkConfiguration:
+    if isinstance(section, dict):
+        convert(section, NetworkConfiguration, "network")
+    return network_config.parse(section)
+
+
+def _check_speakers(network: NetworkConfiguration, names: Sequence[str]) -> None:
+    """Nodes that the section names must be there."""
+    bgp = network.bgp
+    named = [("routeReflectors", bgp.route_reflectors)]
+    named += [(f"peers[{at}].nodes", peer.nodes) for at, peer in enumerate(bgp.peers)]
+    for field, given in named:
+        for each in given:
+            if each not in names:
+                raise UserError(f"network.bgp.{field}: there is no node {each!r}", f"nodes: {' '.join(names)}")
+
+
 def _check_reach(network: NetworkConfiguration, nodes: Sequence[NodeSpec]) -> None:
     """Routes to pods name a next hop on the link: behind a router that knows no pods they lead nowhere."""
     used = sorted({each.subnet for each in nodes})
-    if network.backend == "host-gw" and len(used) > 1:
+    if network_config.BACKENDS[network.backend] is None and not network.bgp.peers and len(used) > 1:
         raise UserError(
-            f"network: host-gw does not reach over the router between subnets {' and '.join(used)}",
+            f"network: {network.backend} does not reach over the router between subnets {' and '.join(used)}",
             "use vxlan or ipip; with crossSubnet: true they encapsulate only what crosses it",
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from clew.base.errors import UserError
 from clew.cli.options import lab_name, output, show
 
 
@@ -55,10 +56,16 @@ def down(name: str, *, every: bool) -> None:
     from clew.app import lab_down, lab_state  # noqa: PLC0415 - loaded when called
 
     lab_state.need_root()
+    refused = []
     for each in lab_state.names() if every else [name]:
-        with lab_state.locked(each):
-            there = lab_down.down(each)
-        click.echo(f"lab {each} is removed" if there else f"there is no lab {each}")
+        try:
+            with lab_state.locked(each):
+                there = lab_down.down(each)
+            click.echo(f"lab {each} is removed" if there else f"there is no lab {each}")
+        except UserError as error:  # of the others none is to stay behind for it
+            refused.append(error)
+    if refused:
+        raise refused[0]
 
 
 @click.command(short_help="List the labs of this machine.")

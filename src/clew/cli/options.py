@@ -13,12 +13,11 @@ output = click.option("-o", "--output", type=click.Choice(["text", "json"]), def
 
 
 def show(rows: Sequence[dict[str, Any]], how: str) -> None:
-    """A table, or JSON."""
+    """A table, or JSON; a column in which nothing stands is left out of the table."""
     if how == "json":
         click.echo(json.dumps(list(rows), indent=2))
     elif rows:
-        click.echo(
-            text_table([key.upper() for key in rows[0]], [[str(value) for value in row.values()] for row in rows])
-        )
+        keys = [key for key in rows[0] if any(row[key] not in ("", None) for row in rows)]
+        click.echo(text_table([key.upper() for key in keys], [[str(row[key]) for key in keys] for row in rows]))
     else:
         click.echo("none")

@@ -117,7 +117,12 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
             "network: host-gw does not reach over the router between subnets subnet-1 and subnet-2",
         ),
         ("network: calico", "network.backend: 'calico' is not known"),
-        ("network: {backend: vxlan, vnii: 3}", "vnii"),
+        ("network: {backend: vxlan, vnii: 3}", "network.vnii: no such field (did you mean vni?)"),
+        ("network: {backend: bgp, bgp: {routeReflectors: [x]}}", "network.bgp.routeReflectors: there is no node 'x'"),
+        (
+            "network: ospf\nsubnets: [10.1.0.0/24, 10.2.0.0/24]\nnodes: [{name: a}, {name: b, subnet: subnet-2}]",
+            "network: ospf does not reach over the router",
+        ),
         ("apiVersion: nope", "apiVersion: 'nope'"),
         ("proxy: {mode: nope}", "proxy.mode: 'nope'"),
         ("proxy: {iptabels: {}}", "proxy.iptabels: no such field (did you mean iptables?)"),

@@ -13,6 +13,7 @@ from clew import __version__
 from clew.app.dns_feed import Feed, client_for
 from clew.app.dns_generation import DnsOptions, Generation, Place
 from clew.app.dns_local import LocalAddresses
+from clew.app.process_metrics import process_metrics
 from clew.base.clock import Clock, SystemClock
 from clew.base.errors import UserError
 from clew.base.metrics import Registry
@@ -56,6 +57,8 @@ class Program:
         self._boards: dict[Address, tuple[dict[str, Callable[[], Page]], AsyncExitStack]] = {}
         self._panics = self.context.registry.counter("coredns_panics_total", "Defects that a question showed.")
         self.context.on_stale(self._stale)
+        self._failed_reloads = self.context.registry.counter("coredns_reload_failed_total", "Corefiles refused.")
+        process_metrics(self.context.registry)
         self.context.registry.before_render(self._refresh)
         self._watches: dict[Watching, asyncio.Task[None]] = {}
 
@@ -95,6 +98,7 @@ class Program:
             await self._open_listeners(fresh)
         except UserError as error:
             await self._close_unwanted()
+            self._failed_reloads.add()
             _say(f"[ERROR] plugin/reload: the Corefile is refused and the old one stays at work: {error}")
             return
         self._refresh()  # what the old plugins counted

@@ -136,6 +136,14 @@ CASES: list[tuple[str, str, str, str]] = [
     (f"acl other.test {{\n block\n }}\n{HOSTS}", "db.example.", "A", "192.0.2.2"),
     (f"any\n{HOSTS}", "www.example.", "ANY", '"ANY obsoleted" "See RFC 8482"'),
     ("whoami", "anything.test.", "A", "EMPTY"),
+    ("local", "localhost.", "AAAA", "::1"),
+    ("local", "localhost.", "MX", "NODATA"),
+    ("local", "localhost.shop.svc.cluster.local.", "A", "127.0.0.1"),
+    ("local", "1.0.0.127.in-addr.arpa.", "PTR", "localhost."),
+    ("local", "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa.", "PTR", "localhost."),
+    ("local", "2.0.0.127.in-addr.arpa.", "PTR", "NXDOMAIN"),
+    (f"local\n{HOSTS}", "db.example.", "A", "192.0.2.2"),
+    ("minimal\nfile ZONEFILE zone.test", "none.zone.test.", "A", "NXDOMAIN"),
     ("", "anything.test.", "A", "REFUSED"),
 ]
 
@@ -440,3 +448,32 @@ async def test_a_network_gets_so_many_answers_and_no_more(running: Running) -> N
 
 def seen_or_code(answer: dns.message.Message) -> str:
     return seen(answer) if answer.answer else dns.rcode.to_text(answer.rcode())
+
+
+async def test_minimal_and_bufsize_make_answers_small(running: Running, tmp_path: Path) -> None:
+    many = "\n".join(f"many A 192.0.2.{last}" for last in range(1, 60))
+    (tmp_path / "zone").write_text(ZONE + many)
+    served = f"file {tmp_path / 'zone'} zone.test"
+    async with running(f".:PORT {{\n minimal\n bufsize 512\n {served}\n}}") as (_, port):
+        assert (await ask(port, "srv.zone.test.", "SRV")).additional == []
+        for size in (512, 1232):
+            cut = await ask(port, "many.zone.test.", payload=size)
+            assert cut.flags & dns.flags.TC
+            assert len(cut.to_wire()) <= 512
+        assert not (await ask(port, "many.zone.test.", tcp=True)).flags & dns.flags.TC
+    async with running(f".:PORT {{\n {served}\n}}") as (_, port):
+        assert (await ask(port, "srv.zone.test.", "SRV")).additional != []
+        assert not (await ask(port, "many.zone.test.", payload=1232)).flags & dns.flags.TC
+
+
+async def test_dashboards_find_the_process(running: Running) -> None:
+    metrics = free_port()
+    async with running(f".:PORT {{\n prometheus 127.0.0.1:{metrics}\n whoami\n}}") as (program, _):
+        program.options.conf.write_text("nonsense")
+        assert program.context.corefile_changed is not None
+        await program.context.corefile_changed()
+        text = (await asyncio.to_thread(fetch, metrics, "/metrics"))[1]
+        values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        assert values["coredns_reload_failed_total"] == "1"
+        assert float(values["process_resident_memory_bytes"]) > 1 << 20
+        assert float(values["process_cpu_seconds_total"]) > 0

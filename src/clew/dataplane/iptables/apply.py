@@ -15,7 +15,7 @@ from clew.base.addresses import Family
 from clew.base.metrics import Measure
 from clew.base.value import Value
 from clew.base.xtables import read
-from clew.dataplane.iptables.objects import SIGNS
+from clew.dataplane.iptables.objects import FIREWALL, SIGNS, ChainKey
 from clew.dataplane.iptables.programme import TABLES, Owner, Programme
 from clew.dataplane.iptables.script import removal, script
 from clew.ir.balancing import Balancer
@@ -23,8 +23,10 @@ from clew.ir.proxying import Settings
 from clew.kernel.errors import KernelError
 from clew.kernel.iptables import Iptables, IptablesError, KernelIptables
 from clew.kernel.iptables.real import KINDS
-from clew.kernel.sysctl import write
+from clew.kernel.sysctl import Settings as SysctlPort
+from clew.kernel.sysctl import Sysctl
 
+LOCALNET = "net.ipv4.conf.all.route_localnet"
 PROBE = """*nat
 :KUBE-PROBE - [0:0]
 -A KUBE-PROBE -p tcp -m comment --comment probe -m recent --rcheck --name KUBE-PROBE -m tcp --dport 1 -j RETURN
@@ -40,7 +42,7 @@ COMMIT
 def open_backends(where: Path | None, settings: Sequence[Settings]) -> list["Backend"]:
     """One backend a family, in a network namespace or the caller's own."""
     kinds = tuple(KernelIptables(where, kind) for kind in KINDS)
-    return [Backend(KernelIptables(where), each, where, kinds) for each in settings]
+    return [Backend(KernelIptables(where), each, Sysctl(where), kinds) for each in settings]
 
 
 def missing(where: Path | None) -> str:
@@ -67,10 +69,10 @@ class Backend:
     quick = False
 
     def __init__(
-        self, iptables: Iptables, settings: Settings, where: Path | None = None, kinds: Sequence[KernelIptables] = ()
+        self, iptables: Iptables, settings: Settings, sysctl: SysctlPort, kinds: Sequence[KernelIptables] = ()
     ) -> None:
         """`kinds`: the legacy programs and those on nf_tables, in whose tables a kube-proxy may have left something."""
-        self._iptables, self._where, self._kinds = iptables, where, kinds
+        self._iptables, self._sysctl, self._kinds = iptables, sysctl, kinds
         self._left_kinds = False
         self._family = settings.family
         self.programme = Programme(settings)
@@ -87,7 +89,7 @@ class Backend:
     def prepare(self) -> None:
         """Node ports on 127.0.0.1 need the kernel to route from there."""
         if self.settings.localhost_node_ports and self._family == 4:
-            write({"net.ipv4.conf.all.route_localnet": 1}, self._where)
+            self._sysctl.write({LOCALNET: 1})
 
     async def serve(self) -> None:
         """Nothing: the rules need nobody."""
@@ -145,8 +147,9 @@ class Backend:
     def remove(self) -> None:
         """Take everything of ours out of the kernel. Chains that another mode shares go only where iptables was on."""
         self._known, self._right = False, b""
-        for iptables in self._kinds or (self._iptables,):
-            _remove(iptables, self._family)
+        gone = [_remove(iptables, self._family) for iptables in self._kinds or (self._iptables,)]
+        if ("filter", FIREWALL) in {chain for chains in gone for chain in chains} and self._family == 4:
+            self._sysctl.write({LOCALNET: 0})  # who was kept from 127.0.0.0/8 by that chain is not let in without it
 
     def measures(self) -> tuple[Measure, ...]:
         """How many rules there are, how many the last sync wrote, how often the kernel refused."""
@@ -183,15 +186,16 @@ class Backend:
         self.programme.found(ruleset)
 
 
-def _remove(iptables: Iptables, family: Family) -> None:
+def _remove(iptables: Iptables, family: Family) -> set[ChainKey]:
+    """Take our chains away; returns those that were there."""
     there = iptables.tables(family)
     found = {
         table: chains for name in TABLES if name in there for table, chains in read(iptables.save(family, name)).items()
     }
-    if any(chain in found.get(table, {}) for table, chain in SIGNS):
-        text = removal(found)
-        if text:
-            iptables.restore(family, text)
+    if not any(chain in found.get(table, {}) for table, chain in SIGNS):
+        return set()
+    iptables.restore(family, removal(found))
+    return {(table, chain) for table in TABLES for chain in found.get(table, {})}
 
 
 def _rules(text: str, table: str) -> int:

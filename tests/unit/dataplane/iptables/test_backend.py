@@ -15,6 +15,7 @@ from clew.ir.balancing import Backend as Pod
 from clew.ir.balancing import Balancer, Frontend, Policy
 from clew.ir.proxying import Settings
 from clew.kernel.iptables import FakeIptables, IptablesError
+from clew.kernel.sysctl import FakeSysctl
 
 SETTINGS = Settings(4, ("10.244.0.0/16",))
 FOREIGN = "*nat\n:THEIRS - [0:0]\n-A THEIRS -d 192.0.2.1/32 -j RETURN\n-A PREROUTING -j THEIRS\nCOMMIT\n"
@@ -85,7 +86,7 @@ def tables(iptables: FakeIptables) -> dict[str, dict[str, list[str]]]:
 def fresh(state: State, settings: Settings = SETTINGS) -> dict[str, dict[str, list[str]]]:
     iptables = FakeIptables()
     iptables.restore(4, FOREIGN)
-    Backend(iptables, settings).sync(state)
+    Backend(iptables, settings, FakeSysctl()).sync(state)
     return tables(iptables)
 
 
@@ -95,7 +96,7 @@ def test_every_path_leads_to_the_same_chains(path: tuple[str, ...], fail: float)
     chance = random.Random(str(path))
     iptables = Faulty(lambda: chance.random() < fail)
     FakeIptables.restore(iptables, 4, FOREIGN)
-    backend = Backend(iptables, SETTINGS)
+    backend = Backend(iptables, SETTINGS, FakeSysctl())
     before: State = {}
     for name in path:
         backend.expect(changes(before, STATES[name]))
@@ -114,9 +115,9 @@ def test_every_path_leads_to_the_same_chains(path: tuple[str, ...], fail: float)
 def test_a_restarted_agent_changes_only_what_is_wrong(before: str, after: str) -> None:
     iptables = FakeIptables()
     iptables.restore(4, FOREIGN)
-    Backend(iptables, SETTINGS).sync(STATES[before])
+    Backend(iptables, SETTINGS, FakeSysctl()).sync(STATES[before])
     writes = iptables.writes
-    again = Backend(iptables, SETTINGS)
+    again = Backend(iptables, SETTINGS, FakeSysctl())
     result = again.sync(STATES[after])
     assert tables(iptables) == fresh(STATES[after])
     assert bool(result) == (before != after) == (iptables.writes > writes)
@@ -136,7 +137,7 @@ def test_a_restarted_agent_changes_only_what_is_wrong(before: str, after: str) -
 )
 def test_what_somebody_changed_is_put_right_once(vandalism: str) -> None:
     iptables = FakeIptables()
-    backend = Backend(iptables, SETTINGS)
+    backend = Backend(iptables, SETTINGS, FakeSysctl())
     backend.sync(STATES["two share a pod"])
     assert backend.verify()
     right = tables(iptables)
@@ -152,7 +153,7 @@ def test_what_somebody_changed_is_put_right_once(vandalism: str) -> None:
 
 def test_a_rule_that_must_be_last_and_is_not_is_moved() -> None:
     iptables = FakeIptables()
-    backend = Backend(iptables, SETTINGS)
+    backend = Backend(iptables, SETTINGS, FakeSysctl())
     backend.sync(STATES["two share a pod"])
     rules = read(iptables.save(4, "nat"))["nat"]["KUBE-SERVICES"]
     turned = "".join(f"-A KUBE-SERVICES {rule}\n" for rule in (rules[-1], rules[-1], *rules[:-1]))
@@ -166,7 +167,7 @@ def test_a_rule_that_must_be_last_and_is_not_is_moved() -> None:
 
 def test_one_change_names_only_what_it_changes() -> None:
     iptables = Faulty()
-    backend = Backend(iptables, SETTINGS)
+    backend = Backend(iptables, SETTINGS, FakeSysctl())
     backend.sync(STATES["many"])
     backend.sync({("many", "9"): (balancer("many/9", "10.97.0.9", ["10.0.0.9"]),)})
     assert len([line for line in iptables.scripts[-1].splitlines() if line.startswith(("-A", "-I", "-D"))]) == 5
@@ -177,7 +178,7 @@ def test_nothing_of_ours_is_left_behind_and_others_stay() -> None:
     iptables = FakeIptables()
     iptables.restore(4, FOREIGN)
     theirs = tables(iptables)
-    backend = Backend(iptables, SETTINGS)
+    backend = Backend(iptables, SETTINGS, FakeSysctl())
     backend.sync(STATES["two share a pod"])
     backend.remove()
     after = tables(iptables)
@@ -185,9 +186,28 @@ def test_nothing_of_ours_is_left_behind_and_others_stay() -> None:
     assert not any(chain.startswith("KUBE") for chains in after.values() for chain in chains)
 
 
+def test_the_way_to_loopback_is_closed_with_the_chain_that_guards_it() -> None:
+    iptables, sysctl = FakeIptables(), FakeSysctl()
+    backend = Backend(iptables, Settings(4, localhost_node_ports=True), sysctl)
+    backend.prepare()
+    backend.sync({})
+    assert sysctl.read("net.ipv4.conf.all.route_localnet") == "1"
+    backend.remove()
+    assert sysctl.read("net.ipv4.conf.all.route_localnet") == "0"
+
+
+def test_where_nobody_opened_loopback_it_is_left_alone() -> None:
+    iptables, sysctl = FakeIptables(), FakeSysctl()
+    sysctl.write({"net.ipv4.conf.all.route_localnet": 1})
+    backend = Backend(iptables, SETTINGS, sysctl)
+    backend.sync({})
+    backend.remove()
+    assert sysctl.read("net.ipv4.conf.all.route_localnet") == "1"
+
+
 def test_what_others_lead_to_stays_when_the_rest_goes() -> None:
     iptables = FakeIptables()
-    backend = Backend(iptables, SETTINGS)
+    backend = Backend(iptables, SETTINGS, FakeSysctl())
     backend.sync(STATES["one"])
     iptables.restore(4, "*nat\n:CNI-HOSTPORT-SETMARK - [0:0]\n-A CNI-HOSTPORT-SETMARK -j KUBE-MARK-MASQ\nCOMMIT\n")
     backend.remove()
@@ -201,16 +221,16 @@ def test_where_iptables_was_never_on_nothing_is_taken_away() -> None:
     iptables = FakeIptables()
     iptables.restore(4, "*nat\n:KUBE-SERVICES - [0:0]\n-A PREROUTING -j KUBE-SERVICES\nCOMMIT\n")
     writes = iptables.writes
-    Backend(iptables, SETTINGS).remove()
+    Backend(iptables, SETTINGS, FakeSysctl()).remove()
     assert iptables.writes == writes
 
 
 def test_chains_that_the_mode_ipvs_took_over_stay() -> None:
     iptables = FakeIptables()
-    Backend(iptables, SETTINGS).sync(STATES["one"])
+    Backend(iptables, SETTINGS, FakeSysctl()).sync(STATES["one"])
     theirs = "-m set --match-set KUBE-CLUSTER-IP dst,dst -j KUBE-MARK-MASQ"
     iptables.restore(4, f"*nat\n:KUBE-SERVICES - [0:0]\n-A KUBE-SERVICES {theirs}\nCOMMIT\n")
-    Backend(iptables, SETTINGS).remove()
+    Backend(iptables, SETTINGS, FakeSysctl()).remove()
     found = tables(iptables)
     assert {chain for chain in found["nat"] if "KUBE" in chain} == {
         "KUBE-SERVICES",
@@ -225,7 +245,7 @@ def test_chains_that_the_mode_ipvs_took_over_stay() -> None:
 def test_in_a_large_cluster_rules_of_endpoints_say_nothing() -> None:
     pods = [f"10.0.{number // 250}.{number % 250 + 1}" for number in range(LARGE)]
     state: State = {A: (balancer("default/a", "10.96.0.1", pods),)}
-    backend = Backend(FakeIptables(), SETTINGS)
+    backend = Backend(FakeIptables(), SETTINGS, FakeSysctl())
     backend.sync(state)
 
     def comments() -> int:
@@ -244,7 +264,7 @@ def test_in_a_large_cluster_rules_of_endpoints_say_nothing() -> None:
 def test_settings_reach_the_rules_of_services() -> None:
     iptables = FakeIptables()
     iptables.restore(4, FOREIGN)
-    backend = Backend(iptables, SETTINGS)
+    backend = Backend(iptables, SETTINGS, FakeSysctl())
     backend.sync(STATES["two share a pod"])
     other = Settings(4, ("10.0.0.0/9", "10.128.0.0/10"), node_port_addresses=("172.30.0.0/24",), masquerade_mark=0x8000)
     backend.settle(other)
@@ -253,7 +273,7 @@ def test_settings_reach_the_rules_of_services() -> None:
 
 
 def test_measures_are_kube_proxys() -> None:
-    backend = Backend(FakeIptables(), SETTINGS)
+    backend = Backend(FakeIptables(), SETTINGS, FakeSysctl())
     backend.sync(STATES["one"])
     values = {(each.name, dict(each.labels).get("table")): each.value for each in backend.measures()}
     rows = sum(len(rules) for chains in backend.programme.wanted().values() for rules in chains.values())

@@ -97,18 +97,24 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def page(before: str, facts: str, tables: dict[str, str]) -> str:
+    """The page with new tables in place of those of the same benchmarks; others stay."""
+    kept, _, old = before.partition(MARK)
+    known = {part.partition("\n")[0]: f"### {part}" for part in old.split("\n### ")[1:]}
+    known |= tables
+    return "\n".join([kept + MARK, "", facts, *(known[name].rstrip() + "\n" for name in sorted(known))])
+
+
 def main() -> int:
     chosen = arguments()
     if os.geteuid():
         sys.exit("bench: namespaces and containers need root")
     facts = machine.facts()
     outcomes = [measure(name, chosen.scale, chosen.seconds) for name in chosen.only]
-    tables = [table.benchmark(each.name, each.about, each.figures, each.problem) for each in outcomes]
-    text = "\n".join([table.machine(facts), *tables])
-    print(text)
+    tables = {each.name: table.benchmark(each.name, each.about, each.figures, each.problem) for each in outcomes}
+    print("\n".join([table.machine(facts), *tables.values()]))
     if chosen.docs:
-        kept = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
-        PAGE.write_text(f"{kept}{MARK}\n\n{text}", encoding="utf-8")
+        PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), table.machine(facts), tables), encoding="utf-8")
     if chosen.json:
         found = {"machine": facts, "scale": chosen.scale, "benchmarks": outcomes}
         chosen.json.write_bytes(msgspec.json.encode(found))

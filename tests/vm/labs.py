@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from tests.vm.guest import Done, Guest
 
 KUBECONFIG = "/run/kubeconfig"  # the machine's own may be there too, and is not to be touched
+BY_MODULES = "dummy0|tunl0|ip6tnl0|sit0"  # links that a module makes on its own when it is loaded
 READY = 500  # seconds; idle it takes 60
 
 WEB = """
@@ -55,7 +56,8 @@ class GuestLab:
 
     def traces(self) -> str:
         """Links, control groups and labs' files, as far as there are any."""
-        look = "ls /sys/class/net; find /sys/fs/cgroup -mindepth 1 -type d; find /run/clew* /var/lib/clew -type f"
+        links = f"ls /sys/class/net | grep -vxE '{BY_MODULES}'"
+        look = f"{links}; find /sys/fs/cgroup -mindepth 1 -type d; find /run/clew* /var/lib/clew -type f"
         return self.run("sh", "-c", look).stdout
 
 

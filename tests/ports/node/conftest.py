@@ -27,9 +27,9 @@ ROUTERS = {4: "172.30.0.1", 6: "fd00:172:30::1"}  # the fabric itself; it leads 
 PATIENCE = float(os.environ.get("CLEW_PATIENCE", "15"))
 
 
-def eventually(condition: Any, what: str) -> Any:
-    """The first true answer of `condition`."""
-    deadline = time.monotonic() + PATIENCE
+def eventually(condition: Any, what: str, times: float = 1) -> Any:
+    """The first true answer of `condition`; `times`: of what patience is usual."""
+    deadline = time.monotonic() + PATIENCE * times
     tick = threading.Event()
     while not (found := condition()):
         assert time.monotonic() < deadline, f"it never came to pass: {what}"

@@ -1,13 +1,13 @@
 """Routes to pods by BGP and OSPF: the real agents with the real BIRD, a router beside them, and what goes away."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.packages import unpacked
 from tests.ports.node.crossing import addresses, everyone_sees_everyone
 
 from clew.kernel.netlink import Netlink
@@ -15,19 +15,16 @@ from clew.kernel.netlink import Netlink
 pytestmark = pytest.mark.root
 
 BIRD = 12  # RTPROT_BIRD
-UNPACKED = Path(__file__).parents[3] / ".cache" / "bird" / "usr"
 
 
 @pytest.fixture(autouse=True)
-def bird(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The program, from where scripts/install unpacked it if it is not installed."""
-    if UNPACKED.exists():
-        monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{UNPACKED / 'sbin'}")
-        (libraries,) = {each.parent for each in UNPACKED.glob("lib/*/libssh-gcrypt.so.4")}
-        monkeypatch.setenv("LD_LIBRARY_PATH", str(libraries))
-    found = shutil.which("bird")
-    assert found, "BIRD is not here: run scripts/install tests"
-    return found
+def bird(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The program, found by the agents; unpacked, since its package would start a daemon."""
+    programs = unpacked("bird2") / "usr/sbin"
+    (library,) = unpacked("libssh-gcrypt-4").glob("usr/lib/*/libssh-gcrypt.so.4")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(library.parent))
+    return programs / "bird"
 
 
 def learnt(node: Any) -> dict[str, str]:
@@ -56,7 +53,7 @@ def test_everyone_sees_everyone(dual_lab: Any, tools: Any, backend: str) -> None
         for node in (one, two):
             node.start(network={"backend": backend})
         for node, other in ((one, two), (two, one)):
-            tools.eventually(lambda: set(learnt(node)) == set(other.cidrs), "both know each other's pods")  # noqa: B023
+            tools.eventually(lambda: set(learnt(node)) == set(other.cidrs), "both know each other's pods", 3)  # noqa: B023
     a, c = one.pod("a"), two.pod("c")
     everyone_sees_everyone(dual_lab, tools, one, two, a, c)
 
@@ -84,7 +81,7 @@ def test_a_route_reflector_tells_its_clients(lab: Any, tools: Any) -> None:
 
 
 @pytest.fixture
-def rack(lab: Any, bird: str, tmp_path: Path) -> Iterator[Any]:
+def rack(lab: Any, bird: Path, tmp_path: Path) -> Iterator[Any]:
     """The router at the top of the rack, in the outside host's namespace; what it has learnt, by destination."""
     config = tmp_path / "rack.conf"
     config.write_text(

@@ -18,6 +18,9 @@ _SETTINGS = {
     "net.ipv6.conf.all.forwarding": 1,
     "net.ipv6.conf.default.accept_ra": 0,
     "net.ipv6.conf.all.accept_ra": 0,
+    # addresses are planned: nobody need ask, for a second, whether a link-local one is taken (RFC 4862)
+    "net.ipv6.conf.default.accept_dad": 0,
+    "net.ipv6.conf.all.accept_dad": 0,
     "net.ipv4.conf.all.rp_filter": 0,
     "net.ipv4.conf.default.rp_filter": 0,
 }
@@ -94,6 +97,8 @@ def _make_switch(wiring: Netlink, switch: Switch) -> None:
 
 def _connect(paths: LabPaths, wiring: Netlink, host: Host) -> None:
     mtu = host.switch.mtu
+    with Netlink(paths.netns(host.name)) as inside:
+        inside.attempt([Delete(Link(CABLE))])  # of a fabric that is dying, for as long as it is
     fd = os.open(paths.netns(host.name), os.O_RDONLY | os.O_CLOEXEC)
     try:
         peer = Peer(CABLE, ns=fd, mtu=mtu)

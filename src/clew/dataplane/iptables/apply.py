@@ -17,7 +17,7 @@ from clew.base.value import Value
 from clew.base.xtables import read
 from clew.dataplane.iptables.objects import FIREWALL, SIGNS, ChainKey
 from clew.dataplane.iptables.programme import TABLES, Owner, Programme
-from clew.dataplane.iptables.script import removal, script
+from clew.dataplane.iptables.script import going, removal, script
 from clew.ir.balancing import Balancer
 from clew.ir.proxying import Settings
 from clew.kernel.errors import KernelError
@@ -148,7 +148,7 @@ class Backend:
         """Take everything of ours out of the kernel. Chains that another mode shares go only where iptables was on."""
         self._known, self._right = False, b""
         gone = [_remove(iptables, self._family) for iptables in self._kinds or (self._iptables,)]
-        if ("filter", FIREWALL) in {chain for chains in gone for chain in chains} and self._family == 4:
+        if any(("filter", FIREWALL) in chains for chains in gone) and self._family == 4:
             self._sysctl.write({LOCALNET: 0})  # who was kept from 127.0.0.0/8 by that chain is not let in without it
 
     def measures(self) -> tuple[Measure, ...]:
@@ -187,7 +187,7 @@ class Backend:
 
 
 def _remove(iptables: Iptables, family: Family) -> set[ChainKey]:
-    """Take our chains away; returns those that were there."""
+    """Take our chains away; returns those that went."""
     there = iptables.tables(family)
     found = {
         table: chains for name in TABLES if name in there for table, chains in read(iptables.save(family, name)).items()
@@ -195,7 +195,7 @@ def _remove(iptables: Iptables, family: Family) -> set[ChainKey]:
     if not any(chain in found.get(table, {}) for table, chain in SIGNS):
         return set()
     iptables.restore(family, removal(found))
-    return {(table, chain) for table in TABLES for chain in found.get(table, {})}
+    return going(found)
 
 
 def _rules(text: str, table: str) -> int:

@@ -11,6 +11,7 @@ from clew.base.value import Value
 from clew.base.xtables import Ruleset
 from clew.dataplane.iptables.objects import (
     BUILT_IN,
+    FIREWALL,
     HEAD,
     HUBS,
     TAIL,
@@ -80,13 +81,15 @@ class Programme:
         """All tables as they were read back."""
         chains: dict[ChainKey, tuple[str, ...]] = {}
         lines: dict[RuleKey, Place] = {}
+        guarded = ("filter", FIREWALL) in self.chains.desired  # else it is the kubelet's alone
         behind = {text for _, _, text in tails(self.settings)}
         for table in TABLES:
             for chain, rules in ruleset.get(table, {}).items():
                 key = (table, chain)
                 if chain in BUILT_IN:
                     mine = [each for each in rules if ours(table, target(each))]
-                elif ours(table, chain):
+                    mine = [each for each in mine if guarded or target(each) != FIREWALL]
+                elif ours(table, chain) and (guarded or chain != FIREWALL):
                     chains[key] = HUB if key in HUBS else rules
                     mine = list(rules) if key in HUBS else []
                 else:

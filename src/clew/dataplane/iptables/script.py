@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from clew.base.xtables import Ruleset
 from clew.dataplane.iptables.objects import (
     BUILT_IN,
+    FIREWALL,
     HUBS,
     IPVS_SIGN,
+    KUBELET_SIGN,
     SERVICES,
     SHARED,
     ChainKey,
@@ -76,23 +78,38 @@ def _put(key: RuleKey, place: Place) -> str:
     return f"-{'I' if place.end == 'head' else 'A'} {chain} {text}"
 
 
-def removal(found: Ruleset) -> str:
-    """What takes everything of ours away, but for what others use: chains to which theirs lead, and ipvs's."""
-    text = ""
+def going(found: Ruleset) -> set[ChainKey]:
+    """The chains that go when everything of ours does.
+
+    Not those that others use: chains to which theirs lead, those of the mode ipvs, and the kubelet's.
+    """
     services = found.get("nat", {}).get(SERVICES, ())
-    kept = SHARED if any(IPVS_SIGN in rule for rule in services) else frozenset()
-    for table, chains in found.items():
-        mine = [chain for chain in chains if ours(table, chain) and (table, chain) not in kept]
-        needed = _needed(table, chains)
-        body = [f":{chain} - [0:0]" for chain in mine if chain not in needed]
+    kept = set(SHARED) if any(IPVS_SIGN in rule for rule in services) else set()
+    if KUBELET_SIGN[1] in found.get(KUBELET_SIGN[0], {}):
+        kept.add(("filter", FIREWALL))
+    return {
+        (table, chain)
+        for table in TABLES
+        for chain in found.get(table, {}).keys() - _needed(table, found.get(table, {}))
+        if ours(table, chain) and (table, chain) not in kept
+    }
+
+
+def removal(found: Ruleset) -> str:
+    """What takes everything of ours away."""
+    text, gone = "", going(found)
+    for table in TABLES:
+        chains = found.get(table, {})
+        mine = [chain for chain in chains if (table, chain) in gone]
+        body = [f":{chain} - [0:0]" for chain in mine]
         body += [
             f"-D {chain} {rule}"
             for chain, rules in chains.items()
             if chain in BUILT_IN
             for rule in rules
-            if ours(table, target(rule)) and target(rule) in mine
+            if target(rule) in mine
         ]
-        body += [f"-X {chain}" for chain in mine if chain not in needed]
+        body += [f"-X {chain}" for chain in mine]
         text += "\n".join([f"*{table}", *body, "COMMIT", ""]) if body else ""
     return text
 

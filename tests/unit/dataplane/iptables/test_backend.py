@@ -196,6 +196,37 @@ def test_the_way_to_loopback_is_closed_with_the_chain_that_guards_it() -> None:
     assert sysctl.read("net.ipv4.conf.all.route_localnet") == "0"
 
 
+KUBELETS = """*mangle
+:KUBE-KUBELET-CANARY - [0:0]
+COMMIT
+*filter
+:KUBE-FIREWALL - [0:0]
+-A KUBE-FIREWALL ! -s 127.0.0.0/8 -d 127.0.0.0/8 -j DROP
+-A INPUT -j KUBE-FIREWALL
+COMMIT
+"""
+
+
+def test_the_kubelets_own_chain_is_its_own() -> None:
+    """A kubelet writes KUBE-FIREWALL as well, and writes it again each minute when somebody took it away."""
+    iptables = FakeIptables()
+    iptables.restore(4, KUBELETS)
+    before = tables(iptables)
+    backend = Backend(iptables, SETTINGS, FakeSysctl())
+    backend.sync(STATES["one"])
+    assert tables(iptables)["filter"]["KUBE-FIREWALL"] == before["filter"]["KUBE-FIREWALL"]
+    assert backend.verify()
+    guarded = Backend(iptables, Settings(4, localhost_node_ports=True), FakeSysctl())
+    guarded.sync({})
+    guarded.remove()
+    after = tables(iptables)
+    assert {chain for chains in after.values() for chain in chains if "KUBE" in chain} == {
+        "KUBE-KUBELET-CANARY",
+        "KUBE-FIREWALL",
+    }
+    assert "-j KUBE-FIREWALL" in after["filter"]["INPUT"]
+
+
 def test_where_nobody_opened_loopback_it_is_left_alone() -> None:
     iptables, sysctl = FakeIptables(), FakeSysctl()
     sysctl.write({"net.ipv4.conf.all.route_localnet": 1})

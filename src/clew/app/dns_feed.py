@@ -72,6 +72,8 @@ class Feed:
     def records(self, key: Key, domain: str) -> tuple[Record, ...]:
         by_domain = self._made.get(key)
         if by_domain is None:
+            if key not in self.services:
+                return ()  # and not remembered: whoever asks for what is not there must not push out what is
             if len(self._made) >= _REMEMBERED:
                 self._made.clear()
             by_domain = self._made[key] = {}

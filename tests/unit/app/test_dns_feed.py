@@ -9,8 +9,10 @@ from clew.api.kinds import ENDPOINT_SLICE, NAMESPACE, SERVICE, Kind
 from clew.app.dns_feed import Feed
 from clew.base.clock import SystemClock
 from clew.base.metrics import Registry
+from clew.facts import namespace, service
 from clew.ir.names import Record
 from clew.servers.dns.plugins.kubernetes import Watching
+from clew.servers.dns.plugins.kubernetes.zones import ClusterZone
 from clew.watch.client import Client, Page, WatchEvent
 
 WEB = ("shop", "web")
@@ -68,7 +70,7 @@ async def test_an_event_is_in_the_next_answer() -> None:
 
     async def turns(expected: list[str]) -> int:
         for turn in range(100):
-            if addresses() == expected and feed.synced:
+            if addresses() == expected and all(feed.holders(ip) for ip in expected):
                 return turn
             await asyncio.sleep(0)
         raise AssertionError(addresses())
@@ -94,8 +96,6 @@ async def test_an_event_is_in_the_next_answer() -> None:
 
 def test_one_address_written_in_two_ways_is_one() -> None:
     feed = Feed(Watching(), (), SystemClock(), Registry())
-    from clew.facts import namespace, service  # noqa: PLC0415 - beside their one use
-
     key, fact = service.decode(json.dumps(named("web", "shop", spec={"clusterIPs": ["FD00:0::7"]})).encode())
     assert fact is not None
     feed.namespaces.put(("", "shop"), namespace.Namespace("shop"))
@@ -103,3 +103,18 @@ def test_one_address_written_in_two_ways_is_one() -> None:
     feed.feed()
     assert feed.holders("fd00::7") == [WEB]
     assert Record("web.shop.svc.cluster.local", "AAAA", "FD00:0::7") in feed.records(WEB, "cluster.local")
+
+
+def test_a_flood_of_names_that_are_not_there_pushes_nothing_out() -> None:
+    feed = Feed(Watching(), (), SystemClock(), Registry())
+    key, fact = service.decode(json.dumps(named("web", "shop", spec={"clusterIPs": ["10.96.0.7"]})).encode())
+    assert fact is not None
+    feed.services.put(key, fact)
+    feed.namespaces.put(("", "shop"), namespace.Namespace("shop"))
+    feed.feed()
+    zone = ClusterZone("cluster.local", 5, feed, "disabled")
+    made = zone.names_of(WEB), feed.records(WEB, "cluster.local")
+    for number in range(10_000):
+        assert zone.find(zone.service_token(("shop", f"host-{number}"))) is None
+    assert zone.names_of(WEB) is made[0]
+    assert feed.records(WEB, "cluster.local") is made[1]

@@ -24,7 +24,7 @@ class Source(Protocol):
 
     def has_namespace(self, name: str) -> bool: ...
 
-    def records(self, key: Key, domain: str) -> Iterable[Record]:
+    def records(self, key: Key, domain: str) -> Collection[Record]:
         """Everything that one service gives rise to below `domain`."""
         ...
 
@@ -145,8 +145,10 @@ class ClusterZone(Authority):
         """A service's names in wire form; ValueError where one cannot be written as such."""
         names = self._remembered.get(key)
         if names is None:
-            base = self.service_token(key)
-            names = _made(self.source.records(key, self.domain), base, self.ttl)
+            records = self.source.records(key, self.domain)
+            if not records:
+                return {}  # and not remembered: else whoever asks for what is not there would push out what is
+            names = _made(records, self.service_token(key), self.ttl)
             if len(self._remembered) >= _REMEMBERED:
                 self._remembered.clear()
             self._remembered[key] = names

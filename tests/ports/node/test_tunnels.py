@@ -127,3 +127,25 @@ def test_nodes_come_and_go(lab: Any, tools: Any) -> None:
         tools.eventually(lambda: ends() == set(), "and forgotten")
         assert kernel.routes(proto=147) == []
         assert [entry for entry in kernel.neighbours() if entry.dev == "vxlan.clew"] == []
+
+
+@pytest.mark.parametrize("settings", [{}, VXLAN], ids=["host-gw", "vxlan"])
+def test_a_node_that_moves_is_followed_and_its_neighbours_are_left_alone(
+    lab: Any, tools: Any, settings: dict[str, Any]
+) -> None:
+    one, two, three = lab.node(1), lab.node(2), lab.node(3)
+    one.start(**settings)
+    tunnelled = bool(settings)
+    with Netlink(one.ns) as kernel:
+
+        def ways() -> dict[str, str]:
+            return {route.destination: route.via for route in kernel.routes(proto=147, table=254)}
+
+        def ends() -> set[str]:
+            return {entry.remote for entry in kernel.fdb() if entry.dev == "vxlan.clew" and entry.remote}
+
+        tools.eventually(lambda: ways() == {two.cidrs[0]: "172.30.0.12", three.cidrs[0]: "172.30.0.13"}, "both")
+        two.addresses = ("172.30.0.77/24",)
+        two.publish()
+        tools.eventually(lambda: ways() == {two.cidrs[0]: "172.30.0.77", three.cidrs[0]: "172.30.0.13"}, "it moved")
+        tools.eventually(lambda: ends() == ({"172.30.0.77", "172.30.0.13"} if tunnelled else set()), "and its end too")

@@ -16,11 +16,13 @@ from typing import Any, NamedTuple
 
 from clew.cluster.runtime.supervisor import runc, spawn
 from clew.cluster.runtime.supervisor.console import Console
-from clew.cluster.runtime.supervisor.loop import Loop
+from clew.cluster.runtime.supervisor.loop import READ, Loop, Timer
 from clew.cluster.runtime.supervisor.records import Record
 from clew.cluster.runtime.supervisor.wire import words
 
 _FOLDER = Path("/run/clew-exec")
+_CANNOT_RUN = 126  # as shells say it
+MOST_OUTPUT = 10 << 10  # bytes of output that are kept of a hook or probe
 
 
 class ExecRequest(NamedTuple):
@@ -115,6 +117,65 @@ class Exec:
         if self._console is not None:
             self._console.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class CollectedExec:
+    """An exec without input whose output is kept; `done` is told {"code", "output", "timed_out", "problem"} once."""
+
+    def __init__(self, loop: Loop, done: Callable[[dict[str, Any]], None]) -> None:
+        self._loop = loop
+        self._done = done
+        self._text = bytearray()
+        self._fds: list[int] = []
+        self._code: int | None = None
+        self._timer: Timer | None = None
+        self._timed_out = False
+        self._exec = Exec(loop, self._started, self._ended, lambda reason: self._answer(_CANNOT_RUN, reason))
+
+    def start(self, record: Record, argv: list[str], timeout: float) -> None:
+        """`timeout` in seconds; 0 is none."""
+        if timeout > 0:
+            self._timer = self._loop.later(timeout, self._expire)
+        self._exec.start(record, ExecRequest(argv))
+
+    def _started(self, fds: list[int]) -> None:
+        self._fds = [fd for fd in fds if fd >= 0]
+        for fd in self._fds:
+            os.set_blocking(fd, False)
+            self._loop.watch(fd, READ, lambda _, fd=fd: self._read(fd))  # type: ignore[misc]
+
+    def _read(self, fd: int) -> None:
+        data = os.read(fd, 64 << 10)
+        self._text += data[: max(0, MOST_OUTPUT - len(self._text))]
+        if not data:
+            self._close(fd)
+            self._finish()
+
+    def _ended(self, code: int) -> None:
+        self._code = code
+        self._finish()
+
+    def _expire(self) -> None:
+        self._timed_out = True
+        self._exec.kill()
+        for fd in list(self._fds):
+            self._close(fd)
+        self._finish()
+
+    def _close(self, fd: int) -> None:
+        self._loop.forget(fd)
+        os.close(fd)
+        self._fds.remove(fd)
+
+    def _finish(self) -> None:
+        if self._code is not None and not self._fds:
+            self._answer(self._code, "")
+
+    def _answer(self, code: int, problem: str) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        output = self._text.decode(errors="replace")
+        self._done({"code": code, "output": output, "timed_out": self._timed_out, "problem": problem})
 
 
 def _process(own: dict[str, Any], request: ExecRequest) -> dict[str, Any]:

@@ -6,16 +6,15 @@ On a control connection every request has an `id`, which its answer repeats; err
 """
 
 import base64
-import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from clew.cluster.runtime.supervisor import boot, cgroups, volumes
+from clew.cluster.runtime.supervisor import boot, volumes
 from clew.cluster.runtime.supervisor.connection import Connection
 from clew.cluster.runtime.supervisor.containers import Containers, RunRequest
-from clew.cluster.runtime.supervisor.execs import Exec, ExecRequest
+from clew.cluster.runtime.supervisor.execs import CollectedExec, Exec, ExecRequest
 from clew.cluster.runtime.supervisor.loop import READ, Loop
 from clew.cluster.runtime.supervisor.programs import Program
 from clew.cluster.runtime.supervisor.records import Record, Records
@@ -100,9 +99,6 @@ class Server:
         program = Program(self._loop, reply)
         program.start(request["argv"], request.get("env"), data, request.get("timeout", 0))
 
-    def do_stats(self, request: Message, reply: Reply) -> None:
-        reply({"stats": {group: cgroups.usage(group) for group in request["groups"]}})
-
     # Sandboxes and containers.
 
     def do_sandbox_create(self, request: Message, reply: Reply) -> None:
@@ -148,8 +144,7 @@ class Server:
     def do_exec_wait(self, request: Message, reply: Reply) -> None:
         """An exec whose output is wanted with its code, for hooks and probes: a program that runs elsewhere."""
         record = self._running(request["container"])
-        collected = _Collected(self._loop, reply)
-        collected.start(record, request["argv"], request.get("timeout", 0))
+        CollectedExec(self._loop, reply).start(record, request["argv"], request.get("timeout", 0))
 
     # Volumes.
 
@@ -175,17 +170,6 @@ class Server:
     def do_sub_path(self, request: Message, reply: Reply) -> None:
         volumes.sub_path(request["volume"], request["name"], request["place"])
         reply({})
-
-    def do_read(self, request: Message, reply: Reply) -> None:
-        """The first bytes of a file in the node; links are not followed."""
-        fd = os.open(request["path"], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            reply({"data": base64.b64encode(os.read(fd, request["most"])).decode()})
-        finally:
-            os.close(fd)
-
-    def do_list_folder(self, request: Message, reply: Reply) -> None:
-        reply({"names": sorted(os.listdir(request["path"]))})  # noqa: PTH208 - names are wanted
 
     def do_remove_tree(self, request: Message, reply: Reply) -> None:
         self._loop.on_exit(volumes.remove_tree(request["path"]), lambda status: reply({"status": status}))
@@ -237,64 +221,6 @@ class Server:
         if record is None or record["state"] != "running":
             raise OSError(3, f"container {identity} is not running")
         return record
-
-
-class _Collected:
-    """An exec without input whose output is kept."""
-
-    def __init__(self, loop: Loop, reply: Reply) -> None:
-        self._loop = loop
-        self._reply = reply
-        self._text = bytearray()
-        self._fds: list[int] = []
-        self._code: int | None = None
-        self._timed_out = False
-        self._exec = Exec(loop, self._started, self._ended, lambda reason: self._answer(126, reason))
-
-    def start(self, record: Record, argv: list[str], timeout: float) -> None:
-        if timeout > 0:
-            self._timer = self._loop.later(timeout, self._expire)
-        self._exec.start(record, ExecRequest(argv))
-
-    def _started(self, fds: list[int]) -> None:
-        self._fds = [fd for fd in fds if fd >= 0]
-        for fd in self._fds:
-            os.set_blocking(fd, False)
-            self._loop.watch(fd, READ, lambda _, fd=fd: self._read(fd))  # type: ignore[misc]
-
-    def _read(self, fd: int) -> None:
-        data = os.read(fd, 64 << 10)
-        self._text += data[: max(0, (10 << 10) - len(self._text))]
-        if not data:
-            self._loop.forget(fd)
-            os.close(fd)
-            self._fds.remove(fd)
-            self._finish()
-
-    def _ended(self, code: int) -> None:
-        self._code = code
-        self._finish()
-
-    def _expire(self) -> None:
-        self._timed_out = True
-        self._exec.kill()
-        for fd in self._fds:
-            self._loop.forget(fd)
-            os.close(fd)
-        self._fds = []
-        self._finish()
-
-    def _finish(self) -> None:
-        if self._code is not None and not self._fds:
-            self._answer(self._code, "")
-
-    def _answer(self, code: int, problem: str) -> None:
-        if getattr(self, "_timer", None) is not None:
-            self._timer.cancel()
-        self._reply({
-            "code": code, "output": self._text.decode(errors="replace"), "timed_out": self._timed_out,
-            "problem": problem,
-        })  # fmt: skip
 
 
 def _shown(record: Record) -> Record:

@@ -38,7 +38,8 @@ def up(name: str, config: Path | None, flags: Flags, say: Say, wait: float) -> N
         remedy = f"resume it: clew up --name {name}; or remove it first: clew down --name {name}"
         raise UserError(f"lab {name} is there with other {', '.join(fields)}", remedy)
     kubeconfig_files.check()
-    _check_room(paths)
+    if not daemon_pid(paths):
+        _check_room(paths)
     try:
         _raise(paths, spec, say, deadline)
     except BaseException as error:
@@ -60,7 +61,8 @@ def _raise(paths: LabPaths, spec: LabSpec, say: Say, deadline: float) -> None:
     paths.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     paths.run.mkdir(parents=True, exist_ok=True, mode=0o755)
     paths.log.mkdir(parents=True, exist_ok=True)
-    files.replace(paths.state / SPEC, msgspec.json.encode(spec))
+    if not (paths.state / SPEC).exists():
+        files.replace(paths.state / SPEC, msgspec.json.encode(spec))
     if not daemon_pid(paths):
         lab_probe.check(paths, spec)
         _start_daemon(paths)

@@ -202,3 +202,38 @@ def test_debug_adds_a_container_copies_a_pod_and_opens_a_node(pods: User) -> Non
     name = next(word for word in said if word.startswith("node-debugger-node-1-"))
     pods.says(f"wait --for=jsonpath={{.status.phase}}=Succeeded pod/{name} --timeout=30s")
     assert "clew-agent" in pods.says(f"logs {name}").split()
+
+
+def test_the_api_server_hands_requests_on(pods: User) -> None:
+    """pods/proxy and services/proxy: by `get --raw`, and under `kubectl proxy` for a browser."""
+    base = f"/api/v1/namespaces/{pods.namespace}"
+    for path in (
+        "services/site:web/proxy/",
+        "services/site:8000/proxy/",
+        "pods/site/proxy/",
+        "pods/http:site:80/proxy/",
+    ):
+        assert "Welcome to nginx!" in pods.says(f"get --raw {base}/{path}"), path
+    assert "Welcome to nginx!" in pods.says(f"get --raw {base}/pods/site/proxy")  # sent on to the path with a slash
+    assert "the server could not find the requested resource" in pods.refuses(
+        f"get --raw {base}/pods/site/proxy/nothing"
+    )
+    pods.refuses(f"get --raw '{base}/pods/pair:80/proxy/x%0d%0aInjected:%20yes'")
+    assert "x%0d%0ainjected" in pods.says("logs pair -c site --tail=1").lower(), "what is encoded stays so"
+    assert 'no endpoints available for service "site"' in pods.refuses(f"get --raw {base}/services/site:9/proxy/")
+    assert "error trying to reach service" in pods.refuses(f"get --raw {base}/pods/site:81/proxy/")
+    robot = f"--as=system:serviceaccount:{pods.namespace}:default"
+    assert "services/proxy" in pods.refuses(f"get --raw {base}/services/site:web/proxy/ {robot}")
+    with pods.running("proxy --port=0") as proxy:
+        port = re.search(r"Starting to serve on 127.0.0.1:(\d+)", proxy.until("Starting to serve on"))
+        assert port
+        with urllib.request.urlopen(f"http://127.0.0.1:{port[1]}{base}/services/site:web/proxy/", timeout=10) as answer:
+            assert b"Welcome to nginx!" in answer.read()
+
+
+def test_cluster_info_names_the_dns(pods: User) -> None:
+    like(re.sub("\033\\[[0-9;]*m", "", pods.says("cluster-info")), """
+        Kubernetes control plane is running at https://127.0.0.1:…
+        CoreDNS is running at https://127.0.0.1:…/api/v1/namespaces/kube-system/services/kube-dns:dns/proxy
+
+        To further debug and diagnose cluster problems, use 'kubectl cluster-info dump'.""")  # fmt: skip

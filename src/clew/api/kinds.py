@@ -47,9 +47,9 @@ class Kind(Value):
 NAMESPACE = Kind("", "v1", "Namespace", "namespaces", False, ("ns",), subresources=("status", "finalize"))
 POD = Kind(
     "", "v1", "Pod", "pods", True, ("po",), ("all",),
-    ("attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "status"),
+    ("attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy", "status"),
 )  # fmt: skip
-SERVICE = Kind("", "v1", "Service", "services", True, ("svc",), ("all",), ("status",))
+SERVICE = Kind("", "v1", "Service", "services", True, ("svc",), ("all",), ("proxy", "status"))
 ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints", True, ("ep",))
 NODE = Kind("", "v1", "Node", "nodes", False, ("no",), subresources=("status",))
 EVENT = Kind("", "v1", "Event", "events", True, ("ev",))

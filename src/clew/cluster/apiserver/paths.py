@@ -14,6 +14,7 @@ class RequestInfo(Value):
     resource: str = ""
     name: str = ""
     subresource: str = ""
+    tail: str = ""  # after `…/proxy`: what the program in the pod is asked for
 
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "GET": "get", "HEAD": "get", "DELETE": "delete"}
@@ -35,11 +36,22 @@ def read_path(method: str, path: str, *, watch: bool) -> RequestInfo:
         namespace, rest = rest[1], rest[2:]
     elif rest[0] == "namespaces" and len(rest) > 1:
         namespace = rest[1]
-    if len(rest) > 3:
+    tail = beyond(path, len(parts) - len(rest) + 3) if rest[2:3] == ["proxy"] else ""
+    if len(rest) > 3 and not tail:
         return RequestInfo(verb, path)
     resource, name, subresource = (*rest, "", "")[:3]
     if not name:
         verb = {"get": "watch" if watch else "list", "delete": "deletecollection"}.get(verb, verb)
     elif watch and verb == "get" and not subresource:
         verb = "watch"
-    return RequestInfo(verb, path, group, version, namespace, resource, name, subresource)
+    return RequestInfo(verb, path, group, version, namespace, resource, name, subresource, tail)
+
+
+def beyond(path: str, count: int) -> str:
+    """What stands after so many names of a path, as it stands there."""
+    at = 0
+    for _ in range(count):
+        while path.startswith("/", at):
+            at += 1
+        at = path.find("/", at) if "/" in path[at:] else len(path)
+    return path[at:]

@@ -14,6 +14,7 @@ from clew.cluster.apiserver.registry import Registry
 from clew.cluster.apiserver.replies import respond
 from clew.cluster.apiserver.subresources.binding import BINDING, EVICTION, bind, evict
 from clew.cluster.apiserver.subresources.pods import PodStreams
+from clew.cluster.apiserver.subresources.proxy import Proxy
 from clew.cluster.apiserver.subresources.scale import Scales
 from clew.cluster.apiserver.subresources.token import TOKEN_REQUEST, request_token
 from clew.cluster.apiserver.tokens import Tokens
@@ -30,11 +31,14 @@ class Subresources:
         self.tokens = tokens
         self.streams = streams
         self.scales = Scales(registry)
+        self.proxy = Proxy(registry.state, streams.nodes)
 
     async def answer(
         self, request: web.BaseRequest, info: RequestInfo, kind: Kind, who: Identity
     ) -> web.StreamResponse | None:
         part = info.subresource
+        if part == "proxy":
+            return await self.proxy.serve(request, kind, info.namespace, info.name)
         if part in STREAMS and kind == POD:
             if info.verb not in ({"get"} if part == "log" else {"get", "create"}):
                 raise method_not_allowed()

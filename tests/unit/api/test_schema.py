@@ -119,7 +119,7 @@ def test_keys_given_twice_in_yaml() -> None:
 
 def test_tidying_is_a_round_through_go() -> None:
     pod = {
-        "metadata": {"creationTimestamp": None, "annotations": {"a": None}, "labels": {}},
+        "metadata": {"creationTimestamp": None, "annotations": {"a": None}, "labels": {}, "finalizers": [None]},
         "spec": {
             "containers": [
                 {"resources": {"limits": {"cpu": "1000m", "memory": 1024}, "requests": None}, "env": []},
@@ -130,7 +130,7 @@ def test_tidying_is_a_round_through_go() -> None:
     }
     tidy(POD, pod)
     assert pod == {
-        "metadata": {},
+        "metadata": {"annotations": {"a": ""}, "finalizers": [""]},
         "spec": {
             "containers": [{"resources": {"limits": {"cpu": "1", "memory": "1024"}}}, {"resources": {}}],
             "volumes": [{"name": "a", "emptyDir": {}}],

@@ -1,7 +1,6 @@
 """The forms of single values: what a Go decoder makes of a string, a number, a time, a quantity or base64 text."""
 
 import base64
-import binascii
 import functools
 import re
 from collections.abc import Callable
@@ -65,7 +64,7 @@ def _bytes(value: Any) -> str:
         return WRONG_TYPE
     try:
         base64.b64decode(value.replace("\n", "").replace("\r", ""), validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii's own, or letters beyond ASCII
         valid = re.match(r"[A-Za-z0-9+/\r\n]*", value)
         return f"illegal base64 data at input byte {valid.end() if valid else 0}"
     return ""

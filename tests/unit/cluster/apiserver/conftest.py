@@ -204,7 +204,7 @@ class Raw:
         text = response.read().decode()
         warnings = [each[len('299 - "') : -1].replace('\\"', '"') for each in response.headers.get_all("Warning") or ()]
         is_json = response.headers.get_content_type() == "application/json"
-        return Answer(response.status, json.loads(text) if is_json else None, warnings, text)
+        return Answer(response.status, json.loads(text) if is_json and text else None, warnings, text)
 
     @contextmanager
     def watch(self, path: str, **headers: str) -> Iterator["Watching"]:

@@ -177,9 +177,12 @@ def test_a_mode_that_is_not_there_is_refused_by_name(lab: SmallLab) -> None:
     assert "'iptable' is not a mode" in done.stderr
 
 
-def test_switching_the_mode_leaves_nothing_of_the_old_one(lab: SmallLab) -> None:
+@pytest.mark.parametrize(
+    ("before", "after", "theirs"), [("iptables", "userspace", "KUBE-SERVICES"), ("userspace", "nftables", "KUBE-")]
+)
+def test_switching_the_mode_leaves_nothing_of_the_old_one(lab: SmallLab, before: str, after: str, theirs: str) -> None:
     config = lab.get("configmap", "clew-agent", "-n", "kube-system")
-    text = config["data"]["agent.yaml"].replace('"mode": "iptables"', '"mode": "nftables"')
+    text = config["data"]["agent.yaml"].replace(f'"mode": "{before}"', f'"mode": "{after}"')
     assert text != config["data"]["agent.yaml"]
     patch = json.dumps({"data": {"agent.yaml": text}})
     lab.kubectl("patch", "configmap", "clew-agent", "-n", "kube-system", "--type=merge", "-p", patch)
@@ -187,10 +190,13 @@ def test_switching_the_mode_leaves_nothing_of_the_old_one(lab: SmallLab) -> None
     done = lab.kubectl("rollout", "status", "daemonset/clew-agent", "-n", "kube-system", "--timeout=60s", seconds=70)
     assert done.returncode == 0, done.stderr
     for node in NODES:
-        eventually(lambda node=node: curl(lab, node, "127.0.0.1:10249/proxyMode")[1] == "nftables", 20, "switched")  # type: ignore[misc]
+        eventually(lambda node=node: curl(lab, node, "127.0.0.1:10249/proxyMode")[1] == after, 40, "switched")  # type: ignore[misc]
 
         def gone(node: str = node) -> bool:
-            return "KUBE-" not in lab.clew("node", "exec", node, "--", "iptables-legacy-save").stdout
+            return theirs not in lab.clew("node", "exec", node, "--", "iptables-legacy-save").stdout
 
-        eventually(gone, 20, "no chain of the mode iptables is left")
+        eventually(gone, 20, f"no chain of mode {before} is left")
         assert curl(lab, "outside", f"{NODES[node]}:30080/hostname")[0] == 0
+        listening = lab.clew("node", "exec", node, "--", "ss", "-ltnH").stdout
+        assert (":30080 " in listening) == (after == "userspace")
+    assert answers(lab, "node-1", f"{address(lab, 'web')}:80") == set(pods(lab).values())

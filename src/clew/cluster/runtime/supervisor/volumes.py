@@ -121,13 +121,8 @@ def sub_path(volume: str, name: str, place: str) -> None:
     root = os.path.realpath(volume)
     wanted = os.path.realpath(Path(root, name))
     _must_be_inside(wanted, root, name)
-    if not os.path.lexists(wanted):
-        Path(wanted).mkdir(parents=True, mode=0o750)
-        shutil.copymode(root, wanted)
-    fd = os.open(wanted, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
+    fd = _open_below(root, Path(wanted).relative_to(root).parts, name)
     try:
-        # What was checked by name may have been replaced meanwhile: the descriptor is what counts.
-        _must_be_inside(os.readlink(f"/proc/self/fd/{fd}"), root, name)  # noqa: PTH115 - a text is wanted
         target = Path(place)
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(OSError):
@@ -139,6 +134,36 @@ def sub_path(volume: str, name: str, place: str) -> None:
         mounts.bind(f"/proc/self/fd/{fd}", place)
     finally:
         os.close(fd)
+
+
+def _open_below(root: str, parts: tuple[str, ...], name: str) -> int:
+    """A descriptor of a path without links, each missing folder made as it is come to.
+
+    What was resolved by name a moment ago, a container may have replaced meanwhile: nothing is looked up twice.
+    """
+    at = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    mode = stat.S_IMODE(os.fstat(at).st_mode)
+    try:
+        for part in parts:
+            made = False
+            with suppress(FileExistsError):
+                os.mkdir(part, 0o700, dir_fd=at)
+                made = True
+            below = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+            os.close(at)
+            at = below
+            _must_be_no_link(at, name)
+            if made:
+                os.chmod(f"/proc/self/fd/{at}", mode)  # noqa: PTH101 - of the descriptor, which is no more than a place
+    except BaseException:
+        os.close(at)
+        raise
+    return at
+
+
+def _must_be_no_link(fd: int, name: str) -> None:
+    if stat.S_ISLNK(os.fstat(fd).st_mode):
+        raise OSError(22, f'subPath "{name}" leads out of its volume')
 
 
 def _must_be_inside(path: str, root: str, name: str) -> None:

@@ -219,3 +219,16 @@ def test_prune_takes_what_the_manifests_no_longer_name(web: User) -> None:
     prune = "apply --prune -l set=pruned --prune-allowlist=core/v1/ConfigMap -f -"
     web.says(prune, one + "---" + two)
     assert web.says(prune, one).splitlines() == ["configmap/one unchanged", "configmap/two pruned"]
+
+
+def test_a_list_goes_out_and_comes_back(web: User) -> None:
+    """`get -o yaml` of several objects is a `kind: List`; kubectl reads OpenAPI v2 before it sends one."""
+    web.says("create configmap one --from-literal=a=1")
+    web.says("create configmap two --from-literal=a=2")
+    listed = web.says("get configmap one two -o yaml")
+    assert "kind: List" in listed
+    assert web.types("apply -f -", listed).stdout == "configmap/one configured\nconfigmap/two configured\n"
+    assert web.says("delete -f -", listed).count("deleted") == 2
+    assert web.says("create -f -", listed).splitlines() == ["configmap/one created", "configmap/two created"]
+    wrong = listed.replace("kind: ConfigMap", "kind: ConfigMap\n  nonsense: 1")
+    assert 'unknown field "nonsense"' in web.refuses("replace -f -", wrong)

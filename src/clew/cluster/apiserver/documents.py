@@ -17,6 +17,7 @@ from clew.cluster.apiserver.replies import respond, respond_bytes
 from clew.cluster.apiserver.state import State
 from clew.cluster.apiserver.tokens import Tokens
 
+_SWAGGER_MESSAGE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 _CHECKS = ("ping", "storage", "poststarthook/rbac/bootstrap-roles")
 
 
@@ -43,6 +44,8 @@ class Documents:
                 return self._health(request, which, "/".join(check))
             case ["openapi", "v3", *rest]:
                 return self._openapi("/".join(rest))
+            case ["openapi", "v2"] if "protobuf" in request.headers.get("Accept", ""):
+                return web.Response(body=_swagger_message(self.state.options.version), content_type=_SWAGGER_MESSAGE)
             case ["openapi", "v2"]:
                 return respond_bytes(self._kept("openapi/v2", self._swagger))
             case [".well-known", "openid-configuration"]:
@@ -132,3 +135,16 @@ class Documents:
 
 def _encode(obj: Object) -> bytes:
     return msgspec.json.encode(obj)
+
+
+def _swagger_message(version: str) -> bytes:
+    """OpenAPI v2 as gnostic's Document, without a definition: swagger = 1, info = 2 {title = 1, version = 2}.
+
+    kubectl asks for it in this form alone, to check a `kind: List` before it is sent item by item; what it has no
+    definition of it leaves to the server.
+    """
+
+    def text(number: int, value: bytes) -> bytes:
+        return bytes((number << 3 | 2, len(value))) + value
+
+    return text(1, b"2.0") + text(2, text(1, b"Kubernetes") + text(2, version.encode()))

@@ -134,3 +134,10 @@ def test_kubectl_finds_its_way(kubectl: Kubectl) -> None:
         assert "FIELDS:" in kubectl("explain", path).stdout
     assert "Server Version" in kubectl("version").stdout
     assert kubectl("get", "--raw", "/readyz").stdout == "ok"
+
+
+def test_openapi_v2_as_a_message_is_one_that_kubectl_reads(ask: Raw) -> None:
+    """Answered in JSON, `kubectl create -f` of a `kind: List` ended with `cannot parse invalid wire-format data`."""
+    answer = ask("GET", "/openapi/v2", Accept="application/com.github.proto-openapi.spec.v2@v1.0+protobuf")
+    assert answer.text.startswith("\x0a\x032.0\x12")
+    assert "Kubernetes" in answer.text

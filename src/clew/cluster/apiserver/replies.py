@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 from aiohttp import web
@@ -10,6 +10,9 @@ from aiohttp import web
 from clew.api.objects import Object
 
 _WORTH_COMPRESSING = 128 << 10  # bytes, as kube-apiserver's threshold
+_WARNINGS = 4096  # letters of all warnings of an answer, beyond which each is cut to
+_WARNING = 256
+_MOST_WARNINGS = 50  # Python's clients take a hundred headers at most
 _QUICK = 1  # zlib's level: half the size for a third of the time of the default
 _GZIP = 16 + zlib.MAX_WBITS
 _encode = msgspec.json.Encoder().encode
@@ -22,10 +25,23 @@ def respond(obj: Object, code: int = 200, warnings: Sequence[str] = ()) -> web.R
 
 def respond_bytes(body: bytes, code: int = 200, warnings: Sequence[str] = ()) -> web.Response:
     response = web.Response(body=body, status=code, content_type="application/json")
-    for warning in warnings:
-        quoted = warning.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+    for warning in _bounded(warnings):
+        plain = "".join(letter if letter.isprintable() else " " for letter in warning)
+        quoted = plain.replace("\\", "\\\\").replace('"', '\\"')
         response.headers.add("Warning", f'299 - "{quoted}"')
     return response
+
+
+def _bounded(warnings: Sequence[str]) -> Iterator[str]:
+    """All of them, or what headers can hold: shortened, and the last left out, as kube-apiserver does it."""
+    left = _WARNINGS
+    shorten = sum(map(len, warnings)) > left
+    for warning in warnings[:_MOST_WARNINGS]:
+        told = warning[:_WARNING] if shorten else warning
+        if len(told) > left:
+            return
+        left -= len(told)
+        yield told
 
 
 def success(details: Object | None = None, code: int = 0) -> Object:

@@ -125,6 +125,17 @@ def test_keys_given_twice(ask: Raw) -> None:
     assert ask("POST", f"{MAPS}?dryRun=All&fieldValidation=Ignore", DUPLICATE).warnings == []
 
 
+def test_warnings_are_headers_whatever_they_say(ask: Raw) -> None:
+    """A NUL in a field's name ended the connection without an answer."""
+    odd = ask("POST", f"{MAPS}?dryRun=All", {**CONFIG, "a\x00b\r\nc": 1, 'd"e': 1})
+    assert (odd.code, odd.warnings) == (201, ['unknown field "a b  c"', 'unknown field "d"e"'])
+    many = ask("POST", f"{MAPS}?dryRun=All", {**CONFIG, **{f"field{number:04}": 1 for number in range(2000)}})
+    assert many.code == 201
+    assert len(many.warnings) == 50
+    long = ask("POST", f"{MAPS}?dryRun=All", {**CONFIG, "x" * 50_000: 1})
+    assert [len(warning) for warning in long.warnings] == [256]
+
+
 REPEATED = b'{"spec":{"replicas":2,"replicas":3}}'
 
 

@@ -1,8 +1,10 @@
 """Every file of examples/networks, started: `clew up` ends well only when DNS answers from pods on every node."""
 
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,13 +22,23 @@ REFUSAL = re.compile(r"network: (this kernel does not do \S+|\S+ needs the progr
 pytestmark = pytest.mark.root
 
 
-def clew(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [Path(sys.executable).with_name("clew"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+Clew = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def clew(tmp_path: Path) -> Clew:
+    """The command, with a home of its own."""
+    environment = {**os.environ, "HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "config")}
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [Path(sys.executable).with_name("clew"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=environment)
+
+    return run
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_lab_of_this_kind(file: Path) -> None:
+def test_a_lab_of_this_kind(file: Path, clew: Clew) -> None:
     name = f"net{file.stem.replace('-', '')}"
     try:
         made = clew("up", "--name", name, "--config", str(file))

@@ -11,11 +11,12 @@ from contextlib import AsyncExitStack
 
 from clew import __version__
 from clew.app.dns_feed import Feed, client_for
-from clew.app.dns_generation import DnsOptions, Generation, Place
+from clew.app.dns_generation import DnsOptions, Generation, Place, arguments
 from clew.app.dns_local import LocalAddresses
+from clew.app.dns_workers import Workers, follow
 from clew.app.process_metrics import process_metrics
 from clew.base.clock import Clock, SystemClock
-from clew.base.errors import UserError
+from clew.base.errors import UserError, WorldError
 from clew.base.metrics import Registry
 from clew.servers.dns import wire
 from clew.servers.dns.chain import Address, Answer, Context
@@ -49,6 +50,9 @@ class Program:
         self.context = Context(clock or SystemClock(), Registry(), _say)
         self.context.corefile_changed = self._reload
         self.context.ask = self._ask
+        self.workers = Workers(options.workers - 1) if options.leader < 0 and options.workers > 1 else None
+        if self.workers:
+            self.context.metrics = self._metrics
         self.feeds: dict[Watching, Feed] = {}
         self.listeners: dict[Place, Listener] = {}
         self.generation = Generation(self._read(), options, self.context)
@@ -72,6 +76,14 @@ class Program:
         self.generation.context.quick_seconds = took / count if count else 0.0
         for refresh in self.generation.context.refreshes:
             refresh()
+
+    def _metrics(self) -> str:
+        own = self.context.registry.render()
+        return self.workers.metrics(own) if self.workers else own
+
+    def ready(self) -> bool:
+        """Whether the sockets are open and all is known that must be."""
+        return bool(self.listeners) and all(check() for check in self.generation.context.readiness.values())
 
     def _defect(self, error: Exception) -> None:
         self._panics.add()
@@ -109,7 +121,7 @@ class Program:
     async def _open_pages(self, generation: Generation) -> None:
         """Addresses of pages that are not served yet; UserError where one cannot be had."""
         for address, pages in generation.context.pages.items():
-            if address not in self._boards:
+            if address not in self._boards and self.options.leader < 0:
                 board, stack = dict(pages), AsyncExitStack()
                 with _refusal(*address):
                     await stack.enter_async_context(listening(*address, board))
@@ -121,7 +133,7 @@ class Program:
             if place not in self.listeners:
                 listener = Listener(routes, self._defect)
                 with _refusal(*place):
-                    await listener.start(*bind_all(*place))
+                    await listener.start(*bind_all(*place, shared=self.options.workers > 1))
                 self.listeners[place] = listener
 
     async def _adopt(self) -> None:
@@ -139,6 +151,10 @@ class Program:
             await self.listeners.pop(place).stop()
         for address in self._boards.keys() - self.generation.context.pages.keys():
             await self._boards.pop(address)[1].aclose()
+
+    def _readiness(self) -> None:
+        if self.workers:
+            self.generation.context.readiness["workers"] = lambda: bool(self.workers and self.workers.ready)
 
     def _watch(self, group: asyncio.TaskGroup) -> None:
         """One feed for each way of watching; those that go on being wanted keep what they know."""
@@ -168,18 +184,24 @@ class Program:
         try:
             async with asyncio.TaskGroup() as group:
                 await self._open_pages(self.generation)
+                if self.workers:
+                    group.create_task(self.workers.run(arguments(self.options)))
+                if self.options.leader >= 0:
+                    group.create_task(self._follow())
                 while True:
                     await self._generation(group)
         except BaseExceptionGroup as several:
-            plain = several.subgroup(UserError)
-            if plain is None:
-                raise
-            raise plain.exceptions[0] from None
+            raise _plain(several) from None
+
+    async def _follow(self) -> None:
+        await follow(self.options.leader, self.context.registry.render, self.ready)
+        raise WorldError("the leading process is gone")
 
     async def _generation(self, group: asyncio.TaskGroup) -> None:
         """One Corefile's life, to the next one."""
         self._replaced.clear()
         self._watch(group)
+        self._readiness()
         running = [group.create_task(plugin.run()) for plugin in self.generation.plugins]
         await self._synced()
         await self._adopt()
@@ -194,6 +216,15 @@ class Program:
             await listener.stop()
         for _, stack in self._boards.values():
             await stack.aclose()
+
+
+def _plain(several: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What a user is told of several failures: the first that has words for them, else all."""
+    for each in several.exceptions:
+        found = _plain(each) if isinstance(each, BaseExceptionGroup) else each
+        if isinstance(found, UserError | WorldError):
+            return found
+    return several
 
 
 @contextlib.contextmanager

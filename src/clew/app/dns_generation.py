@@ -23,6 +23,8 @@ class DnsOptions(Value):
     port: int = 53  # of server blocks that name none
     host: str = ""  # "": every address, IPv6 and IPv4
     local: tuple[str, ...] = ()  # addresses that this node takes questions on while the server runs
+    workers: int = 1  # processes behind each address, this one included
+    leader: int = -1  # a worker's descriptor to the process that leads; -1: this one does
     kubeconfig: str = ""  # "": the service account's files
 
 
@@ -40,6 +42,14 @@ def _zones_and_port(key: Word, default: int) -> tuple[tuple[str, ...], int]:
     if not port.isdecimal() or not 0 < int(port) < 65536:
         raise key.error(f"{port!r} is not a port", "write 1 to 65535 after the colon")
     return zones([msgspec.structs.replace(key, text=zone)]), int(port)
+
+
+def arguments(options: DnsOptions) -> list[str]:
+    """The command line of a worker."""
+    return [
+        "--conf", str(options.conf), "--port", str(options.port), "--workers", str(options.workers),
+        *(["--kubeconfig", options.kubeconfig] if options.kubeconfig else []),
+    ]  # fmt: skip
 
 
 class Generation:

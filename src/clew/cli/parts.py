@@ -1,6 +1,7 @@
 """clew agent, clew dns: the long-running parts, as the manifests start them."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -28,9 +29,11 @@ def agent(config: Path | None, node: str | None, *, init_only: bool, cleanup: bo
 @click.option("--port", type=int, default=53, show_default=True, help="Of server blocks that name none.")
 @click.option("--kubeconfig", default="", help="Instead of the service account's files.")
 @click.option("--localip", default="", help="Take questions to these addresses on this node, e.g. 169.254.20.10.")
-def dns(conf: Path, port: int, kubeconfig: str, localip: str) -> None:
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that answer.")
+@click.option("--leader", type=int, default=-1, hidden=True)
+def dns(**given: Any) -> None:
     """Run the DNS server, configured by a Corefile."""
     from clew.app.dns import DnsOptions, main  # noqa: PLC0415 - loaded when called
     from clew.app.dns_local import parsed  # noqa: PLC0415 - loaded when called
 
-    main(DnsOptions(conf, port, kubeconfig=kubeconfig, local=parsed(localip)))
+    main(DnsOptions(local=parsed(given.pop("localip")), **given))

@@ -51,6 +51,7 @@ class Context:
         self.ask: Callable[[int, Query], Answer] = lambda _port, _query: Response(
             rcode=wire.SERVFAIL
         )  # the whole server
+        self.metrics: Callable[[], str] = registry.render  # the page of all processes behind this address
         self.quick_seconds = 0.0  # what an answer from memory takes, on average lately
         self._stale: list[Callable[[Collection[bytes] | None], None]] = []
 

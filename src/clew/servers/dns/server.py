@@ -155,14 +155,19 @@ class Listener:
         return turned
 
 
-def bind(host: str, port: int, kind: int) -> socket.socket:
-    """A bound, non-blocking socket of the address's own family. OSError where it cannot be had."""
+def bind(host: str, port: int, kind: int, *, shared: bool = False) -> socket.socket:
+    """A bound, non-blocking socket of the address's own family. OSError where it cannot be had.
+
+    `shared`: other processes of the same user may have it too, and the kernel deals out what comes.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     address, _, scope = host.partition("%")
     sock = socket.socket(family, kind)
     try:
         if kind == socket.SOCK_STREAM:  # for UDP it would let another process take our questions
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if kind == socket.SOCK_DGRAM:
@@ -176,14 +181,14 @@ def bind(host: str, port: int, kind: int) -> socket.socket:
     return sock
 
 
-def bind_all(host: str, port: int) -> tuple[list[socket.socket], list[socket.socket]]:
+def bind_all(host: str, port: int, *, shared: bool = False) -> tuple[list[socket.socket], list[socket.socket]]:
     """UDP and TCP sockets on an address; on every one of both families where `host` is empty. OSError as `bind`."""
     hosts = [host] if host else ["0.0.0.0", *(["::"] if _has_ipv6() else [])]  # noqa: S104 - every address was asked for
     made: dict[int, list[socket.socket]] = {socket.SOCK_DGRAM: [], socket.SOCK_STREAM: []}
     try:
         for each in hosts:
             for kind, sockets in made.items():
-                sockets.append(bind(each, port, kind))
+                sockets.append(bind(each, port, kind, shared=shared))
     except OSError:
         for sock in (*made[socket.SOCK_DGRAM], *made[socket.SOCK_STREAM]):
             sock.close()

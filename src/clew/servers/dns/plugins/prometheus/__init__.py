@@ -92,7 +92,7 @@ class Prometheus(Plugin):
         return handle
 
     def page(self) -> Page:
-        return Page(self.context.registry.render().encode(), content_type=METRICS)
+        return Page(self.context.metrics().encode(), content_type=METRICS)
 
 
 def setup(directive: Directive, site: Site, context: Context) -> Prometheus:

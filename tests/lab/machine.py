@@ -17,6 +17,8 @@ from typing import Any
 
 from clew.cluster.runtime.supervisor import cgroups
 
+from .small_lab import eventually
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CLEW = str(Path(sys.executable).with_name("clew"))
@@ -77,8 +79,9 @@ class Machine:
         return found
 
     def kill_everything(self) -> None:
-        """`kill -9` of every process but the first."""
+        """`kill -9` of every process but the first; all have ended when this returns."""
         self.python("import os, signal; os.kill(-1, signal.SIGKILL)")
+        eventually(lambda: len(self.snapshot("processes")["processes"]) == 1, 20, "every process has ended")
 
 
 @contextlib.contextmanager

@@ -1,10 +1,12 @@
 """A lab from a file, and two labs side by side on a machine: every field arrives, neither is in the other's way."""
 
+import base64
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 
 from .machine import HOME, Machine, machine
 
@@ -85,6 +87,19 @@ def test_hosts_know_each_others_names_and_a_commands_options_are_its_own(host: M
         said = host.does("node", "exec", "--name", "sites", "two", *words)
         assert said.split()[1] == "outside", said
     assert host.does("node", "exec", "--name", "sites", "two", "sh", "-c", "echo $0", "--name") == "--name\n"
+
+
+def test_the_api_server_is_known_by_each_of_its_addresses(host: Machine) -> None:
+    """By the lab's own authority and the very address: loopback, the router in each subnet, the service; 401 after."""
+    config = yaml.safe_load(host.does("kubeconfig", "--name", "sites"))
+    authority = base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]).decode()
+    host.write("/var/lib/clew/sites/nodes/two/srv/ca.crt", authority)
+    ask = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--cacert", "/srv/ca.crt")
+    for address in ("172.30.0.1:6443", "172.31.0.1:6443", "[fd00:172:31::1]:6443", "10.96.0.1:443"):
+        said = host.does("node", "exec", "--name", "sites", "two", *ask, f"https://{address}/api")
+        assert said == "401", address
+    modes = host.well("find", "/var/lib/clew/sites/pki", "-type", "f", "-not", "-perm", "600")
+    assert not modes, modes
 
 
 def test_what_crosses_the_router_travels_in_the_tunnel(host: Machine) -> None:

@@ -45,8 +45,10 @@ def up(name: str, config: Path | None, flags: Flags, say: Say, wait: float) -> N
     except BaseException as error:
         if stored is None:
             say("taking back what was made")
-            with suppress(UserError):
+            try:
                 down(name)
+            except UserError as left:
+                say(f"not all of it could be: {left}")
         if isinstance(error, OSError):
             where = f": {error.filename}" if error.filename else ""
             raise UserError(

@@ -133,6 +133,10 @@ def test_a_death_of_everything_and_down_leave_nothing(host: Machine) -> None:
 
 def test_an_up_that_is_killed_half_way_is_cleared_by_down(host: Machine) -> None:
     before = look(host)
-    host.run("sh", "-c", f"{CLEW} up & until [ -e /run/clew/clew/netns/node-1 ]; do :; done; kill -9 -1")
+    host.run(
+        "sh",
+        "-c",
+        f"{CLEW} up & timeout 60 sh -c 'until [ -e /run/clew/clew/netns/node-1 ]; do sleep 0.05; done'; kill -9 -1",
+    )
     host.does("down")
     assert_untouched(host, before)

@@ -116,7 +116,7 @@ class Backend:
     def verify(self) -> bool:
         """Whether everything is as we left it and the node has the addresses it had; the next sync repairs it.
 
-        Reads all of it: some 30 us for each virtual server.
+        Reads all of it, which is a question to the kernel for each virtual server.
         """
         if not self._known:
             return False

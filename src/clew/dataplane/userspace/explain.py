@@ -31,7 +31,7 @@ def rows(state: State) -> Iterator[Row]:
 
 def way(key: WayKey, kept: Way) -> tuple[str, str]:
     """The Service and one sentence."""
-    return f"Service {key.origin}", f"the proxy of {key}/{key.protocol} dials {_backends(kept)} in turn"
+    return f"Service {key.origin}", f"the proxy of {key}/{key.protocol} dials in turn {_backends(kept)}"
 
 
 def packet(outcome: Followed, state: State) -> tuple[str, list[str]]:

@@ -33,16 +33,26 @@ def balancer(
 
 
 A, B = ("default", "a"), ("default", "b")
+
+
+def free_port() -> int:
+    """Nobody's on this machine just now: other runs of these tests may be on it, too."""
+    with socket.socket() as probe:
+        probe.bind(("0.0.0.0", 0))
+        return int(probe.getsockname()[1])
+
+
+NODE_PORT = free_port()
 STATES: dict[str, States] = {
     "empty": {},
     "one": {A: (balancer("default/a", "10.96.0.1", ["10.0.0.1", "10.0.0.2"]),)},
-    "none left": {A: (balancer("default/a", "10.96.0.1", [], node_port=39080),)},
+    "none left": {A: (balancer("default/a", "10.96.0.1", [], node_port=NODE_PORT),)},
     "sticky": {A: (balancer("default/a", "10.96.0.1", ["10.0.0.1", "10.0.0.2"], affinity=60),)},
     "two share a pod": {
         A: (balancer("default/a", "10.96.0.1", ["10.0.0.1"]),),
-        B: (balancer("default/b", "10.96.0.2", ["10.0.0.1", "10.0.0.3"], node_port=39080, policy="Local"),),
+        B: (balancer("default/b", "10.96.0.2", ["10.0.0.1", "10.0.0.3"], node_port=NODE_PORT, policy="Local"),),
     },
-    "the address moves": {B: (balancer("default/b", "10.96.0.1", ["10.0.0.3"], node_port=39080),)},
+    "the address moves": {B: (balancer("default/b", "10.96.0.1", ["10.0.0.3"], node_port=NODE_PORT),)},
 }
 
 
@@ -141,7 +151,7 @@ def test_what_somebody_took_comes_back(node: Node, damage: str) -> None:
 
 def test_a_node_port_of_somebody_else_keeps_nothing_from_being_served(node: Node) -> None:
     with socket.socket() as somebody:
-        somebody.bind(("0.0.0.0", 39080))
+        somebody.bind(("0.0.0.0", NODE_PORT))
         somebody.listen()
         backend = node.backend()
         backend.sync(STATES["the address moves"])
@@ -170,7 +180,7 @@ def test_removal_leaves_the_rules_of_others(node: Node) -> None:
 def test_sctp_is_refused(node: Node) -> None:
     frontends = (
         Frontend("10.96.0.1", "SCTP", 7, "internal", "Cluster", None, ""),
-        Frontend("", "SCTP", 39007, "external", "Cluster", None, ""),
+        Frontend("", "SCTP", NODE_PORT, "external", "Cluster", None, ""),
     )
     pods = (Pod("10.0.0.1", 7, "here"),)
     backend = node.backend()

@@ -30,7 +30,8 @@ def version(kubectl: str) -> str:
 def kubectls() -> dict[str, str]:
     """Version → program; the pinned one is installed by `scripts/install tests`."""
     found = {}
-    for program in (shutil.which("kubectl"), str(PINNED)):
+    beside = Path(sys.executable).with_name("kubectl")  # where the machine had none, it came with the environment
+    for program in (shutil.which("kubectl"), str(beside), str(PINNED)):
         if program and Path(program).exists():
             found.setdefault(version(program), program)
     return found

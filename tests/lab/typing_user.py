@@ -125,16 +125,18 @@ class Terminal:
     """A command on a terminal of its own, typed at when its prompt shows."""
 
     def __init__(self, words: list[str], environment: dict[str, str], folder: Path) -> None:
-        self.pid, self.screen = pty.fork()
-        if not self.pid:
-            os.chdir(folder)
-            os.execvpe(words[0], words, environment)  # noqa: S606 - a terminal of its own, no shell
+        self.screen, keyboard = pty.openpty()
+        ends = {"stdin": keyboard, "stdout": keyboard, "stderr": keyboard}
+        try:
+            self.process = subprocess.Popen(words, **ends, start_new_session=True, cwd=folder, env=environment)
+        finally:
+            os.close(keyboard)
         self.resize(24, 80)
         self.seen = ""
 
     def resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self.screen, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        os.kill(self.pid, signal.SIGWINCH)
+        self.process.send_signal(signal.SIGWINCH)
 
     def write(self, text: str) -> None:
         os.write(self.screen, text.encode())
@@ -167,21 +169,15 @@ class Terminal:
         return bool(data)
 
     def _ended(self, end: float) -> int:
-        code: list[int] = []
-
-        def waited() -> bool:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            code.extend([os.waitstatus_to_exitcode(status)] if pid else [])
-            return bool(pid)
-
-        eventually(waited, max(1.0, end - time.monotonic()), f"the command ends after:\n{self.seen}")
-        self.pid = 0
-        return code[0]
+        try:
+            return self.process.wait(max(1.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it does not end after:\n{self.seen}") from None
 
     def _away(self) -> None:
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
         os.close(self.screen)
 
 

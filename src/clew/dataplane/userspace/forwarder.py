@@ -230,8 +230,9 @@ class Forwarder:
         attempts = list(candidates) * len(DIAL_SECONDS)
         for number, (at, patience) in enumerate(zip(attempts, DIAL_SECONDS, strict=False)):
             self.totals.retries += number > 0
-            server = self.opened(FAMILIES[self.family], socket.SOCK_STREAM)
-            server.setblocking(False)
+            server = self._socket(socket.SOCK_STREAM)
+            if server is None:
+                return None
             try:
                 async with asyncio.timeout(patience):
                     await asyncio.get_running_loop().sock_connect(server, at)
@@ -246,13 +247,23 @@ class Forwarder:
             return server
         return None
 
+    def _socket(self, kind: int) -> socket.socket | None:
+        """None where the process has no descriptors left: that is one client's trouble, not everybody's."""
+        try:
+            made = self.opened(FAMILIES[self.family], kind)
+        except OSError:
+            return None
+        made.setblocking(False)
+        return made
+
     def _dial_datagrams(self, gate: Gate, client: str) -> tuple[socket.socket, At] | None:
         choice = self._choices.get(gate.key.origin)
         if choice is None:
             return None
         for at in choice.candidates(gate.key.policy, client, self.clock.monotonic()):
-            server = self.opened(FAMILIES[self.family], socket.SOCK_DGRAM)
-            server.setblocking(False)
+            server = self._socket(socket.SOCK_DGRAM)
+            if server is None:
+                return None
             try:
                 server.connect(at)
             except OSError:

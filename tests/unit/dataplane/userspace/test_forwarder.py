@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -145,6 +146,20 @@ async def test_nobody_there_is_a_reset(proxy: Forwarder) -> None:
     with pytest.raises(ConnectionResetError):
         await ask(proxy.ports[KEY], b"x")
     assert proxy.totals.failures == 1
+
+
+async def test_no_descriptor_left_is_one_clients_trouble(proxy: Forwarder, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with server(echo) as at:
+        proxy.offer({KEY: Way((at,))}, {})
+
+        def full(_family: int, _kind: int) -> socket.socket:
+            raise OSError(errno.EMFILE, "too many open files")
+
+        with monkeypatch.context() as none_left:
+            none_left.setattr(proxy, "opened", full)
+            with pytest.raises(ConnectionResetError):
+                await ask(proxy.ports[KEY], b"x")
+        assert await ask(proxy.ports[KEY], b"y") == b"y"
 
 
 async def test_a_slow_reader_holds_its_sender_back_and_nobody_else(proxy: Forwarder) -> None:

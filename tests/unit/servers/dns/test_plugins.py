@@ -14,8 +14,12 @@ import dns.message
 import dns.rcode
 import pytest
 
+from clew.base.clock import SystemClock
 from clew.base.errors import UserError
+from clew.base.metrics import Registry
 from clew.servers.dns import wire
+from clew.servers.dns.chain import Context, Site
+from clew.servers.dns.plugins.prometheus import Prometheus
 from clew.servers.dns.server import bind
 
 from .test_specification import same, seen
@@ -477,3 +481,21 @@ async def test_dashboards_find_the_process(running: Running) -> None:
         assert values["coredns_reload_failed_total"] == "1"
         assert float(values["process_resident_memory_bytes"]) > 1 << 20
         assert float(values["process_cpu_seconds_total"]) > 0
+
+
+def test_strangers_cannot_make_metrics_grow() -> None:
+    """Names of all lengths, all types and all sizes of answers: sums stay, the number of accounts is bounded."""
+    context = Context(SystemClock(), Registry(), print)
+    plugin = Prometheus(Site(("",), 53, "dns://:53"), context)
+    asked = 0
+    for length in range(1, 60):
+        for kind in range(1, 60):
+            raw = dns.message.make_query("x" * length + ".test.", kind, use_edns=0).to_wire()
+            query = wire.parse_query(raw, client="192.0.2.1")
+            for size in range(100, 600, 50):
+                plugin.tally(query, raw[:12] + bytes(size)).slow += 1
+                asked += 1
+    assert len(plugin._tallies) < 10_000
+    for refresh in context.refreshes:
+        refresh()
+    assert sum(plugin.requests.values.values()) == asked

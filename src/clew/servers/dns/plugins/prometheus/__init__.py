@@ -4,6 +4,8 @@ What a query counts for hangs on a few facts about it, so it is counted in a tal
 query; the metrics are made of the tallies when somebody reads them.
 """
 
+from bisect import bisect_left
+
 from clew import __version__
 from clew.servers.dns import wire
 from clew.servers.dns.arguments import address_argument, no_block
@@ -15,7 +17,14 @@ from clew.servers.pages import METRICS, Page
 _SECONDS = tuple(0.00025 * 2**step for step in range(16))
 _BYTES = (0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16000, 32000, 48000, 64000)
 
+_MOST_KINDS = 4096  # told apart by exact sizes; who asks names of all lengths cannot make more
+
 Kind = tuple[str, str, str, str, bool, int, int]  # protocol, family, type, rcode, DO, bytes asked, bytes answered
+
+
+def _rounded(size: int) -> int:
+    """The bound of the bucket that a size falls in."""
+    return _BYTES[min(bisect_left(_BYTES, size), len(_BYTES) - 1)]
 
 
 class Prometheus(Plugin):
@@ -57,7 +66,9 @@ class Prometheus(Plugin):
         )  # fmt: skip
         tally = self._tallies.get(kind)
         if tally is None:
-            tally = self._tallies[kind] = wire.Tally()
+            if len(self._tallies) >= _MOST_KINDS:
+                kind = (*kind[:5], _rounded(kind[5]), _rounded(kind[6]))
+            tally = self._tallies.setdefault(kind, wire.Tally())
         return tally
 
     def _drain(self) -> None:

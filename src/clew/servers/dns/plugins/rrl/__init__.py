@@ -50,8 +50,8 @@ class Limits(Plugin):
         self._accounts: dict[tuple[str, int], _Account] = {}
         self._networks: dict[str, str] = {}
         counter = context.registry.counter
-        self.exceeded = counter("coredns_rrl_responses_exceeded_total", "Answers over the limit.", ("client_ip",))
-        self.refused = counter("coredns_rrl_requests_exceeded_total", "Questions over the limit.", ("client_ip",))
+        self.exceeded = counter("coredns_rrl_responses_exceeded_total", "Answers over the limit.")
+        self.refused = counter("coredns_rrl_requests_exceeded_total", "Questions over the limit.")
 
     def _network(self, client: str) -> str:
         found = self._networks.get(client)
@@ -84,7 +84,7 @@ class Limits(Plugin):
                 return following(query)  # who has a connection is who it says
             network = self._network(query.client)
             if self._spend(network, 4) is not None:
-                self.refused.add(network)
+                self.refused.add()
                 return wire.SILENCE
             return then(following(query), lambda response: self._limited(response, network))
 
@@ -96,7 +96,7 @@ class Limits(Plugin):
         account = self._spend(network, _sort(response))
         if account is None:
             return response
-        self.exceeded.add(network)
+        self.exceeded.add()
         account.slips += 1
         if self.options.slip and account.slips % self.options.slip == 0:
             return Response(cut=True, private=True)

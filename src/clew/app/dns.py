@@ -55,7 +55,7 @@ class Program:
             self.context.metrics = self._metrics
         self.feeds: dict[Watching, Feed] = {}
         self.listeners: dict[Place, Listener] = {}
-        self.generation = Generation(self._read(), options, self.context)
+        self.generation = self._made(self._read())
         self.on_serving: Callable[[], None] = lambda: None  # called when the sockets of a Corefile are open
         self._replaced = asyncio.Event()
         self._boards: dict[Address, tuple[dict[str, Callable[[], Page]], AsyncExitStack]] = {}
@@ -82,12 +82,19 @@ class Program:
         return self.workers.metrics(own) if self.workers else own
 
     def ready(self) -> bool:
-        """Whether the sockets are open and all is known that must be."""
-        return bool(self.listeners) and all(check() for check in self.generation.context.readiness.values())
+        return all(check() for check in self.generation.context.readiness.values())
 
     def _defect(self, error: Exception) -> None:
         self._panics.add()
         _say("[ERROR] a defect: " + "".join(traceback.format_exception(error)))
+
+    def _made(self, text: str) -> Generation:
+        """A Corefile put together, ready when the sockets are open and the workers are."""
+        generation = Generation(text, self.options, self.context)
+        generation.context.readiness["sockets"] = lambda: bool(self.listeners)
+        if self.workers:
+            generation.context.readiness["workers"] = lambda: bool(self.workers and self.workers.ready)
+        return generation
 
     def _read(self) -> str:
         try:
@@ -105,7 +112,7 @@ class Program:
             text = self._read()
             if text == self.generation.text:
                 return
-            fresh = Generation(text, self.options, self.context)
+            fresh = self._made(text)
             await self._open_pages(fresh)
             await self._open_listeners(fresh)
         except UserError as error:
@@ -152,10 +159,6 @@ class Program:
         for address in self._boards.keys() - self.generation.context.pages.keys():
             await self._boards.pop(address)[1].aclose()
 
-    def _readiness(self) -> None:
-        if self.workers:
-            self.generation.context.readiness["workers"] = lambda: bool(self.workers and self.workers.ready)
-
     def _watch(self, group: asyncio.TaskGroup) -> None:
         """One feed for each way of watching; those that go on being wanted keep what they know."""
         plugins = self.generation.kubernetes
@@ -201,7 +204,6 @@ class Program:
         """One Corefile's life, to the next one."""
         self._replaced.clear()
         self._watch(group)
-        self._readiness()
         running = [group.create_task(plugin.run()) for plugin in self.generation.plugins]
         await self._synced()
         await self._adopt()

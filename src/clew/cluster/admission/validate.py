@@ -54,6 +54,7 @@ _UPDATES: dict[Kind, UpdateCheck] = {
     k.CRD: definitions.crd_update_errors,
 }
 _ONLY_THE_CHANGE = frozenset({k.POD})  # a pod that lives is judged by what changes, so that new rules do not trap it
+_THE_CHANGE_LAST = frozenset({k.DEPLOYMENT, k.REPLICA_SET, k.DAEMON_SET})  # as their strategies tell it
 
 
 def validate_create(kind: Kind, obj: Object) -> list[FieldError]:
@@ -66,8 +67,6 @@ def validate_update(kind: Kind, new: Object, old: Object) -> list[FieldError]:
     """Everything that is wrong with a changed object, or with the change."""
     found = validate_metadata(kind, new, old)
     whole, change = _CHECKS.get(kind), _UPDATES.get(kind)
-    if change:
-        found += change(new, old)
-    if whole and kind not in _ONLY_THE_CHANGE:
-        found += whole(new)
-    return found
+    of_change = list(change(new, old)) if change else []
+    of_whole = list(whole(new)) if whole and kind not in _ONLY_THE_CHANGE else []
+    return found + (of_whole + of_change if kind in _THE_CHANGE_LAST else of_change + of_whole)

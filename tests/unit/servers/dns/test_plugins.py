@@ -14,6 +14,7 @@ import dns.message
 import dns.rcode
 import pytest
 
+from clew.app.dns import Program
 from clew.base.clock import SystemClock
 from clew.base.errors import UserError
 from clew.base.metrics import Registry
@@ -499,3 +500,13 @@ def test_strangers_cannot_make_metrics_grow() -> None:
     for refresh in context.refreshes:
         refresh()
     assert sum(plugin.requests.values.values()) == asked
+
+
+async def test_nothing_is_ready_before_its_sockets(running: Running) -> None:
+    """A page said OK between the first page's socket and the first question's."""
+    async with running(f".:PORT {{\n ready 127.0.0.1:{free_port()}\n {HOSTS}\n}}") as (program, _):
+        assert program.ready()
+        unborn = Program(program.options)
+        assert not unborn.ready()
+        (page,) = unborn.generation.context.pages.values()
+        assert page["/ready"]().status == 503

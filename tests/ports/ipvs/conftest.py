@@ -1,6 +1,6 @@
 """One suite on the fake and on the real IPVS, the latter in a network namespace of the test's own.
 
-The real half runs in the vm lane, whose kernel has IPVS; `CLEW_VM` says that this is the guest.
+The real half runs in the vm lane, whose kernel has IPVS; `CLEW_VM=guest` says that this is it.
 """
 
 import os
@@ -14,7 +14,8 @@ from clew.kernel.ipvs import FakeIpvs, Ipvs, KernelIpvs
 from clew.kernel.netlink import Netlink
 from clew.kernel.netlink.requests import SetLink
 
-HALVES = ["fake", pytest.param("real", marks=pytest.mark.root)] if "CLEW_VM" in os.environ else ["fake"]
+IN_GUEST = os.environ.get("CLEW_VM") == "guest"
+HALVES = ["fake", pytest.param("real", marks=pytest.mark.root)] if IN_GUEST else ["fake"]
 
 
 @pytest.fixture(params=HALVES)

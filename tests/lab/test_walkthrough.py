@@ -96,9 +96,9 @@ def addresses(pod: dict) -> list[str]:
     return [each["ip"] for each in pod["status"]["podIPs"]]
 
 
-def ask(lab: SmallLab, source: str, *urls: str) -> list[str]:
+def ask(lab: SmallLab, source: str, *urls: str, seconds: int = 5) -> list[str]:
     """What a pod's shell or a node (`node-1`) gets from each, all in one go; empty for no answer."""
-    script = "; ".join(f"curl -s -g -m 5 '{url}'; echo" for url in urls)
+    script = "; ".join(f"curl -s -g -m {seconds} '{url}'; echo" for url in urls)
     command = ("sh", "-c", script)
     if source.startswith("node-"):
         return lab.clew("node", "exec", source, "--", *command).stdout.splitlines()
@@ -158,20 +158,26 @@ def test_both_pods_of_a_service_answer_everybody_about_equally(lab: SmallLab, ec
 def test_a_service_that_is_deleted_no_longer_answers(lab: SmallLab, echoes: list[dict]) -> None:
     service = lab.get("service", "pair")
     lab.kubectl("delete", "service", "pair")
-    for address in service["spec"]["clusterIPs"]:
-        url = f"http://{host(address)}/hostname"
-        for source in ("node-2", echoes[0]["metadata"]["name"]):
-            eventually(lambda url=url, source=source: not any(ask(lab, source, url)), 10, f"{url} is silent: {source}")
+    urls = [f"http://{host(address)}/hostname" for address in service["spec"]["clusterIPs"]]
+    for source in ("node-2", echoes[0]["metadata"]["name"]):
+        eventually(lambda source=source: not any(ask(lab, source, *urls, seconds=2)), 10, f"{urls} silent at {source}")
 
 
-def test_describe_shows_the_services_families(lab: SmallLab) -> None:
-    told = lab.kubectl("describe", "service", "my-nginx").stdout
-    families = lab.get("service", "my-nginx")["spec"]["ipFamilies"]
-    assert len(families) == 1
-    lines = {line.partition(":")[0]: line.partition(":")[2].strip() for line in told.splitlines()}
-    assert (lines["Type"], lines["IP Family Policy"], lines["IP Families"]) == ("ClusterIP", "SingleStack", families[0])
-    endpoints = {f"{host(addresses(pod)[0])}:80" for pod in lab.get("pods", "", "-l", "run=my-nginx")}
-    assert set(lines["Endpoints"].split(",")) == endpoints
+def test_describe_shows_the_services_family_and_endpoints(lab: SmallLab) -> None:
+    lab.apply((ROOT / "examples/nginx.yaml").read_text())
+    assert lab.kubectl("rollout", "status", "deployment/my-nginx", "--timeout=60s", seconds=70).returncode == 0
+    (family,) = lab.get("service", "my-nginx")["spec"]["ipFamilies"]
+    pods = [pod for pod in lab.get("pods", "", "-l", "run=my-nginx") if "deletionTimestamp" not in pod["metadata"]]
+    endpoints = {f"{host(addresses(pod)[0])}:80" for pod in pods}
+    seen: dict[str, str] = {}
+
+    def shown() -> bool:
+        told = lab.kubectl("describe", "service", "my-nginx").stdout
+        seen.update({line.partition(":")[0]: line.partition(":")[2].strip() for line in told.splitlines()})
+        return set(seen["Endpoints"].split(",")) == endpoints
+
+    eventually(shown, 20, f"{endpoints} are described")
+    assert (seen["Type"], seen["IP Family Policy"], seen["IP Families"]) == ("ClusterIP", "SingleStack", family)
 
 
 def test_a_pod_of_two_containers_is_one_host_on_one_veth(lab: SmallLab, echoes: list[dict]) -> None:

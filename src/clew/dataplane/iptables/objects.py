@@ -49,7 +49,7 @@ SHARED: frozenset[ChainKey] = frozenset(
     {("nat", SERVICES), ("nat", POSTROUTING), ("nat", MARK_MASQ), ("filter", FORWARD)}
 )  # chains that the mode ipvs has under the same names; it is there where KUBE-SERVICES asks its sets
 KUBELET_SIGN: ChainKey = ("mangle", "KUBE-KUBELET-CANARY")  # where it is, KUBE-FIREWALL is the kubelet's too
-IPVS_SIGN = "--match-set KUBE-CLUSTER-IP"
+IPVS_SIGNS = ("--match-set KUBE-CLUSTER-IP", "--match-set KUBE-6-CLUSTER-IP")  # one a family
 BUILT_IN = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
 
 

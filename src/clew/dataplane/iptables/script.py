@@ -7,7 +7,7 @@ from clew.dataplane.iptables.objects import (
     BUILT_IN,
     FIREWALL,
     HUBS,
-    IPVS_SIGN,
+    IPVS_SIGNS,
     KUBELET_SIGN,
     SERVICES,
     SHARED,
@@ -84,7 +84,7 @@ def going(found: Ruleset) -> set[ChainKey]:
     Not those that others use: chains to which theirs lead, those of the mode ipvs, and the kubelet's.
     """
     services = found.get("nat", {}).get(SERVICES, ())
-    kept = set(SHARED) if any(IPVS_SIGN in rule for rule in services) else set()
+    kept = set(SHARED) if any(sign in rule for rule in services for sign in IPVS_SIGNS) else set()
     if KUBELET_SIGN[1] in found.get(KUBELET_SIGN[0], {}):
         kept.add(("filter", FIREWALL))
     return {

@@ -256,10 +256,12 @@ def test_where_iptables_was_never_on_nothing_is_taken_away() -> None:
     assert iptables.writes == writes
 
 
-def test_chains_that_the_mode_ipvs_took_over_stay() -> None:
+@pytest.mark.parametrize("name", ["KUBE-CLUSTER-IP", "KUBE-6-CLUSTER-IP"])
+def test_chains_that_the_mode_ipvs_took_over_stay(name: str) -> None:
+    """Seen in a guest: the set has another name for IPv6, and that family lost its chains with the switch."""
     iptables = FakeIptables()
     Backend(iptables, SETTINGS, FakeSysctl()).sync(STATES["one"])
-    theirs = "-m set --match-set KUBE-CLUSTER-IP dst,dst -j KUBE-MARK-MASQ"
+    theirs = f"-m set --match-set {name} dst,dst -j KUBE-MARK-MASQ"
     iptables.restore(4, f"*nat\n:KUBE-SERVICES - [0:0]\n-A KUBE-SERVICES {theirs}\nCOMMIT\n")
     Backend(iptables, SETTINGS, FakeSysctl()).remove()
     found = tables(iptables)

@@ -11,6 +11,7 @@ Used by the `guest` fixture of conftest.py, and by hand: `python -m tests.vm COM
 import os
 import queue
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Literal, Self
 
 from tests.vm import kernel
@@ -29,6 +30,7 @@ Show = Callable[[Stream, str], object]  # gets a line of output as it comes
 
 ROOT = Path(__file__).parents[2]
 SERVE = Path(__file__).with_name("serve.sh")
+FOLDER = "clew-vm-"  # and the process that made it
 BOOT_SECONDS = 120  # idle it takes three
 GRACE = 30  # seconds beyond a command's own limit until the guest itself is given up
 MEMORY = 2048  # MiB, taken as they are touched
@@ -58,7 +60,8 @@ class Guest:
     def __init__(self, show: Show = lambda _stream, _line: None) -> None:
         self._show = show
         self._kernel = kernel.ready()
-        self._folder = TemporaryDirectory(prefix="clew-vm-")
+        _sweep()
+        self._folder = TemporaryDirectory(prefix=f"{FOLDER}{os.getpid()}-")
         self.share = Path(self._folder.name)  # the guest's /guest, which both may write
         (self.share / "serve.sh").write_bytes(SERVE.read_bytes())
         self._number = 0
@@ -177,6 +180,14 @@ class Guest:
             if alive:
                 return
             raise CannotBootError(f"the guest ended\n{self.console()}")
+
+
+def _sweep() -> None:
+    """Remove the folders of runs that were killed: qemu ends with its starter, its folder does not."""
+    for folder in Path(gettempdir()).glob(f"{FOLDER}*"):
+        pid = folder.name.removeprefix(FOLDER).partition("-")[0]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Follow:

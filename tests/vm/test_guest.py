@@ -1,11 +1,12 @@
 """The runner held to its word: statuses, output, limits, a guest that dies, and nothing left of any of it."""
 
 import os
+import subprocess
 from pathlib import Path
 from tempfile import gettempdir
 
 import pytest
-from tests.vm.guest import Guest
+from tests.vm.guest import Guest, _sweep
 from tests.vm.kernel import CannotBootError
 
 
@@ -47,6 +48,14 @@ def test_a_guest_that_dies_is_told_and_leaves_nothing() -> None:
     with pytest.raises(CannotBootError, match="the guest ended"), Guest() as doomed:
         doomed.run("sh", "-c", "echo c > /proc/sysrq-trigger")
     assert (folders(), qemus()) == before
+
+
+def test_the_folder_of_a_run_that_was_killed_is_removed() -> None:
+    dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
+    left = Path(gettempdir(), f"clew-vm-{dead}-x")
+    left.mkdir()
+    _sweep()
+    assert not left.exists()
 
 
 def test_a_machine_that_cannot_boot_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ def test_the_port_is_what_its_fake_says(guest: Guest) -> None:
 
 def test_every_page_with_real_packets(guest: Guest) -> None:
     pages = ("tests/scenarios/test_packets.py", "tests/scenarios/test_kernel.py")
-    assert passed(guest.pytest(*pages, "--modes", "vm", "-k", "ipvs", seconds=1200)) > 60
+    assert passed(guest.pytest(*pages, "--modes", "vm", "-k", "ipvs and not userspace", seconds=1200)) > 60
 
 
 def test_the_benchmark_measures_something(guest: Guest) -> None:

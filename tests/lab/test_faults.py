@@ -190,6 +190,8 @@ def test_a_port_that_another_program_took_meanwhile(host: Machine) -> None:
     before = host.snapshot(*LEFT)
     host.does("up", "--nodes", "1")
     host.well("sh", "-c", "kill -9 $(cat /run/clew/clew/daemon.pid)")
+    process = "/proc/$(cat /run/clew/clew/daemon.pid)/cmdline"  # it takes its time to die, and its port with it
+    host.well("sh", "-c", f"timeout 20 sh -c 'while grep -q . {process}; do sleep 0.05; done' 2>/dev/null")
     port = host.read("/var/lib/clew/clew/port")
     hold(host, LISTEN, port)
     host.does("up")

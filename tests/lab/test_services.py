@@ -72,8 +72,8 @@ def pods(lab: SmallLab) -> dict[str, str]:
 def test_a_service_is_reached_from_everywhere_it_should_be(lab: SmallLab) -> None:
     everybody = set(pods(lab).values())
     vip = address(lab, "web")
-    for source, own in NODES.items():
-        assert answers(lab, source, f"{vip}:80") == everybody
+    for source, own in NODES.items():  # a node hears of an endpoint a moment after the API server does
+        eventually(lambda: answers(lab, source, f"{vip}:80") == everybody, what=f"{source} knows both")  # noqa: B023
         assert answers(lab, "outside", f"{own}:30080") == everybody
     done = lab.kubectl("exec", "client", "--", "/agnhost", "connect", f"{vip}:80", "--timeout=3s")
     assert done.returncode == 0, done.stderr

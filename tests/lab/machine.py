@@ -51,8 +51,17 @@ class Machine:
         return self.run(CLEW, *arguments, seconds=seconds, **environment)
 
     def background(self, script: str) -> None:
-        """Start a shell script that goes on by itself."""
-        self.well("setsid", "-f", "sh", "-c", f"exec >/dev/null 2>&1 </dev/null; {script}", seconds=20)
+        """Start a shell script that goes on by itself; it hears Ctrl-C, also where the tests are a background job."""
+        self.well(
+            "setsid",
+            "-f",
+            "env",
+            "--default-signal",
+            "sh",
+            "-c",
+            f"exec >/dev/null 2>&1 </dev/null; {script}",
+            seconds=20,
+        )
 
     def write(self, path: str, text: str) -> None:
         self.python("import sys; open(sys.argv[1], 'w').write(sys.argv[2])", path, text)

@@ -224,12 +224,12 @@ def test_prune_takes_what_the_manifests_no_longer_name(web: User) -> None:
 
 def test_a_list_goes_out_and_comes_back(web: User) -> None:
     """`get -o yaml` of several objects is a `kind: List`; kubectl reads OpenAPI v2 before it sends one."""
-    web.says("create configmap one --from-literal=a=1")
-    web.says("create configmap two --from-literal=a=2")
-    listed = web.says("get configmap one two -o yaml")
+    web.says("create configmap east --from-literal=a=1")
+    web.says("create configmap west --from-literal=a=2")
+    listed = web.says("get configmap east west -o yaml")
     assert "kind: List" in listed
-    assert web.types("apply -f -", listed).stdout == "configmap/one configured\nconfigmap/two configured\n"
+    assert web.types("apply -f -", listed).stdout == "configmap/east configured\nconfigmap/west configured\n"
     assert web.says("delete -f -", listed).count("deleted") == 2
-    assert web.says("create -f -", listed).splitlines() == ["configmap/one created", "configmap/two created"]
+    assert web.says("create -f -", listed).splitlines() == ["configmap/east created", "configmap/west created"]
     wrong = listed.replace("kind: ConfigMap", "kind: ConfigMap\n  nonsense: 1")
     assert 'unknown field "nonsense"' in web.refuses("replace -f -", wrong)

@@ -30,7 +30,7 @@ def agent(config: Path | None, node: str | None, *, init_only: bool, cleanup: bo
 @click.option("--kubeconfig", default="", help="Instead of the service account's files.")
 @click.option("--localip", default="", help="Take questions to these addresses on this node, e.g. 169.254.20.10.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that answer.")
-@click.option("--leader", type=int, default=-1, hidden=True)
+@click.option("--leader", type=int, default=-1, hidden=True, help="Set by the first of several workers for the rest.")
 def dns(**given: Any) -> None:
     """Run the DNS server, configured by a Corefile."""
     from clew.app.dns import DnsOptions, main  # noqa: PLC0415 - loaded when called

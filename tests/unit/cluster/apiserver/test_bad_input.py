@@ -209,8 +209,8 @@ CHANGES = [
         "Invalid value: 99: provided port is not in the valid range. The range of valid ports is 30000-32767"))]),
     ("Service", "taken", {"spec": {"type": "ExternalName"}}, [("spec.externalName", REQUIRED, "Required value")]),
     ("Deployment", "taken", {"spec": {"selector": {"matchLabels": {"app": "x"}}}}, [
-        ("spec.selector", INVALID, 'Invalid value: {"matchLabels":{"app":"x"}}: field is immutable'),
-        (LABELS, INVALID, f'Invalid value: {{"app":"web"}}: {MISMATCH}')]),
+        (LABELS, INVALID, f'Invalid value: {{"app":"web"}}: {MISMATCH}'),
+        ("spec.selector", INVALID, 'Invalid value: {"matchLabels":{"app":"x"}}: field is immutable')]),
     ("Deployment", "taken", {"spec": {"replicas": -3}}, [
         ("spec.replicas", INVALID, "Invalid value: -3: must be greater than or equal to 0")]),
     ("ConfigMap", "conf", {"data": {"a": "c"}}, [

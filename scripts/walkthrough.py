@@ -111,6 +111,7 @@ def shell(lines: list[str]) -> str:
     """`kubectl run -ti --rm` with a real terminal: type each line at the prompt, show all that appears."""
     command = ["kubectl", "run", "curl", "--image=radial/busyboxplus:curl", "-ti", "--rm"]
     if _is_there("pod", "curl"):  # of a walkthrough before: its shell hears no SIGTERM and has its 30 s of grace
+        kubectl("delete", "pod", "curl", "--now", "--wait=false", "--ignore-not-found", show=False)
         wait_for("the former pod curl goes", lambda: not _is_there("pod", "curl"))
     print(f"{BOLD}$ {' '.join(command)}{PLAIN}", flush=True)
     child, terminal = pty.fork()

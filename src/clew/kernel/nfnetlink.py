@@ -1,7 +1,7 @@
-"""The socket and the framing that nftables, conntrack, ipset and IPVS share; knows nothing of what they say over it.
+"""The socket and the framing that nftables, conntrack, ipset, IPVS and WireGuard share; knows nothing of what they say.
 
-IPVS speaks generic netlink, whose messages begin with four bytes as well: `family` is the command there. Used by
-kernel/{nft,conntrack,ipset,ipvs} only. Source: include/uapi/linux/netfilter/nfnetlink.h, genetlink.h.
+The last two speak generic netlink, whose messages begin with four bytes as well: `family` is the command there. Used by
+kernel/{nft,conntrack,ipset,ipvs,wireguard} only. Source: include/uapi/linux/netfilter/nfnetlink.h, genetlink.h.
 """
 
 import errno
@@ -17,6 +17,7 @@ REQUEST, ACK, DUMP_INTERRUPTED, DUMP, CREATE = 1, 4, 0x10, 0x300, 0x400
 NESTED = 0x8000
 
 NETLINK_NETFILTER, NETLINK_GENERIC = 12, 16
+CONTROLLER, GET_FAMILY, FAMILY_ID, FAMILY_NAME = 16, 3, 1, 2  # GENL_ID_CTRL, CTRL_CMD_*, CTRL_ATTR_*
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 BUFFER = 64 << 20  # bytes; only what is in flight is ever allocated
@@ -122,6 +123,33 @@ class Channel:
                 raise KernelError(refused.errno or 0, what) from refused
             for kind, flags, sequence, start, end in messages(data):
                 yield data, kind, flags, sequence, start, end
+
+    def ask(self, request: int, family: int, payload: bytes, what: str, flags: int = 0) -> bytes:
+        """The attributes of what the kernel answers before it acknowledges, if anything. KernelError: refused."""
+        sequence = self.next_sequence()
+        self.send(message(request, flags | ACK, sequence, family, payload), what)
+        answer = b""
+        for data, kind, _, of, start, end in self.receive(what):
+            if of != sequence:
+                continue
+            if kind == ERROR:
+                number = error_number(data, start)
+                if number:
+                    raise KernelError(number, what)
+                break
+            answer = data[start + 4 : end]
+        return answer
+
+    def generic(self, name: str) -> int:
+        """The message type that the kernel gave to a family of generic netlink; 0 where it has none of this name."""
+        try:
+            answer = self.ask(CONTROLLER, GET_FAMILY, attribute(FAMILY_NAME, name.encode() + b"\0"), f"look for {name}")
+        except KernelError as refused:
+            if refused.number != errno.ENOENT:
+                raise
+            return 0
+        found = {field: answer[start:end] for field, start, end in attributes(answer, 0, len(answer))}
+        return int.from_bytes(found[FAMILY_ID], "little")
 
     def dump(self, request: int, family: int, payload: bytes, what: str) -> list[bytes] | None:
         """The attributes of each object in a dump, unread; None where they changed meanwhile and it counts for nothing.

@@ -13,7 +13,7 @@ from clew.kernel.errors import KernelError
 from clew.kernel.ipset import wire
 from clew.kernel.ipset.port import IpSet, IpSetError, Kind
 from clew.kernel.netns import Namespace
-from clew.kernel.nfnetlink import ACK, ERROR, Channel, attribute, attributes, error_number, message, nested
+from clew.kernel.nfnetlink import Channel, attribute, attributes, nested
 
 EXCLUSIVE = 0x200  # NLM_F_EXCL: without it the kernel takes a set of another type for the one that was asked for
 ENTRIES = 400  # a message; an attribute holds 64 KiB, an IPv6 entry up to 100 bytes
@@ -87,19 +87,10 @@ class KernelIpSets:
 
     def _ask(self, kind: int, flags: int, payload: bytes, doing: str) -> bytes:
         """What the kernel answers before it acknowledges, if anything."""
-        sequence = self._channel.next_sequence()
-        self._channel.send(message(kind, flags | ACK, sequence, 2, payload), doing)
-        answer = b""
-        for data, answered, _, of, start, end in self._channel.receive(doing):
-            if of != sequence:
-                continue
-            if answered == ERROR:
-                number = error_number(data, start)
-                if number:
-                    raise _refused(number, doing)
-                break
-            answer = data[start + 4 : end]
-        return answer
+        try:
+            return self._channel.ask(kind, 2, payload, doing, flags)
+        except KernelError as refused:
+            raise _refused(refused.number, doing) from refused
 
     def _dump(self, payload: bytes, doing: str) -> list[bytes]:
         for _ in range(DUMPS):

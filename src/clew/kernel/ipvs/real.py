@@ -24,9 +24,8 @@ from clew.kernel.ipvs.port import (
     VirtualServer,
 )
 from clew.kernel.netns import Namespace
-from clew.kernel.nfnetlink import ACK, ERROR, NETLINK_GENERIC, Channel, attribute, attributes, error_number, message
+from clew.kernel.nfnetlink import ACK, ERROR, NETLINK_GENERIC, Channel, error_number, message
 
-CONTROLLER, GET_FAMILY, FAMILY_ID, FAMILY_NAME = 16, 3, 1, 2  # GENL_ID_CTRL, CTRL_CMD_*, CTRL_ATTR_*
 BATCH = 100  # changes in one send; every answer has to fit into the socket's buffer
 DUMPS = 20
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -102,19 +101,12 @@ class KernelIpvs:
 
     def _ask(self, command: int, payload: bytes, doing: str) -> bytes:
         """The attributes of the one answer, if any."""
-        sequence = self._channel.next_sequence()
-        self._channel.send(message(self._kind(doing), ACK, sequence, command, payload), doing)
-        answer = b""
-        for data, answered, _, of, start, end in self._channel.receive(doing):
-            if of != sequence:
-                continue
-            if answered == ERROR:
-                number = error_number(data, start)
-                if number:
-                    raise IpvsError(number, doing)
-                break
-            answer = data[start + 4 : end]
-        return answer
+        try:
+            return self._channel.ask(self._kind(doing), command, payload, doing)
+        except IpvsError:
+            raise
+        except KernelError as refused:
+            raise IpvsError(refused.number, doing) from refused
 
     def _dump(self, command: int, payload: bytes, doing: str) -> list[bytes]:
         with self._lock:
@@ -137,17 +129,7 @@ class KernelIpvs:
         return self._family
 
     def _resolved(self) -> bool:
-        if not self._family:
-            sequence = self._channel.next_sequence()
-            payload = attribute(FAMILY_NAME, wire.NAME.encode() + b"\0")
-            self._channel.send(message(CONTROLLER, 0, sequence, GET_FAMILY, payload), "look for IPVS")
-            for data, kind, _, of, start, end in self._channel.receive("look for IPVS"):
-                if of != sequence:
-                    continue
-                if kind != ERROR:
-                    found = {field: data[first:last] for field, first, last in attributes(data, start + 4, end)}
-                    self._family = int.from_bytes(found[FAMILY_ID], "little")
-                break
+        self._family = self._family or self._channel.generic(wire.NAME)
         return bool(self._family)
 
 

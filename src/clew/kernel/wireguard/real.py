@@ -6,20 +6,10 @@ from collections.abc import Collection, Iterator
 
 from clew.kernel.errors import KernelError
 from clew.kernel.netns import Namespace
-from clew.kernel.nfnetlink import (
-    ACK,
-    ERROR,
-    NETLINK_GENERIC,
-    Channel,
-    attribute,
-    attributes,
-    error_number,
-    message,
-)
+from clew.kernel.nfnetlink import NETLINK_GENERIC, Channel
 from clew.kernel.wireguard import wire
 from clew.kernel.wireguard.port import Device, Peer
 
-CONTROLLER, GET_FAMILY, FAMILY_ID, FAMILY_NAME = 16, 3, 1, 2  # GENL_ID_CTRL, CTRL_CMD_*, CTRL_ATTR_*
 DUMPS = 20
 MISSING = "this kernel has no WireGuard (CONFIG_WIREGUARD, module wireguard)"
 
@@ -66,29 +56,13 @@ class KernelWireGuard:
 
     def _ask(self, payload: bytes, what: str) -> None:
         with self._lock:
-            sequence = self._channel.next_sequence()
-            self._channel.send(message(self._kind(what), ACK, sequence, wire.SET_DEVICE, payload), what)
-            for data, kind, _, of, start, _ in self._channel.receive(what):
-                if of == sequence and kind == ERROR:
-                    number = error_number(data, start)
-                    if number:
-                        raise KernelError(number, what)
-                    return
+            self._channel.ask(self._kind(what), wire.SET_DEVICE, payload, what)
 
     def _kind(self, what: str) -> int:
         """The message type that the kernel gave to WireGuard; making a link has loaded the module."""
+        self._family = self._family or self._channel.generic(wire.NAME)
         if not self._family:
-            sequence = self._channel.next_sequence()
-            payload = attribute(FAMILY_NAME, wire.NAME.encode() + b"\0")
-            self._channel.send(message(CONTROLLER, 0, sequence, GET_FAMILY, payload), what)
-            for data, kind, _, of, start, end in self._channel.receive(what):
-                if of != sequence:
-                    continue
-                if kind == ERROR:
-                    raise KernelError(errno.EOPNOTSUPP, what, detail=MISSING)
-                found = {field: data[first:last] for field, first, last in attributes(data, start + 4, end)}
-                self._family = int.from_bytes(found[FAMILY_ID], "little")
-                break
+            raise KernelError(errno.EOPNOTSUPP, what, detail=MISSING)
         return self._family
 
 

@@ -2,52 +2,25 @@
 
 import errno
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import permutations
 
 import pytest
+from tests.unit.dataplane.balancers import STATES, A, B, Wanted, balancer, changes
 
 from clew.base.addresses import Family
 from clew.base.xtables import read
 from clew.dataplane.iptables.apply import Backend
 from clew.dataplane.iptables.programme import LARGE, TABLES
-from clew.ir.balancing import Backend as Pod
-from clew.ir.balancing import Balancer, Frontend, Policy
 from clew.ir.proxying import Settings
 from clew.kernel.iptables import FakeIptables, IptablesError
 from clew.kernel.sysctl import FakeSysctl
 
 SETTINGS = Settings(4, ("10.244.0.0/16",))
 FOREIGN = "*nat\n:THEIRS - [0:0]\n-A THEIRS -d 192.0.2.1/32 -j RETURN\n-A PREROUTING -j THEIRS\nCOMMIT\n"
-Owner = tuple[str, str]
-State = dict[Owner, tuple[Balancer, ...]]
 
 
-def balancer(
-    origin: str, address: str, pods: Iterable[str], *, affinity: int = 0, policy: Policy = "Cluster", node_port: int = 0
-) -> Balancer:
-    everywhere = tuple(Pod(pod, 8080, "here" if pod.endswith(".1") else "elsewhere") for pod in sorted(pods))
-    frontends = [Frontend(address, "TCP", 80, "internal", "Cluster", None, "spec.clusterIPs[0]")]
-    if node_port:
-        frontends.append(Frontend("", "TCP", node_port, "external", policy, None, ""))
-        field = "status.loadBalancer.ingress[0].ip"
-        frontends.append(Frontend("192.0.2.1", "TCP", node_port, "external", policy, ("10.0.0.0/8",), field))
-    local = tuple(pod for pod in everywhere if pod.place == "here") if policy == "Local" else ()
-    return Balancer(origin, 4, affinity, everywhere, local, (), bool(everywhere), tuple(frontends))
-
-
-A, B = ("default", "a"), ("default", "b")
-STATES: dict[str, State] = {
-    "empty": {},
-    "one": {A: (balancer("default/a", "10.96.0.1", ["10.0.0.1", "10.0.0.2"]),)},
-    "one fewer": {A: (balancer("default/a", "10.96.0.1", ["10.0.0.2"]),)},
-    "none left": {A: (balancer("default/a", "10.96.0.1", [], node_port=30080),)},
-    "sticky": {A: (balancer("default/a", "10.96.0.1", ["10.0.0.1", "10.0.0.2"], affinity=60),)},
-    "two share a pod": {
-        A: (balancer("default/a", "10.96.0.1", ["10.0.0.1"]),),
-        B: (balancer("default/b", "10.96.0.2", ["10.0.0.1", "10.0.0.3"], node_port=30080, policy="Local"),),
-    },
-    "the address moves": {B: (balancer("default/b", "10.96.0.1", ["10.0.0.3"], node_port=30080),)},
+EVERY = STATES | {
     "many": {("many", str(at)): (balancer(f"many/{at}", f"10.97.0.{at}", ["10.0.0.1"]),) for at in range(1, 6)},
 }
 
@@ -67,10 +40,6 @@ class Faulty(FakeIptables):
         self.scripts.append(script)
 
 
-def changes(before: State, after: State) -> State:
-    return {key: after.get(key, ()) for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-
-
 def tables(iptables: FakeIptables) -> dict[str, dict[str, list[str]]]:
     """Everything in the kernel; rules of services in a hub sorted, since their order says nothing."""
     found = {table: chains for name in TABLES for table, chains in read(iptables.save(4, name)).items()}
@@ -83,7 +52,7 @@ def tables(iptables: FakeIptables) -> dict[str, dict[str, list[str]]]:
     }
 
 
-def fresh(state: State, settings: Settings = SETTINGS) -> dict[str, dict[str, list[str]]]:
+def fresh(state: Wanted, settings: Settings = SETTINGS) -> dict[str, dict[str, list[str]]]:
     iptables = FakeIptables()
     iptables.restore(4, FOREIGN)
     Backend(iptables, settings, FakeSysctl()).sync(state)
@@ -91,35 +60,35 @@ def fresh(state: State, settings: Settings = SETTINGS) -> dict[str, dict[str, li
 
 
 @pytest.mark.parametrize("fail", [0.0, 0.4])
-@pytest.mark.parametrize("path", list(permutations(STATES, 3)), ids=" > ".join)
+@pytest.mark.parametrize("path", list(permutations(EVERY, 3)), ids=" > ".join)
 def test_every_path_leads_to_the_same_chains(path: tuple[str, ...], fail: float) -> None:
     chance = random.Random(str(path))
     iptables = Faulty(lambda: chance.random() < fail)
     FakeIptables.restore(iptables, 4, FOREIGN)
     backend = Backend(iptables, SETTINGS, FakeSysctl())
-    before: State = {}
+    before: Wanted = {}
     for name in path:
-        backend.expect(changes(before, STATES[name]))
+        backend.expect(changes(before, EVERY[name]))
         for _ in range(50):
             try:
                 backend.sync({})
                 break
             except IptablesError:
                 continue
-        before = STATES[name]
-        assert tables(iptables) == fresh(STATES[name])
+        before = EVERY[name]
+        assert tables(iptables) == fresh(EVERY[name])
 
 
-@pytest.mark.parametrize("before", STATES)
-@pytest.mark.parametrize("after", STATES)
+@pytest.mark.parametrize("before", EVERY)
+@pytest.mark.parametrize("after", EVERY)
 def test_a_restarted_agent_changes_only_what_is_wrong(before: str, after: str) -> None:
     iptables = FakeIptables()
     iptables.restore(4, FOREIGN)
-    Backend(iptables, SETTINGS, FakeSysctl()).sync(STATES[before])
+    Backend(iptables, SETTINGS, FakeSysctl()).sync(EVERY[before])
     writes = iptables.writes
     again = Backend(iptables, SETTINGS, FakeSysctl())
-    result = again.sync(STATES[after])
-    assert tables(iptables) == fresh(STATES[after])
+    result = again.sync(EVERY[after])
+    assert tables(iptables) == fresh(EVERY[after])
     assert bool(result) == (before != after) == (iptables.writes > writes)
 
 
@@ -138,7 +107,7 @@ def test_a_restarted_agent_changes_only_what_is_wrong(before: str, after: str) -
 def test_what_somebody_changed_is_put_right_once(vandalism: str) -> None:
     iptables = FakeIptables()
     backend = Backend(iptables, SETTINGS, FakeSysctl())
-    backend.sync(STATES["two share a pod"])
+    backend.sync(EVERY["two share a pod"])
     assert backend.verify()
     right = tables(iptables)
     iptables.restore(4, vandalism)
@@ -154,7 +123,7 @@ def test_what_somebody_changed_is_put_right_once(vandalism: str) -> None:
 def test_a_rule_that_must_be_last_and_is_not_is_moved() -> None:
     iptables = FakeIptables()
     backend = Backend(iptables, SETTINGS, FakeSysctl())
-    backend.sync(STATES["two share a pod"])
+    backend.sync(EVERY["two share a pod"])
     rules = read(iptables.save(4, "nat"))["nat"]["KUBE-SERVICES"]
     turned = "".join(f"-A KUBE-SERVICES {rule}\n" for rule in (rules[-1], rules[-1], *rules[:-1]))
     iptables.restore(4, f"*nat\n-F KUBE-SERVICES\n{turned}COMMIT\n")
@@ -168,7 +137,7 @@ def test_a_rule_that_must_be_last_and_is_not_is_moved() -> None:
 def test_one_change_names_only_what_it_changes() -> None:
     iptables = Faulty()
     backend = Backend(iptables, SETTINGS, FakeSysctl())
-    backend.sync(STATES["many"])
+    backend.sync(EVERY["many"])
     backend.sync({("many", "9"): (balancer("many/9", "10.97.0.9", ["10.0.0.9"]),)})
     assert len([line for line in iptables.scripts[-1].splitlines() if line.startswith(("-A", "-I", "-D"))]) == 5
     assert "10.97.0.1/32" not in iptables.scripts[-1]
@@ -179,7 +148,7 @@ def test_nothing_of_ours_is_left_behind_and_others_stay() -> None:
     iptables.restore(4, FOREIGN)
     theirs = tables(iptables)
     backend = Backend(iptables, SETTINGS, FakeSysctl())
-    backend.sync(STATES["two share a pod"])
+    backend.sync(EVERY["two share a pod"])
     backend.remove()
     after = tables(iptables)
     assert after["nat"] == theirs["nat"]
@@ -213,7 +182,7 @@ def test_the_kubelets_own_chain_is_its_own() -> None:
     iptables.restore(4, KUBELETS)
     before = tables(iptables)
     backend = Backend(iptables, SETTINGS, FakeSysctl())
-    backend.sync(STATES["one"])
+    backend.sync(EVERY["one"])
     assert tables(iptables)["filter"]["KUBE-FIREWALL"] == before["filter"]["KUBE-FIREWALL"]
     assert backend.verify()
     guarded = Backend(iptables, Settings(4, localhost_node_ports=True), FakeSysctl())
@@ -239,7 +208,7 @@ def test_where_nobody_opened_loopback_it_is_left_alone() -> None:
 def test_what_others_lead_to_stays_when_the_rest_goes() -> None:
     iptables = FakeIptables()
     backend = Backend(iptables, SETTINGS, FakeSysctl())
-    backend.sync(STATES["one"])
+    backend.sync(EVERY["one"])
     iptables.restore(4, "*nat\n:CNI-HOSTPORT-SETMARK - [0:0]\n-A CNI-HOSTPORT-SETMARK -j KUBE-MARK-MASQ\nCOMMIT\n")
     backend.remove()
     nat = tables(iptables)["nat"]
@@ -260,7 +229,7 @@ def test_where_iptables_was_never_on_nothing_is_taken_away() -> None:
 def test_chains_that_the_mode_ipvs_took_over_stay(name: str) -> None:
     """Seen in a guest: the set has another name for IPv6, and that family lost its chains with the switch."""
     iptables = FakeIptables()
-    Backend(iptables, SETTINGS, FakeSysctl()).sync(STATES["one"])
+    Backend(iptables, SETTINGS, FakeSysctl()).sync(EVERY["one"])
     theirs = f"-m set --match-set {name} dst,dst -j KUBE-MARK-MASQ"
     iptables.restore(4, f"*nat\n:KUBE-SERVICES - [0:0]\n-A KUBE-SERVICES {theirs}\nCOMMIT\n")
     Backend(iptables, SETTINGS, FakeSysctl()).remove()
@@ -277,7 +246,7 @@ def test_chains_that_the_mode_ipvs_took_over_stay(name: str) -> None:
 
 def test_in_a_large_cluster_rules_of_endpoints_say_nothing() -> None:
     pods = [f"10.0.{number // 250}.{number % 250 + 1}" for number in range(LARGE)]
-    state: State = {A: (balancer("default/a", "10.96.0.1", pods),)}
+    state: Wanted = {A: (balancer("default/a", "10.96.0.1", pods),)}
     backend = Backend(FakeIptables(), SETTINGS, FakeSysctl())
     backend.sync(state)
 
@@ -298,16 +267,16 @@ def test_settings_reach_the_rules_of_services() -> None:
     iptables = FakeIptables()
     iptables.restore(4, FOREIGN)
     backend = Backend(iptables, SETTINGS, FakeSysctl())
-    backend.sync(STATES["two share a pod"])
+    backend.sync(EVERY["two share a pod"])
     other = Settings(4, ("10.0.0.0/9", "10.128.0.0/10"), node_port_addresses=("172.30.0.0/24",), masquerade_mark=0x8000)
     backend.settle(other)
     backend.sync({})
-    assert tables(iptables) == fresh(STATES["two share a pod"], other)
+    assert tables(iptables) == fresh(EVERY["two share a pod"], other)
 
 
 def test_measures_are_kube_proxys() -> None:
     backend = Backend(FakeIptables(), SETTINGS, FakeSysctl())
-    backend.sync(STATES["one"])
+    backend.sync(EVERY["one"])
     values = {(each.name, dict(each.labels).get("table")): each.value for each in backend.measures()}
     rows = sum(len(rules) for chains in backend.programme.wanted().values() for rules in chains.values())
     assert sum(values["kubeproxy_sync_proxy_rules_iptables_total", table] for table in TABLES) == rows

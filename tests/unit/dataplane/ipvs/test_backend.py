@@ -2,11 +2,11 @@
 
 import errno
 import random
-from collections.abc import Iterable
 from itertools import permutations
 
 import msgspec
 import pytest
+from tests.unit.dataplane.balancers import STATES, A, B, Wanted, balancer, changes
 
 from clew.base.xtables import read, with_jumps
 from clew.dataplane.ipvs.apply import Backend
@@ -14,7 +14,7 @@ from clew.dataplane.ipvs.objects import DEVICE, KINDS, State, set_name
 from clew.dataplane.ipvs.readback import Ports, read_state
 from clew.dataplane.ipvs.rules import rules
 from clew.ir.balancing import Backend as Pod
-from clew.ir.balancing import Balancer, Frontend, Policy
+from clew.ir.balancing import Balancer, Frontend
 from clew.ir.proxying import IpvsSettings, Settings
 from clew.kernel.errors import KernelError
 from clew.kernel.ipset import FakeIpSets, IpSet
@@ -39,34 +39,6 @@ from clew.kernel.sysctl import FakeSysctl
 SETTINGS = Settings(4, ("10.244.0.0/16",))
 WEB = VirtualKey(4, "TCP", "10.96.0.1", 80)
 NODE = "172.30.0.11"
-States = dict[tuple[str, str], tuple[Balancer, ...]]
-
-
-def balancer(
-    origin: str, address: str, pods: Iterable[str], *, affinity: int = 0, policy: Policy = "Cluster", node_port: int = 0
-) -> Balancer:
-    everywhere = tuple(Pod(pod, 8080, "here" if pod.endswith(".1") else "elsewhere") for pod in sorted(pods))
-    frontends = [Frontend(address, "TCP", 80, "internal", "Cluster", None, "spec.clusterIPs[0]")]
-    if node_port:
-        frontends.append(Frontend("", "TCP", node_port, "external", policy, None, "spec.ports[0].nodePort"))
-        frontends.append(Frontend("192.0.2.1", "TCP", node_port, "external", policy, ("10.0.0.0/8",), "status"))
-    local = tuple(pod for pod in everywhere if pod.place == "here") if policy == "Local" else ()
-    return Balancer(origin, 4, affinity, everywhere, local, (), bool(everywhere), tuple(frontends))
-
-
-A, B = ("default", "a"), ("default", "b")
-STATES: dict[str, States] = {
-    "empty": {},
-    "one": {A: (balancer("default/a", "10.96.0.1", ["10.0.0.1", "10.0.0.2"]),)},
-    "one fewer": {A: (balancer("default/a", "10.96.0.1", ["10.0.0.2"]),)},
-    "none left": {A: (balancer("default/a", "10.96.0.1", [], node_port=30080),)},
-    "sticky": {A: (balancer("default/a", "10.96.0.1", ["10.0.0.1", "10.0.0.2"], affinity=60),)},
-    "two share a pod": {
-        A: (balancer("default/a", "10.96.0.1", ["10.0.0.1"]),),
-        B: (balancer("default/b", "10.96.0.2", ["10.0.0.1", "10.0.0.3"], node_port=30080, policy="Local"),),
-    },
-    "the address moves": {B: (balancer("default/b", "10.96.0.1", ["10.0.0.3"], node_port=30080),)},
-}
 
 
 class Faulty(FakeIpvs):
@@ -107,11 +79,7 @@ class Kernel:
         return len(self.ipvs.changes), self.ipsets.changes, self.iptables.writes, self.state()
 
 
-def changes(before: States, after: States) -> States:
-    return {key: after.get(key, ()) for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-
-
-def fresh(state: States) -> State:
+def fresh(state: Wanted) -> State:
     kernel = Kernel()
     kernel.backend().sync(state)
     return kernel.state()
@@ -124,7 +92,7 @@ def test_every_path_leads_to_the_same_kernel(path: tuple[str, ...], fail: float)
     kernel = Kernel(ipvs)
     backend = kernel.backend()
     ipvs._fail = fail
-    before: States = {}
+    before: Wanted = {}
     for name in path:
         backend.expect(changes(before, STATES[name]))
         for _ in range(50):

@@ -2,55 +2,21 @@
 
 import errno
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import permutations
 
 import pytest
+from tests.unit.dataplane.balancers import STATES, Wanted, balancer, changes
 
 from clew.dataplane.nftables import layout
 from clew.dataplane.nftables.apply import Backend
 from clew.dataplane.nftables.explain import ElementRow, Explainer
 from clew.dataplane.nftables.listing import read_table
 from clew.dataplane.nftables.rules import structure
-from clew.ir.balancing import Backend as Pod
-from clew.ir.balancing import Balancer, Frontend, Policy
 from clew.ir.proxying import Settings
 from clew.kernel.nft import ElementSet, FakeNft, NftError
 
 SETTINGS = Settings(4, ("10.244.0.0/16",))
-Owner = tuple[str, str]
-State = dict[Owner, tuple[Balancer, ...]]
-
-
-def balancer(
-    origin: str, address: str, pods: Iterable[str], *, affinity: int = 0, policy: Policy = "Cluster", node_port: int = 0
-) -> Balancer:
-    everywhere = tuple(Pod(pod, 8080, "here" if pod.endswith(".1") else "elsewhere") for pod in sorted(pods))
-    frontends = [Frontend(address, "TCP", 80, "internal", "Cluster", None, "spec.clusterIPs[0]")]
-    if node_port:
-        frontends.append(Frontend("", "TCP", node_port, "external", policy, None, ""))
-        frontends.append(Frontend("192.0.2.1", "TCP", node_port, "external", policy, ("10.0.0.0/8",), ""))
-    local = tuple(pod for pod in everywhere if pod.place == "here") if policy == "Local" else ()
-    return Balancer(origin, 4, affinity, everywhere, local, (), bool(everywhere), tuple(frontends))
-
-
-A, B = ("default", "a"), ("default", "b")
-STATES: dict[str, State] = {
-    "empty": {},
-    "one": {A: (balancer("default/a", "10.96.0.1", ["10.0.0.1", "10.0.0.2"]),)},
-    "one fewer": {A: (balancer("default/a", "10.96.0.1", ["10.0.0.2"]),)},
-    "none left": {A: (balancer("default/a", "10.96.0.1", [], node_port=30080),)},
-    "sticky": {A: (balancer("default/a", "10.96.0.1", ["10.0.0.1", "10.0.0.2"], affinity=60),)},
-    "two share a pod": {
-        A: (balancer("default/a", "10.96.0.1", ["10.0.0.1"]),),
-        B: (balancer("default/b", "10.96.0.2", ["10.0.0.1", "10.0.0.3"], node_port=30080, policy="Local"),),
-    },
-    "the address moves": {B: (balancer("default/b", "10.96.0.1", ["10.0.0.3"], node_port=30080),)},
-}
-
-
-def changes(before: State, after: State) -> State:
-    return {key: after.get(key, ()) for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
 
 
 def read(nft: FakeNft) -> list[ElementRow]:
@@ -62,7 +28,7 @@ def read(nft: FakeNft) -> list[ElementRow]:
     return sorted(Explainer("ip", elements).rows(), key=str)
 
 
-def fresh(state: State) -> list[ElementRow]:
+def fresh(state: Wanted) -> list[ElementRow]:
     nft = FakeNft()
     Backend(nft, SETTINGS).sync(state)
     return read(nft)
@@ -89,7 +55,7 @@ def test_every_path_leads_to_the_same_table(path: tuple[str, ...], fail: float) 
 
     nft = FakeNft(fault)
     backend = Backend(nft, SETTINGS)
-    before: State = {}
+    before: Wanted = {}
     for name in path:
         backend.expect(changes(before, STATES[name]))
         insist(lambda: backend.sync({}))
@@ -205,7 +171,7 @@ def test_a_commit_of_somebody_else_costs_a_look_and_no_write() -> None:
 def test_one_change_among_many_sends_only_itself() -> None:
     nft = FakeNft()
     backend = Backend(nft, SETTINGS)
-    many: State = {
+    many: Wanted = {
         ("ns", str(n)): (balancer(f"ns/{n}", f"10.97.{n >> 8}.{n & 255}", ["10.0.0.2", "10.0.0.3"]),)
         for n in range(300)
     }

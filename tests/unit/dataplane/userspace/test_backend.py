@@ -1,10 +1,11 @@
 """The backend with a fake iptables and real loopback sockets: every path between states, restarts, vandals, removal."""
 
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import permutations
 
 import pytest
+from tests.unit.dataplane.balancers import A, Wanted, changes, states
 
 from clew.base.clock import SystemClock
 from clew.base.xtables import Ruleset, read
@@ -12,27 +13,11 @@ from clew.dataplane.userspace.apply import Backend
 from clew.dataplane.userspace.forwarder import Forwarder
 from clew.dataplane.userspace.rules import OWNED
 from clew.ir.balancing import Backend as Pod
-from clew.ir.balancing import Balancer, Frontend, Policy
+from clew.ir.balancing import Balancer, Frontend
 from clew.ir.proxying import Settings
 from clew.kernel.iptables import FakeIptables
 
 SETTINGS = Settings(4, ("10.244.0.0/16",))
-States = dict[tuple[str, str], tuple[Balancer, ...]]
-
-
-def balancer(
-    origin: str, address: str, pods: Iterable[str], *, affinity: int = 0, policy: Policy = "Cluster", node_port: int = 0
-) -> Balancer:
-    everywhere = tuple(Pod(pod, 8080, "here" if pod.endswith(".1") else "elsewhere") for pod in sorted(pods))
-    frontends = [Frontend(address, "TCP", 80, "internal", "Cluster", None, "spec.clusterIPs[0]")]
-    if node_port:
-        frontends.append(Frontend("", "TCP", node_port, "external", policy, None, ""))
-        frontends.append(Frontend("192.0.2.1", "TCP", node_port, "external", policy, ("10.0.0.0/8",), ""))
-    local = tuple(pod for pod in everywhere if pod.place == "here") if policy == "Local" else ()
-    return Balancer(origin, 4, affinity, everywhere, local, (), bool(everywhere), tuple(frontends))
-
-
-A, B = ("default", "a"), ("default", "b")
 
 
 def free_port() -> int:
@@ -43,17 +28,7 @@ def free_port() -> int:
 
 
 NODE_PORT = free_port()
-STATES: dict[str, States] = {
-    "empty": {},
-    "one": {A: (balancer("default/a", "10.96.0.1", ["10.0.0.1", "10.0.0.2"]),)},
-    "none left": {A: (balancer("default/a", "10.96.0.1", [], node_port=NODE_PORT),)},
-    "sticky": {A: (balancer("default/a", "10.96.0.1", ["10.0.0.1", "10.0.0.2"], affinity=60),)},
-    "two share a pod": {
-        A: (balancer("default/a", "10.96.0.1", ["10.0.0.1"]),),
-        B: (balancer("default/b", "10.96.0.2", ["10.0.0.1", "10.0.0.3"], node_port=NODE_PORT, policy="Local"),),
-    },
-    "the address moves": {B: (balancer("default/b", "10.96.0.1", ["10.0.0.3"], node_port=NODE_PORT),)},
-}
+STATES = states(NODE_PORT)
 
 
 class Node:
@@ -79,14 +54,10 @@ def node() -> Iterator[Node]:
         backend.close()
 
 
-def changes(before: States, after: States) -> States:
-    return {key: after.get(key, ()) for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-
-
 @pytest.mark.parametrize("path", list(permutations(STATES, 3)), ids=" > ".join)
 def test_every_path_leads_to_the_same_rules_and_ways(node: Node, path: tuple[str, ...]) -> None:
     backend = node.backend()
-    before: States = {}
+    before: Wanted = {}
     for name in path:
         backend.sync(changes(before, STATES[name]))
         before = STATES[name]

@@ -89,6 +89,7 @@ class Agent:
                 tuple(agent.cluster_cidrs),
                 agent.mtu,
                 agent.masquerade,
+                agent.network.plain(),
                 agent.network.between(self._key.public),
                 agent.network.links,
                 agent.network.routing(),

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import msgspec
 
 from clew.app.section import Section
-from clew.base.addresses import address
+from clew.base.addresses import address, network
 from clew.base.errors import UserError
 from clew.compile.routes import PORTS, VNI, Between
 from clew.compile.routing import ASN, Peer, Routing
@@ -21,6 +21,7 @@ BACKENDS: dict[str, Encapsulation | None] = {
     "host-gw": None, "vxlan": "vxlan", "ipip": "ipip", "wireguard": "wireguard", "bgp": None, "ospf": None,
 }  # fmt: skip
 PROTOCOLS: dict[str, RoutingProtocol] = {"bgp": "bgp", "ospf": "ospf"}
+LINK_LOCAL = ("169.254.0.0/16", "fe80::/10")  # RFC 3927, RFC 4291
 LINKS: tuple[Linking, ...] = get_args(Linking)
 _MOST_ASN = 2**32 - 1
 _MOST_VNI = 2**24 - 1
@@ -50,7 +51,8 @@ class NetworkConfiguration(Section):
     """How pods hang together on a node and between nodes.
 
     `links`: on a bridge, or each by a route of its own. `crossSubnet`: encapsulate only what leaves the node's subnet.
-    `port` is UDP; 0: 8472 or 51820, as flannel's are.
+    `port` is UDP; 0: 8472 or 51820, as flannel's are. The last three are ip-masq-agent's: where pods keep their own
+    address though it lies outside the cluster.
     """
 
     backend: str = "host-gw"
@@ -59,6 +61,15 @@ class NetworkConfiguration(Section):
     vni: int = VNI
     port: int = 0
     bgp: BgpConfiguration = msgspec.field(default_factory=BgpConfiguration)
+    non_masquerade_cidrs: list[str] = msgspec.field(default_factory=list, name="nonMasqueradeCIDRs")
+    masq_link_local: bool = False
+    masq_link_local_ipv6: bool = msgspec.field(default=False, name="masqLinkLocalIPv6")
+
+    def plain(self) -> tuple[str, ...]:
+        """Networks outside the cluster that see pods under their own addresses."""
+        hides = (self.masq_link_local, self.masq_link_local_ipv6)
+        local = [cidr for cidr, hidden in zip(LINK_LOCAL, hides, strict=True) if not hidden]
+        return (*self.non_masquerade_cidrs, *local)
 
     def routing(self) -> Routing | None:
         """None where routes follow from the Nodes."""
@@ -75,12 +86,15 @@ class NetworkConfiguration(Section):
         return Between(encapsulation, self.cross_subnet, vni=self.vni, port=port, key=key)
 
 
+_OTHERS = [each.encode_name for each in msgspec.structs.fields(NetworkConfiguration)[2:]]
+
+
 def parse(value: Any, where: str = "network") -> NetworkConfiguration:
     """A checked section from a decoded name or mapping; UserError names the field under `where`."""
     try:
         found = msgspec.convert({"backend": value} if isinstance(value, str) else value, NetworkConfiguration)
     except msgspec.ValidationError as wrong:
-        fields = f"backend ({', '.join(BACKENDS)}) links ({', '.join(LINKS)}) crossSubnet vni port bgp"
+        fields = f"backend ({', '.join(BACKENDS)}) links ({', '.join(LINKS)}) {' '.join(_OTHERS)}"
         raise UserError(f"{where}: {wrong}", f"fields: {fields}") from None
     check(found, where)
     return found
@@ -98,6 +112,12 @@ def check(found: NetworkConfiguration, where: str = "network") -> None:
         raise UserError(f"{where}.vni: {found.vni} is out of range", f"use 1 to {_MOST_VNI}")
     if not 0 <= found.port <= _MOST_PORT:
         raise UserError(f"{where}.port: {found.port} is out of range", f"use 1 to {_MOST_PORT}; 0 is the usual one")
+    for place, cidr in enumerate(found.non_masquerade_cidrs):
+        try:
+            network(cidr)
+        except ValueError as wrong:
+            field = f"{where}.nonMasqueradeCIDRs[{place}]"
+            raise UserError(f"{field}: {wrong}", "write it as 192.168.0.0/16 or fd00::/8") from None
     _check_bgp(found.bgp, f"{where}.bgp")
 
 

@@ -46,6 +46,6 @@ class Tunnel(Value):
 class Masquerade(Value):
     """What leaves `sources` for anywhere outside `inside` takes the node's own address."""
 
-    sources: tuple[str, ...]  # this node's pods, prefixes of both families
-    inside: tuple[str, ...]  # pods and nodes of the cluster, which always see each other as they are
+    sources: tuple[str, ...]  # this node's pods that hide, prefixes of both families; none: nothing is translated
+    inside: tuple[str, ...]  # who always sees pods as they are: pods and nodes of the cluster, networks that know them
     origin: str

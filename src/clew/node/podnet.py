@@ -57,6 +57,7 @@ class NetworkSettings(Value):
     cluster_cidrs: tuple[str, ...] = ()  # the ranges of all pods; masquerade leaves them alone
     mtu: int = 0  # of pods; 0: what the way to the other nodes leaves
     masquerade: bool = True
+    plain: tuple[str, ...] = ()  # networks outside that see pods as they are
     between: Between = DIRECT
     linking: Linking = "bridge"  # of pods that come from now on
     routing: Routing | None = None  # by which routes to other nodes' pods are told; None: they follow from the Nodes
@@ -260,8 +261,9 @@ class PodNetwork:
             if routing is not None:
                 ranges = self._settings.cluster_cidrs
                 self._router.want(speaking.speaker(own, everyone, pools, routing, ranges, underlay.links))
-            if self._settings.masquerade:
-                self._nat.want(nat.table(masquerade.masquerade(own, pools, everyone, self._settings.cluster_cidrs)))
+            hidden = [pool.cidr for pool in pools] if self._settings.masquerade else []
+            ranges, plain = self._settings.cluster_cidrs, self._settings.plain
+            self._nat.want(nat.table(masquerade.masquerade(own, hidden, everyone, ranges, plain)))
         self.problems = (*problems, *more)
 
     def _want_own(self, own: Node, pools: tuple[ipam.Pool, ...], between: Between) -> None:

@@ -28,6 +28,12 @@ def test_both_documents() -> None:
     assert found.proxy.ignored == ()
 
 
+def test_who_sees_pods_as_they_are_is_said_in_ip_masq_agents_words() -> None:
+    fields = "network: {nonMasqueradeCIDRs: [10.0.0.0/8], masqLinkLocal: true, masqLinkLocalIPv6: false}\n"
+    assert agent_config.parse(AGENT + fields).agent.network.plain() == ("10.0.0.0/8", "fe80::/10")
+    assert agent_config.parse("").agent.network.plain() == ("169.254.0.0/16", "fe80::/10")
+
+
 def test_json_is_read_as_well() -> None:
     text = '{"apiVersion": "clew.dev/v1alpha1", "kind": "AgentConfiguration", "mtu": 1300}\n---\n'
     text += '{"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": ""}\n'
@@ -81,6 +87,7 @@ winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", roo
         (AGENT + "mtu: 500\n", "mtu: 500"),
         (AGENT + "clusterCIDRs: [10.244.0.1/16]\n", "clusterCIDRs[0]"),
         (AGENT + "socketPath: cni.sock\n", "socket_path"),
+        (AGENT + "network: {nonMasqueradeCIDRs: [10.0.0.1/8]}\n", "network.nonMasqueradeCIDRs[0]: 10.0.0.1/8"),
         (AGENT.replace("v1alpha1", "v9"), "apiVersion is 'clew.dev/v9'"),
         (AGENT + "---\n" + AGENT, "there twice"),
         ("kind: Pod\n", "'Pod'"),

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clew.compile import links
-from clew.compile.ipam import Pool
 from clew.compile.masquerade import masquerade
 from clew.compile.routes import routes
 from clew.facts.attachment import Attachment, PodRef
@@ -64,10 +63,10 @@ def test_the_order_of_nodes_does_not_matter(nodes: list[Node]) -> None:
 
 
 def test_masquerade_spares_pods_and_nodes() -> None:
-    nat = masquerade(ONE, (Pool("10.244.1.0/24"),), [ONE, THREE], ["10.244.0.0/16"])
+    nat = masquerade(ONE, ["10.244.1.0/24"], [ONE, THREE], ["10.244.0.0/16"], ["192.168.0.0/16"])
     assert nat.sources == ("10.244.1.0/24",)
     assert set(nat.inside) == {
-        "10.244.0.0/16", "10.244.1.0/24", "10.244.3.0/24", "fd00:244:1::/64",
+        "10.244.0.0/16", "10.244.1.0/24", "10.244.3.0/24", "fd00:244:1::/64", "192.168.0.0/16",
         "172.30.0.11", "172.30.0.13", "fd00:172::11",
     }  # fmt: skip
     assert nat.origin == "Node one"

@@ -9,7 +9,7 @@ from clew.ir.routes import Masquerade
 
 
 def table(masquerade: Masquerade) -> NatTable:
-    """One rule a family that the node has pods in."""
+    """One rule a family that the node has pods in that hide."""
     rules = []
     for version in (4, 6):
         sources = _of(version, masquerade.sources)
@@ -30,7 +30,9 @@ def _short(prefix: Network) -> str:
 
 
 def script(wanted: NatTable) -> str:
-    """The whole table anew in one transaction; connections that are translated already stay so."""
+    """The whole table anew in one transaction, or away; connections that are translated already stay so."""
+    if not wanted.rules:
+        return f"add table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n"
     lines = [
         f'add table {FAMILY} {TABLE} {{ comment "pods leaving the cluster"; }}',
         f"add chain {FAMILY} {TABLE} {CHAIN} {{ type nat hook postrouting priority srcnat; policy accept; }}",

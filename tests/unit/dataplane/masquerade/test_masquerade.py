@@ -73,6 +73,20 @@ def test_a_node_more_is_one_more_transaction_and_no_second_rule() -> None:
     assert "172.30.0.13" in listing or "172.30.0.12/31" in listing
 
 
+def test_where_nobody_hides_there_is_no_table() -> None:
+    nft = FakeNft()
+    plane = MasqueradePlane(nft)
+    for sources, there in ((IR.sources, True), ((), False), ((), False)):
+        plane.want(render.table(Masquerade(sources, IR.inside, IR.origin)))
+        plane.sync()
+        assert bool(nft.listing("inet", "clew-pods")) is there
+        plane.read()
+        assert not plane.pending
+    nft.run("add table inet clew-pods")
+    plane.read()
+    assert plane.pending, "somebody else's doing under our name"
+
+
 def test_a_refusal_keeps_the_difference() -> None:
     refusals = [NftError(errno.EBUSY, "run an nft script")]
     nft = FakeNft(lambda _write: refusals.pop() if refusals else None)

@@ -1,11 +1,15 @@
-"""Build hook: the API's own description of its objects, cut out of the package kubernetes-validate and compressed.
+"""Build hook: the API's own description of its objects, and the eBPF programs.
 
-Two files go to src/clew/api/data, both ignored by version control and carried by the wheel:
+The description is cut out of the package kubernetes-validate and compressed. Two files go to src/clew/api/data, ignored
+by version control and carried by the wheel:
 
 * shapes.gen.json.z: fields, types, list keys and patch strategies of every object type; small, read by every process
   that checks, patches or applies an object (clew.api.shapes).
 * schemas.gen.json.z: the OpenAPI v3 schemas with their descriptions; read when a client asks for /openapi/v3
   (clew.api.openapi). Each schema is compressed by itself, so that a document costs only what it contains.
+
+Each bpf/NAME.bpf.c becomes src/clew/kernel/bpf/programs/NAME.bpf.o by clang. A wheel carries them always; a checkout on
+a machine without clang works without them, and says so where somebody asks for eBPF.
 
 Standard library only: it runs where nothing of Clew is installed. By hand: `python hatch_build.py`.
 """
@@ -15,6 +19,9 @@ from __future__ import annotations
 import base64
 import importlib.util
 import json
+import platform
+import shutil
+import subprocess
 import zlib
 from pathlib import Path
 from typing import Any
@@ -23,6 +30,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 VERSION = "v1.37.0"
 FOLDER = Path("src/clew/api/data")
+PROGRAMS = Path("src/clew/kernel/bpf/programs")
 GROUP_VERSIONS = frozenset({
     ("", "v1"), ("apps", "v1"), ("batch", "v1"), ("authentication.k8s.io", "v1"), ("authorization.k8s.io", "v1"),
     ("apiextensions.k8s.io", "v1"), ("autoscaling", "v1"), ("coordination.k8s.io", "v1"), ("discovery.k8s.io", "v1"),
@@ -188,14 +196,41 @@ def generate(root: Path) -> list[Path]:
     return [FOLDER / name for name in made]
 
 
+def compile_programs(root: Path) -> list[Path]:
+    """Compile what is older than its sources; returns the objects' paths, relative to the root. None without clang."""
+    clang = shutil.which("clang")
+    made: list[Path] = []
+    if clang:
+        (root / PROGRAMS).mkdir(parents=True, exist_ok=True)
+    sources = sorted((root / "bpf").glob("*.bpf.c"))
+    newest = max((each.stat().st_mtime for each in (root / "bpf").iterdir()), default=0.0)
+    for source in sources if clang else ():
+        target = root / PROGRAMS / source.name.replace(".c", ".o")
+        if not target.exists() or target.stat().st_mtime < newest:
+            fresh = target.with_suffix(".new")
+            include = f"-I/usr/include/{platform.machine()}-linux-gnu"  # Debian keeps asm/types.h there
+            command = [clang, "-O2", "-g", "-Wall", "-Werror", "-target", "bpf", include, "-c", source, "-o", fresh]
+            subprocess.run(command, check=True)
+            fresh.replace(target)
+        made.append(PROGRAMS / target.name)
+    if clang:
+        (root / PROGRAMS).touch()  # scripts/install looks for sources that are newer
+    return made
+
+
 class BuildHook(BuildHookInterface):  # type: ignore[type-arg, misc]
     """Runs before a wheel (also an editable one) is put together."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - the hook's own signature
-        """Generate the data and include it, though version control ignores it."""
-        for path in generate(Path(self.root)):
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Generate the data and the programs and include them, though version control ignores them."""
+        root = Path(self.root)
+        programs = compile_programs(root)
+        if not programs and self.target_name == "wheel" and version != "editable":
+            raise RuntimeError("a wheel carries eBPF programs, which clang compiles: apt-get install clang libbpf-dev")
+        for path in (*generate(root), *programs):
             build_data["force_include"][str(Path(self.root) / path)] = str(path.relative_to("src"))
 
 
 if __name__ == "__main__":
     generate(Path(__file__).parent)
+    compile_programs(Path(__file__).parent)

@@ -18,6 +18,7 @@ from clew.kernel.netlink import (
     Delete,
     DeleteGroup,
     Fdb,
+    Filter,
     Link,
     LinkChanged,
     Monitor,
@@ -33,6 +34,7 @@ from clew.kernel.netlink import (
     SetLink,
     Veth,
     Vxlan,
+    clsact,
 )
 from clew.kernel.netlink.fake import FakeNetlink
 
@@ -328,3 +330,24 @@ def test_a_monitor_hears_links_and_lost_routes(tmp_path: Path) -> None:
             assert Overrun() in monitor.drain()
     finally:
         netns.delete(path)
+
+
+def test_filters_hang_on_a_discipline_that_queues_nothing(pair: Pair) -> None:
+    switch(pair.kernel)
+    [refusal] = pair.kernel.attempt([Delete(Filter("br0", "ingress", 1))])
+    assert refusal is not None
+    pair.kernel.request([Add(clsact("br0"))])
+    [refusal] = pair.kernel.attempt([Add(clsact("br0"))])
+    assert refusal is not None
+    assert refusal.exists
+    assert [each for each in pair.kernel.qdiscs() if each.kind == "clsact"] == [clsact("br0")]
+    assert pair.kernel.filters("br0") == []
+    assert pair.kernel.filters("gone") == []
+    [refusal] = pair.kernel.attempt([Delete(Filter("br0", "ingress", 1))])
+    assert refusal is not None
+    assert refusal.absent
+    pair.kernel.request([Delete(clsact("br0"))])
+    assert clsact("br0") not in pair.kernel.qdiscs()
+    [refusal] = pair.kernel.attempt([Delete(clsact("br0"))])
+    assert refusal is not None
+    assert refusal.number == errno.EINVAL

@@ -18,16 +18,19 @@ from clew.kernel.netlink.values import (
     Address,
     Bridge,
     Fdb,
+    Filter,
     Link,
     Neighbour,
     Nexthop,
     Peer,
     Plain,
+    Qdisc,
     Route,
     Rule,
     Thing,
     Veth,
     Vxlan,
+    clsact,
 )
 
 __all__ = [
@@ -39,6 +42,7 @@ __all__ = [
     "DeleteGroup",
     "Event",
     "Fdb",
+    "Filter",
     "KernelError",
     "Link",
     "LinkChanged",
@@ -49,6 +53,7 @@ __all__ = [
     "Overrun",
     "Peer",
     "Plain",
+    "Qdisc",
     "Request",
     "Route",
     "RouteGone",
@@ -58,4 +63,5 @@ __all__ = [
     "Thing",
     "Veth",
     "Vxlan",
+    "clsact",
 ]

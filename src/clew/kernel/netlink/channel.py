@@ -6,6 +6,7 @@ About 20 thousand routes a second; a link is made or moved in under a millisecon
 """
 
 import errno
+import functools
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +14,10 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from clew.kernel.errors import KernelError
-from clew.kernel.netlink import links, neighbours, routes, wire
+from clew.kernel.netlink import links, neighbours, routes, traffic, wire
 from clew.kernel.netlink.messages import Message, messages_of
 from clew.kernel.netlink.requests import Add, Delete, DeleteGroup, Request, SetLink
-from clew.kernel.netlink.values import Address, Fdb, Link, Neighbour, Route, Rule
+from clew.kernel.netlink.values import Address, Fdb, Filter, Link, Neighbour, Qdisc, Route, Rule
 from clew.kernel.netns import Namespace, socket_in
 
 T = TypeVar("T")
@@ -97,6 +98,18 @@ class Netlink:
     def rules(self) -> list[Rule]:
         bodies = [routes.query_rules(family) for family in neighbours.FAMILIES]
         return self._read(routes.RTM_GETRULE, bodies, lambda body, _name_of: routes.decode_rule(body))
+
+    def qdiscs(self) -> list[Qdisc]:
+        return self._read(traffic.RTM_GETQDISC, [traffic.query_qdiscs()], traffic.decode_qdisc)
+
+    def filters(self, dev: str) -> list[Filter]:
+        found: list[Filter] = []
+        link = self.link(dev)
+        if link is not None:
+            for direction in traffic.HOOKS:
+                decode = functools.partial(traffic.decode_filter, direction=direction)
+                found += self._read(traffic.RTM_GETTFILTER, [traffic.query_filters(link.index, direction)], decode)
+        return found
 
     def _read(
         self, kind: int, bodies: Sequence[bytes], decode: Callable[[memoryview, Callable[[int], str]], T | None]

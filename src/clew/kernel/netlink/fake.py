@@ -19,12 +19,15 @@ from clew.kernel.netlink.values import (
     Address,
     Bridge,
     Fdb,
+    Filter,
     Link,
     Neighbour,
+    Qdisc,
     Route,
     Rule,
     Thing,
     Veth,
+    clsact,
 )
 
 MIN_MTU = 68
@@ -42,6 +45,8 @@ class FakeNetlink:
         self._neighbours: dict[tuple[str, str], Neighbour] = {}
         self._fdb: dict[tuple[str, str], Fdb] = {}
         self._rules: dict[tuple[int, int, str], Rule] = {}
+        self._qdiscs: dict[tuple[str, int], Qdisc] = {}
+        self._filters: dict[tuple[str, str, int, int], Filter] = {}
         self._next_index = 2
         self.refuse: Callable[[Request], int] = lambda _request: 0  # errno to answer with instead of acting
 
@@ -74,6 +79,12 @@ class FakeNetlink:
 
     def rules(self) -> list[Rule]:
         return list(self._rules.values())
+
+    def qdiscs(self) -> list[Qdisc]:
+        return list(self._qdiscs.values())
+
+    def filters(self, dev: str) -> list[Filter]:
+        return [entry for entry in self._filters.values() if entry.dev == dev]
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -115,6 +126,11 @@ class FakeNetlink:
                 _store(self._fdb, (thing.dev, thing.mac), thing, over=over)
             case Rule():
                 _store(self._rules, (thing.family, thing.priority, thing.source), thing, over=False)
+            case Qdisc():
+                self._need(thing.dev)
+                _store(self._qdiscs, (thing.dev, thing.parent), thing, over=over)
+            case Filter():
+                self._add_filter(thing, over=over)
 
     def _delete(self, thing: Thing) -> None:
         match thing:
@@ -140,6 +156,13 @@ class FakeNetlink:
                 _drop(self._fdb, (thing.dev, thing.mac))
             case Rule():
                 _drop(self._rules, (thing.family, thing.priority, thing.source))
+            case Qdisc():
+                self._need(thing.dev)
+                _drop(self._qdiscs, (thing.dev, thing.parent), errno.EINVAL)
+                self._filters = {key: entry for key, entry in self._filters.items() if entry.dev != thing.dev}
+            case Filter():
+                self._need(thing.dev)
+                _drop(self._filters, (thing.dev, thing.direction, thing.priority, thing.handle))
 
     def _add_link(self, link: Link) -> None:
         if self.link(link.name) is not None:
@@ -181,6 +204,8 @@ class FakeNetlink:
         self._routes = {key: route for key, route in self._routes.items() if not _uses(route, name)}
         self._neighbours = {key: entry for key, entry in self._neighbours.items() if key[0] != name}
         if addresses:
+            self._qdiscs = {key: entry for key, entry in self._qdiscs.items() if entry.dev != name}
+            self._filters = {key: entry for key, entry in self._filters.items() if entry.dev != name}
             self._fdb = {key: entry for key, entry in self._fdb.items() if key[0] != name}
         for address in [a for a in self._addresses.values() if a.dev == name and (addresses or ":" in a.address)]:
             del self._addresses[name, address.address]
@@ -246,6 +271,13 @@ class FakeNetlink:
             route = replace(route, dev="lo")
         _store(self._routes, route.key, route, over=over)
 
+    def _add_filter(self, entry: Filter, *, over: bool) -> None:
+        self._need(entry.dev)
+        if clsact(entry.dev) not in self._qdiscs.values():
+            raise _Refused(errno.EINVAL, "Parent Qdisc doesn't exists")
+        shown = replace(entry, program=0, program_id=entry.program, tag="")
+        _store(self._filters, (entry.dev, entry.direction, entry.priority, entry.handle), shown, over=over)
+
     def _delete_route(self, route: Route) -> None:
         for key, found in self._routes.items():
             same = key[:2] == route.key[:2] and route.metric in {0, found.metric} and route.proto in {0, found.proto}
@@ -284,9 +316,9 @@ def _store(table: dict, key: tuple, thing: object, *, over: bool) -> None:  # ty
     table[key] = thing
 
 
-def _drop(table: dict, key: tuple) -> None:  # type: ignore[type-arg]
+def _drop(table: dict, key: tuple, number: int = errno.ENOENT) -> None:  # type: ignore[type-arg]
     if table.pop(key, None) is None:
-        raise _Refused(errno.ENOENT)
+        raise _Refused(number)
 
 
 def _uses(route: Route, name: str) -> bool:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from clew.kernel.netlink import links, neighbours, routes, wire
+from clew.kernel.netlink import links, neighbours, routes, traffic, wire
 from clew.kernel.netlink.requests import Add, Delete, DeleteGroup, Request, SetLink
-from clew.kernel.netlink.values import Address, Fdb, Link, Neighbour, Route, Rule, Thing
+from clew.kernel.netlink.values import Address, Fdb, Filter, Link, Neighbour, Qdisc, Route, Rule, Thing
 
 IndexOf = Callable[[str], int]
 Message = tuple[int, int, bytes]  # type, flags beside REQUEST and ACK, body
@@ -47,6 +47,10 @@ def _addition(thing: Thing, index_of: IndexOf) -> tuple[int, bytes]:
             return neighbours.RTM_NEWNEIGH, neighbours.encode_fdb(thing, index_of)
         case Rule():
             return routes.RTM_NEWRULE, routes.encode_rule(thing)
+        case Qdisc():
+            return traffic.RTM_NEWQDISC, traffic.encode_qdisc(thing, index_of)
+        case Filter():
+            return traffic.RTM_NEWTFILTER, traffic.encode_filter(thing, index_of)
 
 
 def _deletion(thing: Thing, index_of: IndexOf) -> tuple[int, bytes]:
@@ -63,3 +67,7 @@ def _deletion(thing: Thing, index_of: IndexOf) -> tuple[int, bytes]:
             return neighbours.RTM_DELNEIGH, neighbours.encode_fdb(thing, index_of)
         case Rule():
             return routes.RTM_DELRULE, routes.encode_rule(thing)
+        case Qdisc():
+            return traffic.RTM_DELQDISC, traffic.encode_qdisc(thing, index_of)
+        case Filter():
+            return traffic.RTM_DELTFILTER, traffic.encode_filter(thing, index_of, delete=True)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from clew.kernel.errors import KernelError
 from clew.kernel.netlink.requests import Request
-from clew.kernel.netlink.values import Address, Fdb, Link, Neighbour, Route, Rule
+from clew.kernel.netlink.values import Address, Fdb, Filter, Link, Neighbour, Qdisc, Route, Rule
 
 
 class RtNetlink(Protocol):
@@ -41,5 +41,11 @@ class RtNetlink(Protocol):
     def fdb(self) -> list[Fdb]: ...
 
     def rules(self) -> list[Rule]: ...
+
+    def qdiscs(self) -> list[Qdisc]: ...
+
+    def filters(self, dev: str) -> list[Filter]:
+        """The BPF filters of a link, both directions; none where it has no clsact, or is not there."""
+        ...
 
     def close(self) -> None: ...

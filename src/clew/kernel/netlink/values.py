@@ -162,4 +162,37 @@ class Rule(Value):
     proto: int = 0
 
 
-Thing = Link | Address | Route | Neighbour | Fdb | Rule
+class Qdisc(Value):
+    """A queueing discipline of a link, told apart by its parent. `clsact` holds filters and queues nothing."""
+
+    dev: str
+    kind: str
+    handle: int = 0
+    parent: int = 0
+
+
+def clsact(dev: str) -> Qdisc:
+    """The discipline that filters hang on, as a dump shows it."""
+    return Qdisc(dev, "clsact", handle=0xFFFF0000, parent=0xFFFFFFF1)
+
+
+Direction = Literal["ingress", "egress"]
+
+
+class Filter(Value):
+    """A BPF program at a link's clsact discipline, called in the order of `priority`.
+
+    `program` is its descriptor, for the creation only; a dump has the program's id and tag (sha1, 16 hex digits).
+    """
+
+    dev: str
+    direction: Direction
+    priority: int
+    handle: int = 1
+    name: str = ""
+    program: int = 0
+    program_id: int = 0
+    tag: str = ""
+
+
+Thing = Link | Address | Route | Neighbour | Fdb | Rule | Qdisc | Filter

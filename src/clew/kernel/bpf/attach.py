@@ -1,0 +1,84 @@
+"""Programs attached: to a cgroup by a link, to a device's clsact discipline as a filter.
+
+A link is alive as long as its descriptor or its pin; a filter stays with its device until it is removed.
+"""
+
+import errno
+import os
+from pathlib import Path
+from struct import Struct
+from typing import Self
+
+from clew.kernel.bpf import syscall
+from clew.kernel.bpf.maps import open_pinned, pin
+from clew.kernel.bpf.programs import KINDS, Program
+from clew.kernel.errors import KernelError
+from clew.kernel.netlink import Add, Delete, RtNetlink, clsact
+from clew.kernel.netlink.values import Direction, Filter
+
+CREATE = Struct("=IIII")  # program, target, attached as, flags
+UPDATE = Struct("=IIII")  # link, new program, flags, old program
+LINK_UPDATE = 29
+
+
+class Link:
+    """A program's place in a cgroup. Closing the last descriptor of one that is not pinned detaches the program."""
+
+    def __init__(self, fd: int, what: str) -> None:
+        self.fd = fd
+        self.what = what
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The link pinned at `path`; KernelError ENOENT where there is none."""
+        return cls(open_pinned(path), str(path))
+
+    def update(self, program: Program) -> None:
+        """Put another program in the old one's place: no call falls between them."""
+        packed = UPDATE.pack(self.fd, program.fd, 0, 0)
+        syscall.call(LINK_UPDATE, packed, f"replace the program at {self.what} by {program.name}")
+
+    def pin(self, path: Path) -> None:
+        pin(self.fd, path)
+
+    def close(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def attach_cgroup(program: Program, cgroup: Path) -> Link:
+    """Call the program for what the sockets of the processes in `cgroup` (a folder of cgroup v2) and below do.
+
+    Several programs at one place are all called, those of deeper cgroups first.
+    """
+    attached = KINDS[program.section][1]
+    what = f"{program.section} of {cgroup}"
+    try:
+        target = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as problem:
+        raise KernelError(problem.errno or 0, f"open the cgroup {cgroup}") from problem
+    try:
+        packed = CREATE.pack(program.fd, target, attached, 0)
+        return Link(syscall.call(syscall.LINK_CREATE, packed, f"attach {program.name} to {what}")[0], what)
+    finally:
+        os.close(target)
+
+
+def attach_tc(program: Program, kernel: RtNetlink, dev: str, direction: Direction, *, priority: int) -> None:
+    """Call the program for every packet that comes in from or goes out to a device, over one of that priority."""
+    answer = kernel.attempt([Add(clsact(dev))])[0]
+    if answer is not None and not answer.exists:
+        raise answer
+    kernel.request([Add(Filter(dev, direction, priority, name=program.name, program=program.fd), replace=True)])
+
+
+def detach_tc(kernel: RtNetlink, dev: str, direction: Direction, *, priority: int) -> None:
+    """Remove the filter, and the discipline with the last one. What is not there is no error."""
+    answer = kernel.attempt([Delete(Filter(dev, direction, priority))])[0]
+    if answer is not None and not answer.absent and answer.number != errno.EINVAL:
+        raise answer
+    if clsact(dev) in kernel.qdiscs() and not kernel.filters(dev):
+        answer = kernel.attempt([Delete(clsact(dev))])[0]
+        if answer is not None and not answer.absent and answer.number != errno.EINVAL:
+            raise answer

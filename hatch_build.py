@@ -209,7 +209,22 @@ def compile_programs(root: Path) -> list[Path]:
         if not target.exists() or target.stat().st_mtime < newest:
             fresh = target.with_suffix(".new")
             include = f"-I/usr/include/{platform.machine()}-linux-gnu"  # Debian keeps asm/types.h there
-            command = [clang, "-O2", "-g", "-Wall", "-Werror", "-target", "bpf", include, "-c", source, "-o", fresh]
+            same = ["-fdebug-compilation-dir=.", f"-ffile-prefix-map={root}=."]  # wherever it is built
+            command = [
+                clang,
+                "-O2",
+                "-g",
+                "-Wall",
+                "-Werror",
+                "-target",
+                "bpf",
+                include,
+                *same,
+                "-c",
+                source,
+                "-o",
+                fresh,
+            ]
             subprocess.run(command, check=True)
             fresh.replace(target)
         made.append(PROGRAMS / target.name)
@@ -225,7 +240,12 @@ class BuildHook(BuildHookInterface):  # type: ignore[type-arg, misc]
         """Generate the data and the programs and include them, though version control ignores them."""
         root = Path(self.root)
         programs = compile_programs(root)
-        if not programs and self.target_name == "wheel" and version != "editable":
+        if (
+            not programs
+            and any((root / "bpf").glob("*.bpf.c"))
+            and self.target_name == "wheel"
+            and version != "editable"
+        ):
             raise RuntimeError("a wheel carries eBPF programs, which clang compiles: apt-get install clang libbpf-dev")
         for path in (*generate(root), *programs):
             build_data["force_include"][str(Path(self.root) / path)] = str(path.relative_to("src"))

@@ -8,7 +8,12 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-GENERATED = {"clew/api/data/schemas.gen.json", "clew/api/data/shapes.gen.json.z"}  # hatch_build.py's
+PROGRAMS = "clew/kernel/bpf/programs"
+GENERATED = {  # hatch_build.py's
+    "clew/api/data/schemas.gen.json",
+    "clew/api/data/shapes.gen.json.z",
+    *(f"{PROGRAMS}/{source.stem}.o" for source in (ROOT / "bpf").glob("*.bpf.c")),
+}
 
 
 def tracked() -> list[str]:

@@ -1,7 +1,8 @@
-"""The socket and the framing that nftables, conntrack, ipset, IPVS and WireGuard share; knows nothing of what they say.
+"""The socket and the framing that nftables, conntrack, ipset, IPVS, WireGuard and XFRM share; knows not what they say.
 
-The last two speak generic netlink, whose messages begin with four bytes as well: `family` is the command there. Used by
-kernel/{nft,conntrack,ipset,ipvs,wireguard} only. Source: include/uapi/linux/netfilter/nfnetlink.h, genetlink.h.
+IPVS and WireGuard speak generic netlink, whose messages begin with four bytes as well: `family` is the command there.
+XFRM's begin with structures of their own: `call` and `listing` take bodies as they are. Used by
+kernel/{nft,conntrack,ipset,ipvs,wireguard,xfrm} only. Source: include/uapi/linux/netfilter/nfnetlink.h, genetlink.h.
 """
 
 import errno
@@ -14,9 +15,10 @@ from clew.kernel.errors import KernelError
 
 ERROR, DONE = 2, 3
 REQUEST, ACK, DUMP_INTERRUPTED, DUMP, CREATE = 1, 4, 0x10, 0x300, 0x400
+SENTENCE, SENTENCE_TEXT = 0x200, 1  # NLM_F_ACK_TLVS, NLMSGERR_ATTR_MSG
 NESTED = 0x8000
 
-NETLINK_NETFILTER, NETLINK_GENERIC = 12, 16
+NETLINK_XFRM, NETLINK_NETFILTER, NETLINK_GENERIC = 6, 12, 16
 CONTROLLER, GET_FAMILY, FAMILY_ID, FAMILY_NAME = 16, 3, 1, 2  # GENL_ID_CTRL, CTRL_CMD_*, CTRL_ATTR_*
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
@@ -44,12 +46,16 @@ def head(length: int, kind: int) -> bytes:
 
 def message(kind: int, flags: int, sequence: int, family: int, payload: bytes = b"", resource: int = 0) -> bytes:
     """One netlink message with its nfgenmsg; `resource` is the subsystem in the brackets of a batch."""
-    return (
-        _HEADER.pack(20 + len(payload), kind, flags | REQUEST, sequence, 0)
-        + struct.pack("=BB", family, 0)
-        + struct.pack(">H", resource)
-        + payload
-    )
+    return plain(kind, flags, sequence, _generic_head(family, resource) + payload)
+
+
+def plain(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    """One netlink message, its body as it is."""
+    return _HEADER.pack(16 + len(body), kind, flags | REQUEST, sequence, 0) + body
+
+
+def _generic_head(family: int, resource: int = 0) -> bytes:
+    return struct.pack("=BB", family, 0) + struct.pack(">H", resource)
 
 
 def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
@@ -74,6 +80,14 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
 def error_number(data: bytes, start: int) -> int:
     """The errno in an ERROR message; 0 in an acknowledgement."""
     return -int(_ERROR.unpack_from(data, start)[0])
+
+
+def _sentence(data: bytes, start: int, end: int) -> str:
+    """What the kernel says of a refusal; the request's header, which it repeats, comes before."""
+    for kind, first, last in attributes(data, start + 20, end):
+        if kind == SENTENCE_TEXT:
+            return data[first:last].rstrip(b"\0").decode(errors="replace")
+    return ""
 
 
 Message = tuple[bytes, int, int, int, int, int]  # data, type, flags, sequence, start and end of the payload
@@ -126,18 +140,22 @@ class Channel:
 
     def ask(self, request: int, family: int, payload: bytes, what: str, flags: int = 0) -> bytes:
         """The attributes of what the kernel answers before it acknowledges, if anything. KernelError: refused."""
+        return self.call(request, _generic_head(family) + payload, what, flags)[4:]
+
+    def call(self, request: int, body: bytes, what: str, flags: int = 0) -> bytes:
+        """`ask` with a body of any kind, and the whole body of the answer."""
         sequence = self.next_sequence()
-        self.send(message(request, flags | ACK, sequence, family, payload), what)
+        self.send(plain(request, flags | ACK, sequence, body), what)
         answer = b""
-        for data, kind, _, of, start, end in self.receive(what):
+        for data, kind, flagged, of, start, end in self.receive(what):
             if of != sequence:
                 continue
             if kind == ERROR:
                 number = error_number(data, start)
                 if number:
-                    raise KernelError(number, what)
+                    raise KernelError(number, what, detail=_sentence(data, start, end) if flagged & SENTENCE else "")
                 break
-            answer = data[start + 4 : end]
+            answer = data[start:end]
         return answer
 
     def generic(self, name: str) -> int:
@@ -156,8 +174,13 @@ class Channel:
 
         KernelError: refused.
         """
+        bodies = self.listing(request, _generic_head(family) + payload, what)
+        return None if bodies is None else [body[4:] for body in bodies]
+
+    def listing(self, request: int, body: bytes, what: str) -> list[bytes] | None:
+        """`dump` with a body of any kind, and the whole bodies of the answers."""
         sequence = self.next_sequence()
-        self.send(message(request, DUMP, sequence, family, payload), what)
+        self.send(plain(request, DUMP, sequence, body), what)
         parts: list[bytes] = []
         interrupted = False
         for data, kind, flags, answers, start, end in self.receive(what):
@@ -171,5 +194,5 @@ class Channel:
                 raise KernelError(number, what)
             if kind == DONE:
                 break
-            parts.append(data[start + 4 : end])
+            parts.append(data[start:end])
         return None if interrupted else parts

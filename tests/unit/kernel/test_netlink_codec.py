@@ -22,6 +22,7 @@ from clew.kernel.netlink import (
     SetLink,
     Veth,
     Vxlan,
+    XfrmInterface,
     links,
     neighbours,
     routes,
@@ -144,6 +145,7 @@ def test_neighbours_round_trip(ip: str, mac: str, dev: str, permanent: bool) -> 
 @given(
     st.one_of(
         st.builds(Bridge, st.integers(1, 300), st.integers(2, 30), st.booleans(), st.booleans()),
+        st.builds(XfrmInterface, st.integers(1, 2**32 - 1)),
         st.builds(Vxlan, st.integers(1, 2**24 - 1), st.integers(1, 65535), ips4, st.just("eth0"), st.booleans()),
         st.just(Veth()),
         st.just(Plain("dummy")),

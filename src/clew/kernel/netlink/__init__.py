@@ -30,6 +30,7 @@ from clew.kernel.netlink.values import (
     Thing,
     Veth,
     Vxlan,
+    XfrmInterface,
     clsact,
 )
 
@@ -63,5 +64,6 @@ __all__ = [
     "Thing",
     "Veth",
     "Vxlan",
+    "XfrmInterface",
     "clsact",
 ]

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from clew.kernel.netlink import wire
 from clew.kernel.netlink.requests import SetLink
-from clew.kernel.netlink.values import Bridge, Detail, Link, Peer, Plain, Veth, Vxlan
+from clew.kernel.netlink.values import Bridge, Detail, Link, Peer, Plain, Veth, Vxlan, XfrmInterface
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWLINKPROP = 108
@@ -25,6 +25,7 @@ VETH_INFO_PEER = 1
 BR_FORWARD_DELAY, BR_AGEING, BR_STP, BR_MCAST_SNOOPING = 1, 4, 5, 23
 BRPORT_HAIRPIN, BRPORT_ISOLATED = 4, 33
 VX_ID, VX_LINK, VX_LOCAL, VX_TTL, VX_LEARNING, VX_PORT, VX_LOCAL6, VX_METADATA = 1, 3, 4, 5, 7, 15, 17, 25
+XFRM_IF_ID = 2
 
 IFNAMSIZ = 16
 HZ = 100  # bridge times cross the border in hundredths of a second (USER_HZ)
@@ -60,6 +61,8 @@ def _encode_detail(detail: Detail, index_of: IndexOf) -> tuple[str, bytes]:
             return "bridge", _encode_bridge(detail)
         case Vxlan():
             return "vxlan", _encode_vxlan(detail, index_of)
+        case XfrmInterface(if_id=if_id):
+            return "xfrm", wire.u32(XFRM_IF_ID, if_id)
         case Plain(kind=kind):
             return kind, b""
 
@@ -227,6 +230,8 @@ def _decode_detail(info: wire.Attributes) -> Detail:
             collect_metadata=bool(wire.get_u8(data, VX_METADATA)),
             ttl=wire.get_u8(data, VX_TTL),
         )
+    if kind == "xfrm":
+        return XfrmInterface(wire.get_u32(data, XFRM_IF_ID))
     return Plain(kind)
 
 

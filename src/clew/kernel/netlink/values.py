@@ -55,13 +55,19 @@ class Vxlan(Value):
     ttl: int = 0
 
 
+class XfrmInterface(Value):
+    """A device whose packets need XFRM policies and states of its own number; what has none is dropped."""
+
+    if_id: int
+
+
 class Plain(Value):
     """Any other kind of link, by the kernel's name for it: `dummy`, `ipip`, `wireguard`; empty for a real device."""
 
     kind: str = ""
 
 
-Detail = Veth | Bridge | Vxlan | Plain
+Detail = Veth | Bridge | Vxlan | XfrmInterface | Plain
 
 
 class Link(Value):

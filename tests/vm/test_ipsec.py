@@ -1,0 +1,21 @@
+"""IPsec where the kernel has ESP: the port's suite on it."""
+
+import re
+
+import pytest
+from tests.vm.guest import Done, Guest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _modules(guest: Guest) -> None:
+    guest.run("modprobe", "-a", "esp4", "esp6", "xfrm_user", "xfrm_interface", "br_netfilter").ok()
+
+
+def passed(done: Done) -> int:
+    """How many tests ran; all of them well."""
+    counted = re.search(r"(\d+) passed", done.ok().stdout)
+    return int(counted[1]) if counted else 0
+
+
+def test_the_port_is_what_its_fake_says(guest: Guest) -> None:
+    assert passed(guest.pytest("tests/ports/xfrm")) == 53, "on the fake and on the kernel"

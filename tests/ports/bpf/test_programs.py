@@ -191,6 +191,29 @@ def test_a_link_holds_a_cgroup_program_until_its_last_pin_goes(
 
 
 @pytest.mark.root
+def test_a_cgroup_holds_a_program_itself_until_it_is_released(probe: bpf.Image, cgroup: Path, namespace: Path) -> None:
+    place = "cgroup/connect4"
+    with bpf.load(probe, constants={"port": 4242}) as loaded:
+        first = loaded.programs["refuse"]
+        bpf.hold(first, cgroup)
+        ours = bpf.Program.by_id(first.id, place)
+    assert try_to_connect(cgroup, namespace, 4242) == errno.ECONNREFUSED
+    with bpf.load(probe, constants={"port": 1}) as other:
+        second = other.programs["refuse"]
+        bpf.hold(second, cgroup, ours)
+        assert try_to_connect(cgroup, namespace, 1) == errno.ECONNREFUSED
+        found = bpf.held(cgroup, place)
+        assert [(each.id, each.name, each.section) for each in found] == [(second.id, "refuse", place)]
+        for _ in range(2):
+            bpf.release(second, cgroup)
+        assert bpf.held(cgroup, place) == []
+        for each in (*found, ours):
+            each.close()
+    with pytest.raises(KernelError, match="open the cgroup"):
+        bpf.held(cgroup / "gone", place)
+
+
+@pytest.mark.root
 def test_a_pinned_map_is_found_again(probe: bpf.Image, tmp_path: Path) -> None:
     subprocess.run(["mount", "-t", "bpf", "bpf", str(tmp_path)], check=True)
     try:

@@ -8,10 +8,11 @@ The sources are in bpf/ at the root of the repository; the build hook compiles t
 Programs run on Linux 6.1 and later: cgroup hooks by links, traffic control by clsact filters.
 """
 
-from clew.kernel.bpf.attach import Link, attach_cgroup, attach_tc, detach_tc
+from clew.kernel.bpf.attach import Link, attach_cgroup, attach_tc, detach_tc, held, hold, release
 from clew.kernel.bpf.errors import BadObject
 from clew.kernel.bpf.fake import FakeMap
 from clew.kernel.bpf.image import Image, MapSpec, ProgramSpec, image, parse
+from clew.kernel.bpf.kernel_types import KernelTypes
 from clew.kernel.bpf.maps import KernelMap
 from clew.kernel.bpf.port import Map
 from clew.kernel.bpf.programs import Loaded, Program, TestRun, load, missing, netns_cookie, statistics
@@ -21,6 +22,7 @@ __all__ = [
     "FakeMap",
     "Image",
     "KernelMap",
+    "KernelTypes",
     "Link",
     "Loaded",
     "Map",
@@ -31,10 +33,13 @@ __all__ = [
     "attach_cgroup",
     "attach_tc",
     "detach_tc",
+    "held",
+    "hold",
     "image",
     "load",
     "missing",
     "netns_cookie",
     "parse",
+    "release",
     "statistics",
 ]

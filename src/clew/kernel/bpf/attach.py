@@ -1,10 +1,14 @@
-"""Programs attached: to a cgroup by a link, to a device's clsact discipline as a filter.
+"""Programs attached: to a cgroup by a link or for good, to a device's clsact discipline as a filter.
 
-A link is alive as long as its descriptor or its pin; a filter stays with its device until it is removed.
+A link is alive as long as its descriptor or its pin; what a cgroup holds, and a filter, stay until they are removed or
+the cgroup, the device ends.
 """
 
+import contextlib
+import ctypes
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from struct import Struct
 from typing import Self
@@ -19,6 +23,10 @@ from clew.kernel.netlink.values import Direction, Filter
 CREATE = Struct("=IIII")  # program, target, attached as, flags
 UPDATE = Struct("=IIII")  # link, new program, flags, old program
 LINK_UPDATE = 29
+ATTACH = Struct("=IIIII")  # target, program, attached as, flags, former program
+QUERY = Struct("=IIIIQII")  # target, attached as, flags, flags found, ids, how many, 0
+ALLOW_MULTI, REPLACE = 2, 4
+MOST = 64  # programs at one place of a cgroup, as the kernel has it
 
 
 class Link:
@@ -54,13 +62,52 @@ def attach_cgroup(program: Program, cgroup: Path) -> Link:
     """
     attached = KINDS[program.section][1]
     what = f"{program.section} of {cgroup}"
+    with _folder(cgroup) as target:
+        packed = CREATE.pack(program.fd, target, attached, 0)
+        return Link(syscall.call(syscall.LINK_CREATE, packed, f"attach {program.name} to {what}")[0], what)
+
+
+def hold(program: Program, cgroup: Path, former: Program | None = None) -> None:
+    """As attach_cgroup, but the cgroup itself holds the program, until `release` or its own end.
+
+    In place of `former`, where that is given: no call falls between them.
+    """
+    flags = ALLOW_MULTI | (REPLACE if former else 0)
+    with _folder(cgroup) as target:
+        packed = ATTACH.pack(target, program.fd, KINDS[program.section][1], flags, former.fd if former else 0)
+        syscall.call(syscall.PROG_ATTACH, packed, f"attach {program.name} to {program.section} of {cgroup}")
+
+
+def release(program: Program, cgroup: Path) -> None:
+    """Undo `hold`. What is not there is no error."""
+    with _folder(cgroup) as target:
+        packed = ATTACH.pack(target, program.fd, KINDS[program.section][1], 0, 0)
+        number = syscall.attempt(syscall.PROG_DETACH, packed)[1]
+    if number not in {0, errno.ENOENT, errno.EINVAL}:
+        raise KernelError(number, f"detach {program.name} from {program.section} of {cgroup}")
+
+
+def held(cgroup: Path, section: str) -> list[Program]:
+    """The programs at one place of a cgroup itself, not of those above it; the caller closes them."""
+    ids = (ctypes.c_uint32 * MOST)()
+    with _folder(cgroup) as target:
+        packed = QUERY.pack(target, KINDS[section][1], 0, 0, ctypes.addressof(ids), MOST, 0)
+        done = syscall.call(syscall.PROG_QUERY, packed, f"look at {section} of {cgroup}")[1]
+    found = []
+    for number in ids[: QUERY.unpack(done)[5]]:
+        with contextlib.suppress(KernelError):  # it may go meanwhile
+            found.append(Program.by_id(number, section))
+    return found
+
+
+@contextlib.contextmanager
+def _folder(cgroup: Path) -> Iterator[int]:
     try:
         target = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as problem:
         raise KernelError(problem.errno or 0, f"open the cgroup {cgroup}") from problem
     try:
-        packed = CREATE.pack(program.fd, target, attached, 0)
-        return Link(syscall.call(syscall.LINK_CREATE, packed, f"attach {program.name} to {what}")[0], what)
+        yield target
     finally:
         os.close(target)
 

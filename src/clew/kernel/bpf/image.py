@@ -21,6 +21,7 @@ INSTRUCTION = Struct("<BBhi")  # opcode, registers, offset, immediate
 LOAD_64, CALL = 0x18, 0x85
 TO_MAP, TO_MAP_VALUE, TO_FUNCTION = 1, 2, 1  # source registers that give the immediate its meaning
 R_BPF_64_64, R_BPF_64_32 = 1, 10
+UNDEFINED = 0  # section of a symbol that the object itself does not have
 
 
 class MapSpec(Value):
@@ -41,11 +42,19 @@ class Reference(Value):
     offset: int = 0
 
 
+class KernelCall(Value):
+    """An instruction that calls one of the kernel's own functions (a kfunc), known to each kernel by another number."""
+
+    instruction: int
+    function: str
+
+
 class ProgramSpec(Value):
     name: str
     section: str  # "tc", "cgroup/connect4": says what it may be attached to
     code: bytes
     references: tuple[Reference, ...] = ()
+    kernel_calls: tuple[KernelCall, ...] = ()
 
 
 class Constant(Value):
@@ -154,6 +163,7 @@ class _Linker:
     def _link(self, entry: elf.Symbol) -> ProgramSpec:
         code = bytearray()
         references: list[Reference] = []
+        kernels: list[KernelCall] = []
         calls: list[tuple[int, elf.Symbol]] = []  # instruction, what it calls
         starts: dict[tuple[int, int], int] = {}
         waiting = [entry]
@@ -164,12 +174,14 @@ class _Linker:
             start = starts[function.section, function.value] = len(code) // 8
             code += self._elf.sections[function.section].data[function.value : function.value + function.size]
             references += self._references(function, start, code)
+            kernels += self._kernel_calls(function, start)
             called = self._calls(function, start)
             calls += called
             waiting += [target for _, target in called]
         for instruction, target in calls:
             pack_into("<i", code, 8 * instruction + 4, starts[target.section, target.value] - instruction - 1)
-        return ProgramSpec(entry.name, self._elf.sections[entry.section].name, bytes(code), tuple(references))
+        section = self._elf.sections[entry.section].name
+        return ProgramSpec(entry.name, section, bytes(code), tuple(references), tuple(kernels))
 
     def _references(self, function: elf.Symbol, start: int, code: bytearray) -> list[Reference]:
         found = []
@@ -188,6 +200,16 @@ class _Linker:
                 raise BadObject(f"{self._name}: {function.name} takes the address of something in {section}")
         return found
 
+    def _kernel_calls(self, function: elf.Symbol, start: int) -> list[KernelCall]:
+        """Calls of what is declared `__ksym`: the object has no such function, so the kernel must."""
+        return [
+            KernelCall(start + at // 8, mend.symbol.name)
+            for at in range(0, function.size, 8)
+            if (mend := self._mends.get((function.section, function.value + at))) is not None
+            and mend.kind == R_BPF_64_32
+            and mend.symbol.section == UNDEFINED
+        ]
+
     def _calls(self, function: elf.Symbol, start: int) -> list[tuple[int, elf.Symbol]]:
         """Calls of functions of the object. One within its section is resolved by the compiler, relative to itself."""
         body = self._elf.sections[function.section].data
@@ -197,6 +219,8 @@ class _Linker:
             if opcode != CALL or registers >> 4 != TO_FUNCTION:
                 continue
             mend = self._mends.get((function.section, place))
+            if mend is not None and mend.symbol.section == UNDEFINED:
+                continue
             section = function.section if mend is None else mend.symbol.section
             base = place if mend is None else mend.symbol.value
             target = self._functions.get((section, base + 8 * (immediate + 1)))

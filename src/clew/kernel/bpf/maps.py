@@ -33,6 +33,7 @@ class KernelMap:
         self.key_size = spec.key_size
         self.value_size = spec.value_size
         self.capacity = spec.entries
+        self.id = 0  # known of one that was opened
 
     @classmethod
     def create(cls, spec: MapSpec) -> Self:
@@ -43,16 +44,27 @@ class KernelMap:
     @classmethod
     def open(cls, path: Path) -> Self:
         """The map pinned at `path`; KernelError ENOENT where there is none."""
-        fd = open_pinned(path)
+        return cls._found(open_pinned(path), str(path))
+
+    @classmethod
+    def by_id(cls, number: int) -> Self:
+        """The map with this id, as programs tell the ids of theirs; KernelError ENOENT where there is none."""
+        what = f"open the BPF map {number}"
+        return cls._found(syscall.call(syscall.MAP_GET_FD_BY_ID, Struct("=III").pack(number, 0, 0), what)[0], what)
+
+    @classmethod
+    def _found(cls, fd: int, what: str) -> Self:
         info = ctypes.create_string_buffer(INFO.size)
         asked = Struct("=IIQ").pack(fd, INFO.size, ctypes.addressof(info))
         try:
-            syscall.call(syscall.OBJ_GET_INFO, asked, f"look at the BPF map {path}")
+            syscall.call(syscall.OBJ_GET_INFO, asked, f"look at the BPF map {what}")
         except KernelError:
             os.close(fd)
             raise
-        kind, _id, key_size, value_size, entries, flags, name = INFO.unpack(info.raw)
-        return cls(fd, MapSpec(name.rstrip(b"\0").decode(), kind, key_size, value_size, entries, flags))
+        kind, number, key_size, value_size, entries, flags, name = INFO.unpack(info.raw)
+        made = cls(fd, MapSpec(name.rstrip(b"\0").decode(), kind, key_size, value_size, entries, flags))
+        made.id = number
+        return made
 
     def lookup(self, key: bytes) -> bytes | None:
         value = ctypes.create_string_buffer(self.value_size)

@@ -20,6 +20,7 @@ from clew.base.value import Value
 from clew.kernel.bpf import syscall
 from clew.kernel.bpf.errors import BadObject
 from clew.kernel.bpf.image import TO_MAP, TO_MAP_VALUE, Image, MapSpec, ProgramSpec
+from clew.kernel.bpf.kernel_types import KernelFunctions, kernel_functions
 from clew.kernel.bpf.maps import KernelMap, open_pinned, pin
 from clew.kernel.errors import KernelError
 
@@ -27,8 +28,11 @@ LOAD = Struct(
     "=IIQQIIQII16sII"
 )  # kind, instructions, code, license, log level, size, log, version, flags, name, 0, attach
 TEST = Struct("=IIIIQQIIIIQQ")  # program, result, in, out, data in, out, repeat, duration, context in, out, contexts
+FUNCTIONS = Struct("=48xQ")  # behind LOAD: descriptors of the modules whose functions are called
 INFO_LENGTH = 208
-INFO_ID, INFO_TAG, INFO_NAME, INFO_RUN_TIME = 4, 8, 64, 192  # offsets into bpf_prog_info
+INFO_ID, INFO_TAG, INFO_MAPS, INFO_NAME, INFO_RUN_TIME = 4, 8, 52, 64, 192  # offsets into bpf_prog_info
+MAPS = Struct("=IQ")  # at INFO_MAPS: how many, and where their ids are wanted
+MOST_MAPS = 64  # that the kernel lets a program have
 ARRAY, READ_ONLY = 2, 0x80
 LOG_LENGTH = 1 << 20
 LOG_LINES = 12
@@ -70,6 +74,27 @@ class Program:
         """The program pinned at `path`; KernelError ENOENT where there is none."""
         return cls(open_pinned(path), path.name, section)
 
+    @classmethod
+    def by_id(cls, number: int, section: str = "") -> Self:
+        """The program with this id, as filters and cgroups tell it; KernelError ENOENT where there is none."""
+        asked = Struct("=III").pack(number, 0, 0)
+        made = cls(syscall.call(syscall.PROG_GET_FD_BY_ID, asked, f"open the BPF program {number}")[0], "", section)
+        made.name = made._info()[INFO_NAME : INFO_NAME + 16].rstrip(b"\0").decode()
+        return made
+
+    def map_ids(self) -> list[int]:
+        """The maps that it uses, and those that are bound to it."""
+        held = (ctypes.c_uint32 * MOST_MAPS)()
+        info = bytearray(INFO_LENGTH)
+        MAPS.pack_into(info, INFO_MAPS, MOST_MAPS, ctypes.addressof(held))
+        count, _where = MAPS.unpack_from(self._info(bytes(info)), INFO_MAPS)
+        return list(held[:count])
+
+    def bind(self, each: KernelMap) -> None:
+        """Let a map that it does not use live as long as the program does."""
+        packed = Struct("=III").pack(self.fd, each.fd, 0)
+        syscall.call(syscall.PROG_BIND_MAP, packed, f"bind the BPF map {each.name} to {self.name}")
+
     def run_time(self) -> tuple[int, int]:
         """(nanoseconds, runs) since it was loaded, while statistics were on."""
         nanoseconds, runs = unpack_from("=QQ", self._info(), INFO_RUN_TIME)
@@ -93,8 +118,8 @@ class Program:
         if fd >= 0:
             os.close(fd)
 
-    def _info(self) -> bytes:
-        info = ctypes.create_string_buffer(INFO_LENGTH)
+    def _info(self, asked_for: bytes = bytes(INFO_LENGTH)) -> bytes:
+        info = ctypes.create_string_buffer(asked_for, INFO_LENGTH)
         asked = Struct("=IIQ").pack(self.fd, INFO_LENGTH, ctypes.addressof(info))
         syscall.call(syscall.OBJ_GET_INFO, asked, f"look at the program {self.name}")
         return info.raw
@@ -147,8 +172,10 @@ def load(
         for name in image.sections:
             made[name] = _constants(image, name, constants or {})
         every = made | given
-        for name, program in image.programs.items():
-            programs[name] = _load(program, image.license, every)
+        called = {call.function for program in image.programs.values() for call in program.kernel_calls}
+        with kernel_functions(called) as functions:
+            for name, program in image.programs.items():
+                programs[name] = _load(program, image.license, every, functions)
     except BaseException:
         Loaded(made, programs, tuple(made.values())).close()
         raise
@@ -174,17 +201,18 @@ def _constants(image: Image, section: str, values: Mapping[str, int]) -> KernelM
     return made
 
 
-def _load(spec: ProgramSpec, license_text: bytes, maps: Mapping[str, KernelMap]) -> Program:
+def _load(spec: ProgramSpec, license_text: bytes, maps: Mapping[str, KernelMap], functions: KernelFunctions) -> Program:
     if spec.section not in KINDS:
         raise BadObject(f"{spec.name}: the loader knows no section {spec.section}")
-    code = ctypes.create_string_buffer(_with_descriptors(spec, maps), len(spec.code))
+    linked = functions.link(_with_descriptors(spec, maps), spec.kernel_calls)
+    code = ctypes.create_string_buffer(linked, len(spec.code))
     granted = ctypes.create_string_buffer(license_text)
     try:
-        fd = _attempt(spec, code, granted, None)
+        fd = _attempt(spec, code, granted, None, functions)
     except KernelError as refusal:
         log = ctypes.create_string_buffer(LOG_LENGTH)
         try:
-            fd = _attempt(spec, code, granted, log)
+            fd = _attempt(spec, code, granted, log, functions)
         except KernelError:
             said = log.value.decode(errors="replace").strip().splitlines()[-LOG_LINES:]
             detail = "\n".join([os.strerror(refusal.number), *said])
@@ -197,6 +225,7 @@ def _attempt(
     code: "ctypes.Array[ctypes.c_char]",
     granted: "ctypes.Array[ctypes.c_char]",
     log: "ctypes.Array[ctypes.c_char] | None",
+    functions: KernelFunctions,
 ) -> int:
     kind, attached = KINDS[spec.section]
     verbose = (1, LOG_LENGTH) if log is not None else (0, 0)
@@ -204,6 +233,8 @@ def _attempt(
         kind, len(spec.code) // 8, ctypes.addressof(code), ctypes.addressof(granted),
         *verbose, syscall.address_of(log), 0, 0, syscall.kernel_name(spec.name), 0, attached,
     )  # fmt: skip
+    if spec.kernel_calls:
+        packed += FUNCTIONS.pack(functions.modules_at)
     return syscall.call(syscall.PROG_LOAD, packed, f"load the program {spec.name}")[0]
 
 

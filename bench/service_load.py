@@ -1,10 +1,11 @@
 """Services by the thousand, as bytes of the API and in a proxy: what the benchmarks of services have in common."""
 
-import asyncio
 import gc
 import json
 from functools import partial
 from pathlib import Path
+
+import uvloop
 
 from bench.figures import measured
 from clew.base.clock import SystemClock
@@ -77,7 +78,7 @@ class Ours:
         settings = ProxySettings("node-1", families=(4,), pod_cidrs=("10.128.0.0/9",))
         self.proxy = ServiceProxy(self.tables, settings, ports, SystemClock())
         self.proxy.prepare()
-        self.loop = asyncio.new_event_loop()
+        self.loop = uvloop.new_event_loop()  # as the agent's
 
     def load(self, count: int) -> tuple[float, float]:
         """Everything from empty: seconds for decoding, seconds from facts to the kernel."""

@@ -32,11 +32,11 @@ def test_every_page_with_real_packets(guest: Guest) -> None:
     assert passed(guest.pytest(*pages, "--modes", "vm", "-k", "ipvs and not userspace", seconds=1200)) > 60
 
 
-@pytest.mark.parametrize("name", ["ipvs"])
+@pytest.mark.parametrize("name", ["ipvs", "ipvs_path"])
 def test_the_benchmark_measures_something(guest: Guest, name: str) -> None:
     said = guest.python("-m", "bench.one", name, "0.001", seconds=200).ok().stdout
     found = [event["figure"] for event in map(json.loads, said.splitlines()) if "figure" in event]
-    assert len(found) > 5
+    assert len(found) > 3
     assert all(figure["value"] >= 0 for figure in found)
     assert any(figure.get("baseline") for figure in found)
 

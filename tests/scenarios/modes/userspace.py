@@ -52,7 +52,7 @@ class UserspaceNode:
 
 OWN_PORTS = "for clients that send to the proxy's own ports: tests/scenarios/test_userspace.py"
 IDLE: Mapping[tuple[str, str], str] = {
-    ("", r"filter INPUT: -m conntrack ! --ctstate DNAT"): OWN_PORTS,
+    ("", r"filter INPUT: -m conntrack --ctstate NEW -m conntrack ! --ctstate DNAT"): OWN_PORTS,
     ("", r"filter KUBE-PROXY-PORTS"): OWN_PORTS,
     **{
         (section, r"element of nat KUBE-PORTALS-HOST"): "the node itself may not use it"

@@ -6,6 +6,7 @@ to any more. `serve` is the proxy itself: without it connections wait in the ker
 
 import resource
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from socket import socket
@@ -26,13 +27,18 @@ from clew.kernel.errors import KernelError
 from clew.kernel.iptables import Iptables, KernelIptables
 from clew.kernel.netns import socket_in
 
+LISTENING = 0.75  # of the process's descriptors; the others are for connections, and for starting iptables
+NR_OPEN = Path("/proc/sys/fs/nr_open")  # the kernel's own limit of one process
 _RUNNING: "WeakValueDictionary[tuple[Path | None, Family], Backend]" = WeakValueDictionary()
 
 
 def open_backends(where: Path | None, settings: Sequence[Settings]) -> list["Backend"]:
     """One backend a family, in a network namespace or the caller's own."""
     opened: Callable[[int, int], socket] = socket if where is None else partial(socket_in, where)
-    made = [Backend(KernelIptables(where), Forwarder(each.family, opened, SystemClock()), each) for each in settings]
+    made = [
+        Backend(KernelIptables(where), Forwarder(each.family, opened, SystemClock()), each, len(settings))
+        for each in settings
+    ]
     _RUNNING.update({(where, backend.settings.family): backend for backend in made})
     return made
 
@@ -64,19 +70,25 @@ class SyncResult(Value):
 class Backend:
     quick = False
 
-    def __init__(self, iptables: Iptables, forwarder: Forwarder, settings: Settings) -> None:
-        self._iptables, self.forwarder = iptables, forwarder
+    def __init__(self, iptables: Iptables, forwarder: Forwarder, settings: Settings, families: int = 1) -> None:
+        """`families`: how many backends this process has; they share its descriptors."""
+        self._iptables, self.forwarder, self._families = iptables, forwarder, families
         self.settings = settings
         self.programme = Programme(settings)
         self._found: Ruleset | None = None  # in the kernel; None: not known
+        self._right = False  # whether all is as the programme says
         self._waiting: dict[Owner, Iterable[Balancer]] = {}  # wanted, but not yet known to the programme
         self._claims: dict[tuple[Protocol, int], socket] = {}
         self._denied: dict[tuple[Protocol, int], KernelError] = {}
 
     def prepare(self) -> None:
-        """As many descriptors as the process may have: a listening socket a way, two sockets a connection."""
+        """As many descriptors as the process can have: a listening socket a way, two sockets a connection."""
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        for limit in (int(NR_OPEN.read_text()), most):
+            with suppress(ValueError, OSError):  # more than now is for whoever has CAP_SYS_RESOURCE
+                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+                self.forwarder.most = int(limit * LISTENING / self._families)
+                return
 
     async def serve(self) -> None:
         """The proxy, until cancelled."""
@@ -112,21 +124,32 @@ class Backend:
         self._waiting.update(changes)
         if self._found is None:
             self._look()
-        self.programme.want(self._waiting)
+        different = self.programme.want(self._waiting)
         self._waiting = {}
+        if self._right and not different:
+            return SyncResult()
+        self._right = False
+        result = self._follow()
+        self._right = True
+        return result
+
+    def _follow(self) -> SyncResult:
         ways = self.programme.ways()
         before = set(self.forwarder.gates)
-        self.forwarder.offer(ways, adopted(self._found or {}, self.programme.lines()))
+        refused = self.forwarder.offer(ways, adopted(self._found or {}, self.programme.lines()))
         claimed = self._claim()
         tables = self._write()
         self.forwarder.withdraw(ways)
         released = self._release()
+        if refused is not None:
+            raise refused
         return SyncResult(tables, len(before ^ set(ways)) + claimed + released)
 
     def settle(self, settings: Settings) -> None:
         """Other settings of the same family, from the next sync on."""
         self.settings = settings
         self.programme.settle(settings)
+        self._right = False
 
     def expect(self, changes: Mapping[Owner, Iterable[Balancer]]) -> None:
         """Want these services so with the next sync."""
@@ -136,9 +159,12 @@ class Backend:
         """Whether the rules are still as we left them; if not, the next sync repairs them."""
         if self._found is None:
             return False
+        denied = bool(self._denied)
         self._denied.clear()
         self._look()
-        return not change(self._rules(), self._found)
+        as_left = not change(self._rules(), self._found)
+        self._right = self._right and as_left and not denied
+        return as_left
 
     def tidy(self) -> None:
         """Nothing is kept for a while."""
@@ -147,7 +173,7 @@ class Backend:
         """Take our chains out of the kernel, whoever made them; what is not there is fine."""
         self._look()
         script = removal(OWNED, self._found or {})
-        self._found = None
+        self._found, self._right = None, False
         if script:
             self._iptables.restore(self.settings.family, script)
 

@@ -54,17 +54,19 @@ class Totals:
 
 @dataclass
 class Forwarder:
-    """One family's. `opened` makes a socket; `running` is set while `run` is."""
+    """One family's. `opened` makes a socket; `most`: ways it may listen for, so that clients find descriptors too."""
 
     family: Family
     opened: OpenSocket
     clock: Clock
+    most: int = 1 << 16
     gates: dict[WayKey, Gate] = field(default_factory=dict)
     totals: Totals = field(default_factory=Totals)
     live: set[Connection] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._choices: dict[str, Choice] = {}
+        self._taken: set[tuple[Protocol, int]] = set()  # by the gates
         self._loop: asyncio.AbstractEventLoop | None = None
         self._group: asyncio.TaskGroup | None = None
 
@@ -76,22 +78,36 @@ class Forwarder:
     def ways(self) -> dict[WayKey, Way]:
         return {key: gate.way for key, gate in self.gates.items()}
 
-    def offer(self, ways: Mapping[WayKey, Way], wished: Mapping[WayKey, int]) -> None:
-        """Have these ways, and listen for the new ones, at the wished port if that is free. KernelError: no socket."""
+    def offer(self, ways: Mapping[WayKey, Way], wished: Mapping[WayKey, int]) -> KernelError | None:
+        """Have these ways, and listen for the new ones, at the wished port if that is free.
+
+        Why a way has no socket and so is not there, where that is so; it keeps the others from nothing.
+        """
+        refused = None
         for key, way in ways.items():
             gate = self.gates.get(key)
             if gate is None:
-                listener, port = self._listen_somewhere(key, wished.get(key, 0))
+                if refused is not None:
+                    continue  # what one cannot have, sockets or ports, none of the others can
+                try:
+                    listener, port = self._listen_somewhere(key, wished.get(key, 0))
+                except KernelError as error:
+                    refused = error
+                    continue
                 gate = self.gates[key] = Gate(key, way, listener, port)
+                self._taken.add((key.protocol, port))
                 self._soon(self._learn, gate)
                 self._soon(self._start, gate)
             gate.way = way
             self._soon(self._learn, gate)
+        return refused
 
     def withdraw(self, ways: Mapping[WayKey, Way]) -> None:
         """Have no others than these any more."""
         for key in [key for key in self.gates if key not in ways]:
-            self._soon(self._stop, self.gates.pop(key))
+            gate = self.gates.pop(key)
+            self._taken.discard((key.protocol, gate.port))
+            self._soon(self._stop, gate)
 
     def hold(self, protocol: Protocol, port: int) -> socket.socket:
         """A node port, so that it is seen and nobody else takes it. KernelError: somebody has it."""
@@ -131,18 +147,24 @@ class Forwarder:
 
     def _listen_somewhere(self, key: WayKey, wished: int) -> tuple[socket.socket, int]:
         """At the wished port, or one that the way's name leads to, or else at any: rules then outlive an agent."""
-        ours = {gate.port for gate in self.gates.values() if gate.key.protocol == key.protocol}
+        if len(self.gates) >= self.most:
+            limit = f"the limit of open files leaves {self.most} for services; raise it (systemd: LimitNOFILE)"
+            raise KernelError(errno.EMFILE, f"listen for {key.origin}", detail=limit)
         start = zlib.crc32(str(key).encode())
         named = [PORTS.start + (start + number) % len(PORTS) for number in range(TRIES)]
         for port in (*([wished] if wished else []), *named):
-            if port not in ours:
+            if (key.protocol, port) not in self._taken:
                 with contextlib.suppress(KernelError):
                     return self._listen(key.protocol, port), port
         listener = self._listen(key.protocol, 0)
         return listener, listener.getsockname()[1]
 
     def _listen(self, protocol: Protocol, port: int) -> socket.socket:
-        opened = self.opened(FAMILIES[self.family], KINDS[protocol])
+        doing = f"listen on {protocol} port {port} of the node"
+        try:
+            opened = self.opened(FAMILIES[self.family], KINDS[protocol])
+        except OSError as refused:
+            raise KernelError(refused.errno or 0, doing) from refused
         opened.setblocking(False)
         try:
             if protocol == "TCP":
@@ -155,7 +177,7 @@ class Forwarder:
                 opened.listen(BACKLOG)
         except OSError as refused:
             opened.close()
-            raise KernelError(refused.errno or 0, f"listen on {protocol} port {port} of the node") from refused
+            raise KernelError(refused.errno or 0, doing) from refused
         return opened
 
     def _learn(self, gate: Gate) -> None:

@@ -55,6 +55,7 @@ def _jumps(settings: Settings) -> tuple[Jump, ...]:
         Jump("mangle", "OUTPUT", f"{NEW}-j KUBE-PORTALS-FIREWALL"),
         *(Jump("filter", chain, f"{NEW}-j KUBE-PORTALS-FILTER") for chain in ("INPUT", "FORWARD", "OUTPUT")),
         Jump("filter", "INPUT", f"{NEW}-j KUBE-NODEPORT-NON-LOCAL"),
-        # the proxy's own ports are for what was redirected, and for nobody who finds them
-        Jump("filter", "INPUT", "-m conntrack ! --ctstate DNAT -j KUBE-PROXY-PORTS"),
+        # the proxy's own ports are for what was redirected, and for nobody who finds them; only first packets walk
+        # them: what backends answer to the proxy is not translated either
+        Jump("filter", "INPUT", f"{NEW}-m conntrack ! --ctstate DNAT -j KUBE-PROXY-PORTS"),
     )

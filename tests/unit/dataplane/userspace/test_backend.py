@@ -1,5 +1,6 @@
 """The backend with a fake iptables and real loopback sockets: every path between states, restarts, vandals, removal."""
 
+import errno
 import socket
 from collections.abc import Iterator
 from itertools import permutations
@@ -15,6 +16,7 @@ from clew.dataplane.userspace.rules import OWNED
 from clew.ir.balancing import Backend as Pod
 from clew.ir.balancing import Balancer, Frontend
 from clew.ir.proxying import Settings
+from clew.kernel.errors import KernelError
 from clew.kernel.iptables import FakeIptables
 
 SETTINGS = Settings(4, ("10.244.0.0/16",))
@@ -133,6 +135,55 @@ def test_a_node_port_of_somebody_else_keeps_nothing_from_being_served(node: Node
     backend.verify()
     backend.sync({})
     assert backend._claims, "it is held once it is free"
+
+
+def no_descriptor(_family: int, _kind: int) -> socket.socket:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "said"), [("most", 1, "LimitNOFILE"), ("opened", no_descriptor, "Too many open files")]
+)
+def test_a_service_for_which_no_socket_is_left_keeps_nothing_from_being_served(
+    node: Node, monkeypatch: pytest.MonkeyPatch, attribute: str, value: object, said: str
+) -> None:
+    """20,000 services under a limit of 20,000 descriptors once ended the agent, and then all of them."""
+    backend = node.backend()
+    pods = (Pod("10.0.0.1", 7, "here"),)
+
+    def wanted(port: int) -> Balancer:
+        frontend = Frontend("10.96.0.1", "TCP", port, "internal", "Cluster", None, "")
+        return Balancer(f"default/a:{port}", 4, 0, pods, (), (), True, (frontend,))
+
+    backend.sync({A: (wanted(80),)})
+    with monkeypatch.context() as short:
+        short.setattr(backend.forwarder, attribute, value)
+        for changes in ({A: (wanted(80), wanted(81), wanted(82))}, {}):
+            with pytest.raises(KernelError, match=said):
+                backend.sync(changes)
+        assert [key.origin for key in backend.forwarder.gates] == ["default/a:80"]
+        (port,) = backend.forwarder.ports.values()
+        assert any(rule.endswith(f" {port}") for rule in node.rules()["nat"]["KUBE-PORTALS-CONTAINER"])
+    assert backend.sync({}).sockets == 2
+    assert len(backend.forwarder.gates) == 3
+
+
+def test_a_sync_with_nothing_to_do_asks_nobody(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = node.backend()
+    backend.sync(STATES["two share a pod"])
+    with monkeypatch.context() as watched:
+        watched.setattr(backend.programme, "rules", lambda _ports: pytest.fail("all rules were rendered anew"))
+        assert not backend.sync({})
+        assert not backend.sync(STATES["two share a pod"])
+    node.iptables.restore(4, "*nat\n:KUBE-PORTALS-HOST - [0:0]\nCOMMIT\n")
+    assert not backend.verify()
+    assert backend.sync({}).tables
+
+
+def test_only_first_packets_walk_chains_that_grow_with_the_services(node: Node) -> None:
+    """With 10,000 services each packet that a backend sent to the proxy once cost 0.4 ms."""
+    jumps = node.backend().programme.rules({}).jumps
+    assert [each.rule for each in jumps if each.table != "nat" and "--ctstate NEW" not in each.rule] == []
 
 
 def test_removal_leaves_the_rules_of_others(node: Node) -> None:

@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import msgspec
-
 from clew.base.value import Value
 from clew.servers.dns import wire
-from clew.servers.dns.arguments import zones
+from clew.servers.dns.arguments import zones_and_port
 from clew.servers.dns.chain import Context, Plugin, Site, link
 from clew.servers.dns.corefile import ServerBlock, Word, parse
 from clew.servers.dns.plugins import build
@@ -31,19 +29,6 @@ class DnsOptions(Value):
 Place = tuple[str, int]  # an address and a port to listen on
 
 
-def _zones_and_port(key: Word, default: int) -> tuple[tuple[str, ...], int]:
-    """`.:53`, `example.org`, `dns://example.org:1053`, `10.0.0.0/24:53` (its reverse zones)."""
-    scheme, _, text = key.text.rpartition("://")
-    if scheme not in {"", "dns"}:
-        raise key.error(f"{scheme}:// is not served", "only dns:// is; TLS is spoken to upstreams alone")
-    zone, colon, port = text.rpartition(":")
-    if not colon:
-        zone, port = text, str(default)
-    if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise key.error(f"{port!r} is not a port", "write 1 to 65535 after the colon")
-    return zones([msgspec.structs.replace(key, text=zone)]), int(port)
-
-
 def arguments(options: DnsOptions) -> list[str]:
     """The command line of a worker."""
     return [
@@ -65,7 +50,7 @@ class Generation:
             self._add(block, options, context)
 
     def _add(self, block: ServerBlock, options: DnsOptions, context: Context) -> None:
-        keys = [(key, *_zones_and_port(key, options.port)) for key in block.keys]
+        keys = [(key, *zones_and_port(key, options.port)) for key in block.keys]
         names = tuple(zone for _, found, _ in keys for zone in found)
         port = keys[0][2]
         plugins = build(block, Site(names, port, f"dns://:{port}"), context)

@@ -7,6 +7,8 @@ from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from clew.base.errors import UserError
 from clew.servers.dns import wire
 from clew.servers.dns.corefile import Directive, Word
@@ -81,6 +83,19 @@ def _normal(text: str) -> tuple[str, ...]:
 def zones(words: Sequence[Word], usual: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Zone names without the final dot, in lower case (the root is empty); `10.0.0.0/22` means its reverse zones."""
     return tuple(zone for word in words for zone in read(word, _normal)) or usual
+
+
+def zones_and_port(key: Word, default: int) -> tuple[tuple[str, ...], int]:
+    """`.:53`, `example.org`, `dns://example.org:1053`, `10.0.0.0/24:53` (its reverse zones)."""
+    scheme, _, text = key.text.rpartition("://")
+    if scheme not in {"", "dns"}:
+        raise key.error(f"{scheme}:// is not served", "only dns:// is; TLS is spoken to upstreams alone")
+    zone, colon, port = text.rpartition(":")
+    if not colon:
+        zone, port = text, str(default)
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise key.error(f"{port!r} is not a port", "write 1 to 65535 after the colon")
+    return zones([msgspec.structs.replace(key, text=zone)]), int(port)
 
 
 def reverse_zones(cidr: str) -> tuple[str, ...]:

@@ -134,7 +134,7 @@ class _Lexer:
 class _Reader:
     """Lines in order, with `import` replaced by what it names."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path | None, environment: Mapping[str, str]) -> None:
         self.folder = folder
         self.environment = environment
         self.snippets: dict[str, list[Line]] = {}
@@ -162,6 +162,8 @@ class _Reader:
         if target.text in self.snippets:
             self._waiting += reversed(self.snippets[target.text])
             return
+        if self.folder is None:
+            raise target.error(f"{target.text!r} is a file of another machine")
         paths = sorted(self.folder.glob(target.text)) if not target.text.startswith("/") else _glob(target.text)
         paths = [path for path in paths if path.is_file()]
         if not paths and not re.search(r"[*?\[]", target.text):
@@ -177,11 +179,13 @@ def _glob(pattern: str) -> list[Path]:
     return sorted(Path("/").glob(pattern.lstrip("/")))
 
 
-def parse(text: str, folder: Path = Path(), environment: Mapping[str, str] | None = None) -> tuple[ServerBlock, ...]:
+def parse(
+    text: str, folder: Path | None = Path(), environment: Mapping[str, str] | None = None
+) -> tuple[ServerBlock, ...]:
     """The server blocks of a Corefile; UserError with line and column where it is not one.
 
-    Files to import are looked for from `folder`; `{$NAME}` and `{%NAME%}` come from `environment`, the process's own
-    by default.
+    Files to import are looked for from `folder` (None: none can be read); `{$NAME}` and `{%NAME%}` come from
+    `environment`, the process's own by default.
     """
     reader = _Reader(folder, os.environ if environment is None else environment)
     reader.push(text, "Corefile")

@@ -10,6 +10,8 @@ from ipaddress import ip_address
 
 import msgspec
 
+from clew.base.domain_names import name_to_wire as name_to_wire  # noqa: PLC0414 - one of the words of this module
+from clew.ir.names import SOA_TIMES
 from clew.servers.dns import cookies
 
 A, NS, CNAME, SOA, PTR, HINFO, MX, TXT, AAAA, SRV, OPT = 1, 2, 5, 6, 12, 13, 15, 16, 28, 33, 41
@@ -101,20 +103,6 @@ class Response(msgspec.Struct, gc=False):
 
 
 SILENCE = Response(rcode=-1)  # no answer at all; a plugin gives it back as it is
-
-
-def name_to_wire(text: str) -> bytes:
-    """`"www.example"` or `"www.example."` to wire form; ValueError on an empty or too long label or name."""
-    text = text.removesuffix(".")
-    if not text:
-        return b"\0"
-    parts = [label.encode("ascii", "strict") for label in text.split(".")]
-    if any(not 0 < len(part) < 64 for part in parts):
-        raise ValueError(f"not a domain name: {text!r} (a label has 1 to 63 bytes)")
-    wire = b"".join(bytes((len(part),)) + part for part in parts) + b"\0"
-    if len(wire) > 255:
-        raise ValueError(f"not a domain name: {text!r} (longer than 255 bytes)")
-    return wire
 
 
 def reverse_name(ip: str) -> bytes:
@@ -248,8 +236,8 @@ def owned_by_question(bodies: Sequence[bytes]) -> list[bytes]:
 
 
 def soa_data(mname: bytes, rname: bytes, serial: int, negative_ttl: int) -> bytes:
-    """SOA data with CoreDNS's refresh, retry and expire."""
-    return mname + rname + struct.pack(">IIIII", serial & 0xFFFFFFFF, 7200, 1800, 86400, negative_ttl)
+    """SOA data as every zone here has it."""
+    return mname + rname + struct.pack(">IIIII", serial & 0xFFFFFFFF, *SOA_TIMES, negative_ttl)
 
 
 def refusal(raw: bytes, rcode: int) -> bytes:

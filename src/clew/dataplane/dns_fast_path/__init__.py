@@ -1,0 +1,1 @@
+"""DNS answers by a BPF program at the links of pods; see README.md."""

@@ -156,6 +156,10 @@ def test_the_account_is_named_twice() -> None:
             {"type": "ExternalName", "externalName": "a.b"},
             {"type": "ExternalName", "externalName": "a.b", "sessionAffinity": "None"},
         ),
+        (  # a field that is no pointer in Go is not given back where it is empty
+            {"type": "ExternalName", "externalName": "a.b", "clusterIP": "", "loadBalancerIP": ""},
+            {"type": "ExternalName", "externalName": "a.b", "sessionAffinity": "None"},
+        ),
         (
             {"sessionAffinity": "ClientIP"},
             {"type": "ClusterIP", "sessionAffinity": "ClientIP", "internalTrafficPolicy": "Cluster",
@@ -177,6 +181,12 @@ def test_the_account_is_named_twice() -> None:
 )  # fmt: skip
 def test_services(spec: dict, made: dict) -> None:
     assert filled(SERVICE, {"spec": spec})["spec"] == made
+
+
+def test_a_load_balancers_address_says_how_it_is_meant() -> None:
+    ways_in = [{"ip": "203.0.113.1"}, {"ip": "203.0.113.2", "ipMode": "Proxy"}, {"hostname": "a.example"}]
+    made = filled(SERVICE, {"spec": {}, "status": {"loadBalancer": {"ingress": ways_in}}})
+    assert made["status"]["loadBalancer"]["ingress"] == [{"ip": "203.0.113.1", "ipMode": "VIP"}, *ways_in[1:]]
 
 
 def test_small_kinds() -> None:

@@ -4,10 +4,17 @@ from clew.api.objects import Object
 from clew.cluster.admission.defaults.fill import fill, fill_empty, part
 
 _AFFINITY_SECONDS = 10_800  # three hours
+_NEVER_EMPTY = ("clusterIP", "externalName", "externalTrafficPolicy", "loadBalancerIP")  # an empty one is not stored
 
 
 def service(obj: Object) -> None:
     spec = part(obj, "spec")
+    for field in _NEVER_EMPTY:
+        if spec.get(field) == "":
+            del spec[field]
+    for way_in in ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ():
+        if way_in.get("ip"):
+            fill(way_in, ipMode="VIP")
     fill_empty(spec, sessionAffinity="None", type="ClusterIP")
     if spec["sessionAffinity"] == "ClientIP":
         fill(part(part(spec, "sessionAffinityConfig"), "clientIP"), timeoutSeconds=_AFFINITY_SECONDS)

@@ -11,6 +11,9 @@ class ServiceStrategy(Strategy):
         super().__init__(SERVICE)
         self.pools = pools
 
+    def fill(self, obj: Object, subresource: str = "") -> None:  # noqa: ARG002 - the status has defaults, too
+        super().fill(obj)
+
     def prepare_create(self, obj: Object) -> None:
         obj["status"] = {"loadBalancer": {}}
 

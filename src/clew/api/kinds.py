@@ -99,3 +99,8 @@ KINDS: tuple[Kind, ...] = (
     LEASE, ENDPOINT_SLICE, EVENTS_EVENT,
     CLUSTER_ROLE_BINDING, CLUSTER_ROLE, ROLE_BINDING, ROLE,
 )  # fmt: skip
+
+# Custom kinds that parts of Clew read and write: served only where their definitions are, so not in KINDS.
+CALICO = "projectcalico.org"
+IP_POOL = Kind(CALICO, "v3", "IPPool", "ippools", False, subresources=("status",))
+IPAM_BLOCK = Kind(CALICO, "v3", "IPAMBlock", "ipamblocks", False)

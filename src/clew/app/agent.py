@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from clew.api import kinds
 from clew.app import agent_config
 from clew.app.agent_config import Configuration
+from clew.app.agent_pools import AddressPart
 from clew.app.agent_proxy import ProxyPart, refuse_company
 from clew.base.clock import Clock, SystemClock
 from clew.base.errors import UserError
@@ -80,7 +81,10 @@ class Agent:
         )
         self._tables = ProxyTables(Table("services"), Table("endpointslices"), Table("nodes"))
         self._journal = Journal(Path(agent.state_dir, "attachments.log"))
-        self._attachments = Attachments(self._journal)
+        kubeconfig = agent.kubeconfig or configuration.proxy.client_connection.kubeconfig
+        self._client = Client.from_kubeconfig(kubeconfig) if kubeconfig else Client.in_cluster()
+        self._addresses = AddressPart(options.node, agent, self._tables.nodes, clock, self._client)
+        self._attachments = Attachments(self._journal, self._addresses.ipam)
         encrypts = agent.network.backend == "wireguard"
         self._key = wireguard_key.load(Path(agent.state_dir, "wireguard.key")) if encrypts else KeyPair("", "")
         self._network = PodNetwork(
@@ -104,8 +108,10 @@ class Agent:
                 MasqueradePlane(KernelNft()),
             ),
             clock,
+            self._addresses.ipam,
         )
-        self._calls = CniCalls(self._attachments, self._network, Spool(self._paths.spool), self.registry)
+        spool = Spool(self._paths.spool)
+        self._calls = CniCalls(self._attachments, self._network, spool, self._addresses.lookup, self.registry)
         self.proxy = ProxyPart(options.node, configuration, self._tables, clock, self.registry)
 
     async def run(self) -> None:
@@ -114,8 +120,7 @@ class Agent:
         monitor = Monitor()
         loop.add_reader(monitor.fileno(), lambda: self._network.notice(monitor.drain()))
         self._calls.adopt()
-        kubeconfig = self._configuration.agent.kubeconfig or self._configuration.proxy.client_connection.kubeconfig
-        client = Client.from_kubeconfig(kubeconfig) if kubeconfig else Client.in_cluster()
+        client = self._client
         try:
             async with client, asyncio.TaskGroup() as group:
                 group.create_task(self._network.run())
@@ -130,7 +135,7 @@ class Agent:
                         wireguard_key.publish(client, self._tables.nodes, self._node, self._key.public, self._clock)
                     )
                 group.create_task(self._announce())
-                for part in self.proxy.tasks(client):
+                for part in (*self._addresses.tasks(self._attachments), *self.proxy.tasks(client)):
                     group.create_task(part)
         finally:
             loop.remove_reader(monitor.fileno())
@@ -154,7 +159,7 @@ class Agent:
         install.install_plugin(self._paths)
         await self._network.ready.wait()
         install.install_configuration(self._paths)
-        logger.info("pod network ready: %s", ", ".join(pool.cidr for pool in self._network.pools))
+        logger.info("pod network ready: %s", ", ".join(self._network.ranges) or "no block yet")
 
 
 async def serve(options: AgentOptions) -> None:

@@ -13,7 +13,7 @@ from clew.api.objects import Object
 from clew.app.network_config import NetworkConfiguration
 from clew.base.value import Value
 
-PARTS = ("agent.yaml", "dns.yaml")
+PARTS = ("pools.yaml", "agent.yaml", "dns.yaml")
 _DNS_AT = 10
 
 

@@ -22,6 +22,8 @@ BACKENDS: dict[str, Encapsulation | None] = {
 }  # fmt: skip
 PROTOCOLS: dict[str, RoutingProtocol] = {"bgp": "bgp", "ospf": "ospf"}
 LINK_LOCAL = ("169.254.0.0/16", "fe80::/10")  # RFC 3927, RFC 4291
+POOLS = "pools"
+IPAM = ("podCIDR", POOLS)
 LINKS: tuple[Linking, ...] = get_args(Linking)
 _MOST_ASN = 2**32 - 1
 _MOST_VNI = 2**24 - 1
@@ -47,6 +49,12 @@ class BgpConfiguration(Section):
     peers: list[PeerConfiguration] = msgspec.field(default_factory=list)
 
 
+class IpamConfiguration(Section):
+    """Where pods' addresses come from: each node's spec.podCIDRs, or blocks of IPPools that nodes carve on demand."""
+
+    type: str = "podCIDR"
+
+
 class NetworkConfiguration(Section):
     """How pods hang together on a node and between nodes.
 
@@ -60,6 +68,7 @@ class NetworkConfiguration(Section):
     cross_subnet: bool = False
     vni: int = VNI
     port: int = 0
+    ipam: IpamConfiguration = msgspec.field(default_factory=IpamConfiguration)
     bgp: BgpConfiguration = msgspec.field(default_factory=BgpConfiguration)
     non_masquerade_cidrs: list[str] = msgspec.field(default_factory=list, name="nonMasqueradeCIDRs")
     masq_link_local: bool = False
@@ -118,7 +127,19 @@ def check(found: NetworkConfiguration, where: str = "network") -> None:
         except ValueError as wrong:
             field = f"{where}.nonMasqueradeCIDRs[{place}]"
             raise UserError(f"{field}: {wrong}", "write it as 192.168.0.0/16 or fd00::/8") from None
+    _check_ipam(found, where)
     _check_bgp(found.bgp, f"{where}.bgp")
+
+
+def _check_ipam(found: NetworkConfiguration, where: str) -> None:
+    kind = found.ipam.type
+    if kind not in IPAM:
+        raise UserError(f"{where}.ipam.type: {kind!r} is not known", f"use {' or '.join(IPAM)}")
+    if kind == POOLS and found.links != "routed":
+        raise UserError(
+            f"{where}.links: {found.links} has no way to an address of another node's block",
+            f"use links: routed with ipam.type {POOLS}",
+        )
 
 
 def _check_bgp(bgp: BgpConfiguration, where: str) -> None:

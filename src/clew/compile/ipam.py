@@ -45,11 +45,11 @@ class Pool(Value):
 
 
 class ExhaustedError(Exception):
-    """Every address of a pool is taken."""
+    """Every address is taken; the text says where, `details` what is to be enlarged."""
 
-    def __init__(self, pool: Pool) -> None:
-        self.pool = pool
-        super().__init__(f"no free address in {pool.cidr}: all {pool.size} are in use")
+    def __init__(self, text: str, details: str) -> None:
+        self.details = details
+        super().__init__(text)
 
 
 class UnsuitableError(Exception):
@@ -109,4 +109,6 @@ def choose(pool: Pool, taken: AbstractSet[str], previous: str = "") -> str:
         candidate = str(in_family(first + (start - first + step) % size))
         if candidate not in taken:
             return candidate
-    raise ExhaustedError(pool)
+    raise ExhaustedError(
+        f"no free address in {pool.cidr}: all {pool.size} are in use", "the node's spec.podCIDRs are used up"
+    )

@@ -1,5 +1,6 @@
 """Attachments and the node's ranges to the switch and its ports. Pure, one attachment at a time."""
 
+from collections.abc import Iterable
 from ipaddress import ip_interface
 
 from clew.base.addresses import family_of
@@ -15,6 +16,17 @@ GATEWAYS = {4: "169.254.1.1", 6: "fe80::ecee:eeff:feee:eeee"}
 def switch(node: Node, pools: tuple[Pool, ...], mtu: int) -> Switch:
     """The switch of a node with these ranges; `mtu` is what the way to the other nodes leaves to a pod."""
     return Switch(tuple(pool.with_length(pool.gateway) for pool in pools), mtu, node.origin)
+
+
+def shared(pools: Iterable[Pool]) -> tuple[str, ...]:
+    """The ranges that hold more than one pod's address: a single one has its pod's own route."""
+    return tuple(pool.cidr for pool in pools if pool.network.num_addresses > 1)
+
+
+def plugged_into(attachments: Iterable[Attachment]) -> tuple[Pool, ...]:
+    """The ranges whose gateways pods on the switch know."""
+    networks = {ip_interface(address).network for each in attachments for address in each.addresses}
+    return tuple(Pool(str(found)) for found in sorted(networks, key=str))
 
 
 def port(attachment: Attachment) -> PodPort:

@@ -138,12 +138,17 @@ class _Ranges:
         other = self._owner_of_part(cidr)
         if other is None:
             self._owners[cidr] = name
-            self._lengths.add((cidr.version, cidr.prefixlen))
+            if cidr.num_addresses > 1:
+                self._lengths.add((cidr.version, cidr.prefixlen))
         return other
 
     def _owner_of_part(self, cidr: Network) -> str | None:
+        """Single addresses inside another's range are not counted: they are lent, and the longest prefix wins."""
         if cidr in self._owners:
             return self._owners[cidr]
         if all(version != cidr.version or length == cidr.prefixlen for version, length in self._lengths):
             return None  # ranges of one length overlap only where they are equal, and this is how clusters are
-        return next((name for range_, name in self._owners.items() if overlap(cidr, range_)), None)
+        if cidr.num_addresses == 1:
+            return None
+        owners = self._owners.items()
+        return next((name for range_, name in owners if range_.num_addresses > 1 and overlap(cidr, range_)), None)

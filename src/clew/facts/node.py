@@ -27,6 +27,7 @@ class Node(Value):
     zone: str = ""
     going: bool = False  # being deleted, or about to be: load balancers should stop sending
     wireguard_key: str = ""  # public; empty until the node's agent has published one
+    labels: tuple[tuple[str, str], ...] = ()  # in the order of their names
     malformed: str = ""
 
     @property
@@ -104,4 +105,5 @@ def _fact(obj: _Node) -> Node:
         zone=(meta.labels or {}).get(ZONE_LABEL, ""),
         wireguard_key=(meta.annotations or {}).get(KEY_ANNOTATION, ""),
         going=meta.deletion_timestamp is not None or GOING_TAINT in taints,
+        labels=tuple(sorted((meta.labels or {}).items())),
     )

@@ -4,14 +4,14 @@
 free again only when its link is gone and the journal says so. On the event loop's thread; called by node/cni_calls.py.
 """
 
+import asyncio
 from collections.abc import Collection, Iterable
 
 from clew.base.errors import WorldError
-from clew.base.value import Value
-from clew.compile import ipam
-from clew.compile.ipam import Pool
-from clew.facts.attachment import Attachment, Linking, PodRef, PortMapping
+from clew.facts.attachment import Attachment
+from clew.node.ipam import Ipam, Promised
 from clew.node.journal import Journal, Record
+from clew.node.wish import Wish
 from clew.store.table import Table
 
 Key = tuple[str, str]
@@ -25,32 +25,16 @@ class PortTakenError(Exception):
     """Another pod of this node has the host port, or this one asks for it twice; the text says so."""
 
 
-class Wish(Value):
-    """What a runtime asks for."""
-
-    container: str
-    ifname: str
-    network: str
-    netns: str
-    mtu: int
-    pod: PodRef = PodRef()
-    ips: tuple[str, ...] = ()  # bare; the runtime's own choice for the family of each
-    ports: tuple[PortMapping, ...] = ()
-    mac: str = ""
-    linking: Linking = "bridge"
-
-    @property
-    def key(self) -> Key:
-        return self.container, self.ifname
-
-
 class Attachments:
     """`table` is what the network connects; it is complete as soon as this object exists, and no API is asked."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, ipam: Ipam) -> None:
         self._journal = journal
+        self._ipam = ipam
         self._reserved = dict(journal.state.attachments)
-        self._last: tuple[str, ...] = journal.state.last
+        self._choosing: dict[Key, Wish] = {}
+        self._one_chooses = asyncio.Lock()
+        self.last: tuple[str, ...] = journal.state.last
         self.table: Table[Attachment] = Table("attachments")
         self.table.replace(dict(self._reserved))
 
@@ -58,50 +42,45 @@ class Attachments:
         """Promised and not yet released, whether or not it is (still, or already) connected."""
         return self._reserved.get(key)
 
-    def promised(self) -> Collection[Key]:
+    def attached(self) -> Collection[Key]:
         """Every attachment that has not been released."""
         return self._reserved.keys()
+
+    def promised(self) -> Promised:
+        """By handle, the pod and its bare addresses; none yet for what is being chosen for."""
+        choosing = {_handle(key): (str(wish.pod), ()) for key, wish in self._choosing.items()}
+        return choosing | {
+            _handle(key): (str(each.pod), tuple(address.partition("/")[0] for address in each.addresses))
+            for key, each in self._reserved.items()
+        }
 
     def addresses(self) -> Iterable[str]:
         """Every promised address, with its prefix length."""
         return (address for attachment in self._reserved.values() for address in attachment.addresses)
 
-    async def reserve(self, wish: Wish, pools: Iterable[Pool]) -> Attachment:
-        """An address of each pool, on disk when this returns.
+    async def reserve(self, wish: Wish) -> Attachment:
+        """Its addresses, on disk when this returns.
 
         TakenError, PortTakenError, ipam.ExhaustedError, ipam.UnsuitableError, WorldError.
         """
-        if wish.key in self._reserved:
-            raise TakenError
-        self._refuse_taken_ports(wish)
-        pools = tuple(pools)
-        taken = {address.partition("/")[0] for address in self.addresses()}
-        previous = {":" in address: address for address in self._last}
-        fixed = ipam.fixed(wish.ips, pools, taken)
-        chosen = tuple(
-            (pool, fixed.get(pool) or ipam.choose(pool, taken, previous.get(pool.network.version == 6, "")))
-            for pool in pools
-        )
-        addresses = tuple(pool.with_length(address) for pool, address in chosen)
-        attachment = Attachment(
-            wish.container,
-            wish.ifname,
-            wish.network,
-            wish.netns,
-            addresses,
-            wish.mtu,
-            wish.pod,
-            wish.ports,
-            wish.mac,
-            wish.linking,
-        )
-        self._reserved[wish.key] = attachment
-        given = {":" in address: address for pool, address in chosen if pool not in fixed}
-        self._last = tuple({**previous, **given}.values())
+        async with self._one_chooses:
+            if wish.key in self._reserved:
+                raise TakenError
+            self._refuse_taken_ports(wish)
+            self._choosing[wish.key] = wish
+            try:
+                attachment = _attachment(wish, await self._ipam.choose(wish, self))
+                self._reserved[wish.key] = attachment
+            finally:
+                del self._choosing[wish.key]
+            given = [address.partition("/")[0] for address in attachment.addresses]
+            remembered = {":" in address: address for address in (*self.last, *given) if address not in wish.ips}
+            self.last = tuple(remembered.values())
         try:
             await self._journal.append(Record("put", attachment))
         except WorldError:  # not even the disk knows of it
             del self._reserved[wish.key]
+            self._ipam.freed()
             raise
         return attachment
 
@@ -118,3 +97,16 @@ class Attachments:
         if key in self._reserved:
             await self._journal.append(Record("drop", key=key))
             self._reserved.pop(key, None)
+            self._ipam.freed()
+
+
+def _attachment(wish: Wish, addresses: tuple[str, ...]) -> Attachment:
+    return Attachment(
+        wish.container, wish.ifname, wish.network, wish.netns, addresses, wish.mtu, wish.pod, wish.ports, wish.mac,
+        wish.linking,
+    )  # fmt: skip
+
+
+def _handle(key: Key) -> str:
+    """The attachment's name in an IPAMBlock."""
+    return "/".join(key)

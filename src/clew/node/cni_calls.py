@@ -19,14 +19,19 @@ from clew.cni import framing, result
 from clew.cni.errors import CniError, Code
 from clew.cni.request import Call, parse
 from clew.cni.versions import NEWEST
-from clew.compile import links
+from clew.compile import asks, links
+from clew.compile.asks import Asks
 from clew.compile.ipam import ExhaustedError, UnsuitableError
 from clew.dataplane.netlink import render
 from clew.facts.attachment import Attachment, PodRef, PortMapping
+from clew.facts.pod_asks import ADDRESSES
 from clew.kernel.errors import KernelError
-from clew.node.attachments import Attachments, PortTakenError, TakenError, Wish
+from clew.node.attachments import Attachments, PortTakenError, TakenError
+from clew.node.pod_lookup import PodLookup
 from clew.node.podnet import LostError, PodNetwork
 from clew.node.spool import Spool
+from clew.node.wish import Wish
+from clew.watch.errors import ApiError
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +41,10 @@ DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
 
 
 class CniCalls:
-    def __init__(self, attachments: Attachments, network: PodNetwork, spool: Spool, registry: Registry) -> None:
+    def __init__(
+        self, attachments: Attachments, network: PodNetwork, spool: Spool, pods: PodLookup, registry: Registry
+    ) -> None:
+        self._pods = pods
         self._attachments = attachments
         self._network = network
         self._spool = spool
@@ -126,23 +134,12 @@ class CniCalls:
 
     async def _reserve(self, call: Call) -> Attachment:
         pod = PodRef(*(call.pod.get(f"K8S_POD_{word}", "") for word in ("NAMESPACE", "NAME", "UID")))
-        mtu = call.config.mtu or self._network.mtu
-        config = call.config
-        ports = tuple(PortMapping(p.host_port, p.container_port, p.protocol, p.host_ip) for p in config.ports)
-        wish = Wish(
-            call.container,
-            call.ifname,
-            config.name,
-            call.netns,
-            mtu,
-            pod,
-            config.ips,
-            ports,
-            config.mac,
-            self._network.linking,
-        )
         try:
-            return await self._attachments.reserve(wish, self._network.pools)
+            return await self._attachments.reserve(self._wish(call, pod, asks.asks(await self._pods.find(pod))))
+        except ApiError as trouble:
+            raise CniError(
+                Code.TRY_AGAIN_LATER, f"the API server is needed to give pod {pod} addresses", str(trouble)
+            ) from trouble
         except TakenError as taken:
             raise CniError(
                 Code.ALREADY_ATTACHED,
@@ -152,12 +149,27 @@ class CniCalls:
         except PortTakenError as taken:
             raise CniError(Code.PORT_TAKEN, str(taken), "choose another, or another node") from taken
         except UnsuitableError as refused:
-            raise CniError(Code.ADDRESS_REFUSED, str(refused), f"ranges: {self._ranges()}") from refused
+            raise CniError(Code.ADDRESS_REFUSED, str(refused), f"pod {pod}" if pod.name else "") from refused
         except ExhaustedError as empty:
-            raise CniError(Code.NO_ADDRESS_LEFT, str(empty), "the node's spec.podCIDRs are used up") from empty
+            raise CniError(Code.NO_ADDRESS_LEFT, str(empty), empty.details) from empty
 
-    def _ranges(self) -> str:
-        return ", ".join(pool.cidr for pool in self._network.pools)
+    def _wish(self, call: Call, pod: PodRef, asked: Asks) -> Wish:
+        """The runtime's choice of addresses goes before the Pod's."""
+        config = call.config
+        return Wish(
+            call.container,
+            call.ifname,
+            config.name,
+            call.netns,
+            config.mtu or self._network.mtu,
+            pod,
+            config.ips or asked.ips,
+            "ips" if config.ips else asks.field(ADDRESSES),
+            tuple(PortMapping(p.host_port, p.container_port, p.protocol, p.host_ip) for p in config.ports),
+            config.mac,
+            self._network.linking,
+            asked.pools,
+        )
 
     async def _delete(self, key: Key) -> None:
         async with self._alone(key):
@@ -190,7 +202,7 @@ class CniCalls:
     async def _collect(self, call: Call) -> None:
         """Remove this network's attachments that the runtime does not know; one that is being made is left alone."""
         valid = set(call.config.valid or ())
-        stale = [key for key in tuple(self._attachments.promised()) if key not in valid and key not in self._locks]
+        stale = [key for key in tuple(self._attachments.attached()) if key not in valid and key not in self._locks]
         for key in stale:
             attachment = self._attachments.get(key)
             if attachment is not None and attachment.network == call.config.name:

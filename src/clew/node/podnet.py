@@ -8,7 +8,7 @@ nodes, and none of these is touched before that list is complete.
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
@@ -16,8 +16,9 @@ from msgspec.structs import replace
 from clew.base.addresses import family_of
 from clew.base.clock import Clock
 from clew.base.value import Value
-from clew.compile import ipam, links, masquerade, routes
+from clew.compile import links, masquerade, routes
 from clew.compile import routing as speaking
+from clew.compile.ipam import Pool
 from clew.compile.routes import DIRECT, Between
 from clew.compile.routing import Routing
 from clew.dataplane.bird.apply import BirdPlane
@@ -26,7 +27,7 @@ from clew.dataplane.masquerade import render as nat
 from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink import render
 from clew.dataplane.netlink.apply import NetlinkPlane, Outcome, Underlay
-from clew.dataplane.netlink.objects import BRIDGE, NodeRoute
+from clew.dataplane.netlink.objects import BRIDGE, BridgeLink, NodeRoute
 from clew.dataplane.overlay import render as tunnelling
 from clew.dataplane.overlay.apply import OverlayPlane
 from clew.facts.attachment import Attachment, Linking
@@ -34,6 +35,7 @@ from clew.facts.node import Node
 from clew.ir.routes import PodRoute
 from clew.kernel.errors import KernelError
 from clew.kernel.netlink import Event
+from clew.node.ipam import Ipam, Layout
 from clew.reconcile import Pace, Turn
 from clew.store.table import StaleRevisionError, Table
 
@@ -85,21 +87,24 @@ class PodNetwork:
         attachments: Table[Attachment],
         planes: Planes,
         clock: Clock,
+        ipam: Ipam,
     ) -> None:
         self._node = settings.node
         self._nodes = nodes
         self._attachments = attachments
         self._plane, self._tunnels, self._router, self._host_ports, self._nat = planes
         self._settings = settings
+        self._ipam = ipam
         self._pace = Pace(clock, least=0, most=DRIFT, retry=RETRY)
         self._waiters: list[tuple[Key, asyncio.Future[None]]] = []
         self._planes = asyncio.Lock()  # held by whoever changes or reads them, in whatever thread
         self._disturbed = False
         self._ports_at = 0
-        self._nodes_at = -1
+        self._ranges_at = (-1, -1)  # revisions of the nodes and of whose ranges are where
         self._said: frozenset[str] = frozenset()
         self._underlay = Underlay()
-        self.pools: tuple[ipam.Pool, ...] = ()
+        self.ranges: tuple[str, ...] = ()  # this node's
+        self._gives = False  # whether there are addresses to give
         self.mtu = 0
         self.problems: tuple[Problem, ...] = ()
         self.failures: dict[str, KernelError] = {}
@@ -125,7 +130,8 @@ class PodNetwork:
 
     async def run(self) -> None:
         """For ever; only cancellation ends it, and the kernel stays as it is then."""
-        unsubscribe = [self._attachments.on_change(self._pace.poke), self._nodes.on_change(self._pace.poke)]
+        looked_at = (self._attachments, self._nodes, self._ipam)
+        unsubscribe = [each.on_change(self._pace.poke) for each in looked_at]
         try:
             while True:
                 turn = await self._pace.turn()
@@ -239,39 +245,47 @@ class PodNetwork:
 
     def _compile_nodes(self, *, look: bool) -> None:
         """What follows from the list of nodes, whole: it changes seldom. `look`: the links below may have changed."""
-        if not self._nodes.in_sync or (self._nodes.revision == self._nodes_at and not look):
+        ranges_at = self._nodes.revision, self._ipam.revision
+        if not self._in_sync() or (ranges_at == self._ranges_at and not look):
             return
         own = self._nodes.get(("", self._node))
         underlay = self._plane.underlay(own.internal_ips) if own is not None else Underlay()
-        if self._nodes.revision == self._nodes_at and underlay == self._underlay:
+        if ranges_at == self._ranges_at and underlay == self._underlay:
             return
-        self._nodes_at, self._underlay = self._nodes.revision, underlay
-        everyone = [node for _, node in self._nodes.items()]
+        self._ranges_at, self._underlay = ranges_at, underlay
+        layout = self._ipam.layout((node for _, node in self._nodes.items()), own)
+        self.ranges, self._gives = tuple(pool.cidr for pool in layout.own), bool(layout.families)
         between = replace(self._settings.between, subnets=underlay.subnets)
-        found, problems = routes.routes(everyone, self._node, between)
-        pools, more = ipam.pools(own.pod_cidrs, own.origin) if own is not None else ((), ())
-        nobody = [] if self._bridged() else [render.nobody(pool.cidr) for pool in pools]
-        routing = self._settings.routing
-        ways = () if routing is not None else tuple(_rendered(route) for route in found.values())
+        found, problems = routes.routes(layout.nodes, self._node, between)
+        nobody = () if self._bridged() else tuple(map(render.nobody, links.shared(layout.own)))
+        ways = () if self._settings.routing is not None else tuple(_rendered(route) for route in found.values())
         self._plane.want_routes([*ways, *nobody])
-        if own is not None and pools:
-            self._want_own(own, pools, between)
-            ends = routes.tunnels(own, pools, everyone, found.values(), between, underlay.mtu or DEFAULT_MTU)
-            self._tunnels.want(tunnelling.overlay(ends))
-            if routing is not None:
-                ranges = self._settings.cluster_cidrs
-                self._router.want(speaking.speaker(own, everyone, pools, routing, ranges, underlay.links))
-            hidden = [pool.cidr for pool in pools] if self._settings.masquerade else []
-            ranges, plain = self._settings.cluster_cidrs, self._settings.plain
-            self._nat.want(nat.table(masquerade.masquerade(own, hidden, everyone, ranges, plain)))
-        self.problems = (*problems, *more)
+        if own is not None and layout.families:
+            self._want_own(own, layout, between, tuple(found.values()))
+        self.problems = (*problems, *layout.problems)
 
-    def _want_own(self, own: Node, pools: tuple[ipam.Pool, ...], between: Between) -> None:
-        families = {pool.network.version for pool in pools}
-        room = (self._underlay.mtu or DEFAULT_MTU) - between.overhead(families)
-        self.pools, self.mtu = pools, self._settings.mtu or room
-        bridge = render.bridge(links.switch(own, pools, self.mtu)) if self._bridged() else None
-        self._plane.want_bridge(bridge, families)
+    def _in_sync(self) -> bool:
+        return self._nodes.in_sync and self._ipam.in_sync
+
+    def _want_own(self, own: Node, layout: Layout, between: Between, ways: Sequence[PodRoute]) -> None:
+        """What this node has for its own pods: bridge, tunnels' ends, router and masquerade."""
+        everyone, pools, settings = layout.nodes, layout.own, self._settings
+        lower = self._underlay.mtu or DEFAULT_MTU
+        self.mtu = settings.mtu or lower - between.overhead(layout.families)
+        self._plane.want_bridge(self._bridge(own, pools), layout.families)
+        self._tunnels.want(tunnelling.overlay(routes.tunnels(own, pools, everyone, ways, between, lower)))
+        inside = (*settings.cluster_cidrs, *layout.inside)
+        if settings.routing is not None:
+            self._router.want(speaking.speaker(own, everyone, pools, settings.routing, inside, self._underlay.links))
+        hidden = layout.hidden if settings.masquerade else ()
+        self._nat.want(nat.table(masquerade.masquerade(own, hidden, everyone, inside, settings.plain)))
+
+    def _bridge(self, own: Node, pools: tuple[Pool, ...]) -> BridgeLink | None:
+        """With the gateways of the node's ranges; where only former pods are on it, with theirs."""
+        if self.linking == "bridge":
+            return render.bridge(links.switch(own, pools, self.mtu))
+        plugged = [each for _, each in self._attachments.items() if each.linking == "bridge"]
+        return render.bridge(links.switch(own, links.plugged_into(plugged), self.mtu)) if plugged else None
 
     def _bridged(self) -> bool:
         """Whether there is a bridge: for the next pod, or for those that were made with one and stay so."""
@@ -282,8 +296,10 @@ class PodNetwork:
             self.unready = str(self.failures[BRIDGE])
         elif not self._nodes.in_sync:
             self.unready = "the list of nodes has not arrived from the API server"
-        elif not self.pools:
-            self.unready = f"Node {self._node} has no usable spec.podCIDRs yet"
+        elif not self._ipam.in_sync:
+            self.unready = "the lists of IPPools and IPAMBlocks have not arrived from the API server"
+        elif not self._gives:
+            self.unready = f"Node {self._node} cannot give addresses: {self._ipam.lacking}"
         else:
             self.unready = ""
             self.ready.set()

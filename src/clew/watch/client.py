@@ -194,20 +194,25 @@ class Client:
         path = _path(kind, namespace, name, subresource)
         return await self._object("PATCH", path, query, msgspec.json.encode(body), content_type)
 
-    async def delete(
+    async def delete(  # noqa: PLR0913  # as above
         self,
         kind: Kind,
         name: str,
         namespace: str = "",
         *,
         uid: str = "",
+        resource_version: str = "",
         grace_period: int | None = None,
         propagation: str = "Background",
     ) -> None:
-        """Raises not_found when it is not there, a conflict when `uid` is given and another object has the name."""
+        """Raises not_found when it is not there, a conflict when another object has the name, or it has changed.
+
+        That is asked only where `uid` or `resource_version` is given.
+        """
         options: Object = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
-        if uid:
-            options["preconditions"] = {"uid": uid}
+        wanted = {"uid": uid, "resourceVersion": resource_version}
+        if uid or resource_version:
+            options["preconditions"] = {name: value for name, value in wanted.items() if value}
         if grace_period is not None:
             options["gracePeriodSeconds"] = grace_period
         await self._http.send("DELETE", _path(kind, namespace, name), body=msgspec.json.encode(options))

@@ -43,7 +43,9 @@ class Api:
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
         self._loop = asyncio.new_event_loop()
-        self._objects: dict[str, dict[str, dict[str, Any]]] = {"nodes": {}, "services": {}, "endpointslices": {}}
+        self._objects: dict[str, dict[str, dict[str, Any]]] = {
+            kind: {} for kind in ("nodes", "services", "endpointslices", "pods")
+        }
         self._version = 1
         self._watchers: dict[str, list[asyncio.Queue[bytes]]] = {kind: [] for kind in self._objects}
         self._thread = threading.Thread(target=self._run, name="api", daemon=True)
@@ -102,6 +104,9 @@ class Api:
                     *_, kind, name = path.split("/")
                     length = int(head.lower().partition("content-length:")[2].split()[0])
                     found = await self._annotate(kind, name, json.loads(await reader.readexactly(length)))
+                elif "/pods/" in path:
+                    await self._pod(path.rsplit("/", 1)[1], writer)
+                    continue
                 else:
                     kind = path.rsplit("/", 1)[1]
                     if "watch=" in query:
@@ -116,6 +121,17 @@ class Api:
             pass
         finally:
             writer.close()
+
+    async def _pod(self, name: str, writer: asyncio.StreamWriter) -> None:
+        """One Pod, of whatever namespace; most containers here are none."""
+        found = self._objects["pods"].get(name)
+        body = json.dumps(
+            found or {"kind": "Status", "code": 404, "reason": "NotFound", "message": "no such pod"}
+        ).encode()
+        status = b"200 OK" if found else b"404 Not Found"
+        writer.write(b"HTTP/1.1 %s\r\nContent-Type: application/json\r\n" % status)
+        writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
 
     async def _watch(self, kind: str, writer: asyncio.StreamWriter) -> None:
         queue: asyncio.Queue[bytes] = asyncio.Queue()

@@ -87,6 +87,8 @@ winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", roo
         (AGENT + "mtu: 500\n", "mtu: 500"),
         (AGENT + "clusterCIDRs: [10.244.0.1/16]\n", "clusterCIDRs[0]"),
         (AGENT + "socketPath: cni.sock\n", "socket_path"),
+        (AGENT + "network: {ipam: {type: dhcp}}\n", "network.ipam.type: 'dhcp'"),
+        (AGENT + "network: {ipam: {type: pools}}\n", "network.links: bridge"),
         (AGENT + "network: {nonMasqueradeCIDRs: [10.0.0.1/8]}\n", "network.nonMasqueradeCIDRs[0]: 10.0.0.1/8"),
         (AGENT.replace("v1alpha1", "v9"), "apiVersion is 'clew.dev/v9'"),
         (AGENT + "---\n" + AGENT, "there twice"),

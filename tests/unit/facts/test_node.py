@@ -21,8 +21,9 @@ OBJECT = {
 
 def test_what_matters_is_kept() -> None:
     assert from_api(OBJECT) == Node(
-        "n1", ("172.30.0.11", "fd00:172::11"), ("192.0.2.1",), ("10.244.1.0/24", "fd00::/64"), "a", going=False
-    )
+        "n1", ("172.30.0.11", "fd00:172::11"), ("192.0.2.1",), ("10.244.1.0/24", "fd00::/64"), "a", going=False,
+        labels=(("topology.kubernetes.io/zone", "a"),),
+    )  # fmt: skip
 
 
 def test_a_heartbeat_changes_nothing() -> None:

@@ -25,6 +25,7 @@ from clew.dataplane.overlay.apply import OverlayPlane
 from clew.dataplane.overlay.secure import SecureEnds
 from clew.facts.attachment import Linking
 from clew.facts.node import Node
+from clew.facts.pod_asks import PodAsks
 from clew.kernel.conntrack import FakeConntrack
 from clew.kernel.inside import FakeInside
 from clew.kernel.netlink import Add, Address, Delete, Link, Request, Route, SetLink
@@ -34,10 +35,13 @@ from clew.kernel.sysctl import FakeSysctl
 from clew.kernel.wireguard import FakeWireGuard
 from clew.node.attachments import Attachments
 from clew.node.cni_calls import CniCalls
+from clew.node.ipam import PodCidrIpam
 from clew.node.journal import Journal
+from clew.node.pod_lookup import PodLookup
 from clew.node.podnet import NetworkSettings, Planes, PodNetwork
 from clew.node.spool import Spool
 from clew.store.table import Table
+from clew.watch.errors import ApiError, Unreachable
 
 OWN = Node("one", ("172.30.0.11",), pod_cidrs=("10.244.1.0/28",))
 TWO = Node("two", ("172.30.0.12",), pod_cidrs=("10.244.2.0/24",))
@@ -68,6 +72,15 @@ class Machine:
         self.nodes: Table[Node] = Table("nodes")
         if nodes:
             self.nodes.replace({node.key: node for node in nodes})
+        self.asks: Table[PodAsks] = Table("pods")  # what the agent's watch has shown it
+        self.server: dict[tuple[str, str], PodAsks] | None = {}  # what the API server says; None: it is away
+
+    async def ask(self, namespace: str, name: str) -> PodAsks:
+        if self.server is None:
+            raise Unreachable("it", ConnectionRefusedError("Connection refused"))
+        if (namespace, name) not in self.server:
+            raise ApiError(404, "NotFound", f'pods "{name}" not found')
+        return self.server[namespace, name]
 
     @asynccontextmanager
     async def agent(self, linking: Linking = "bridge") -> AsyncIterator["Agent"]:
@@ -91,17 +104,19 @@ class Machine:
 class Agent:
     def __init__(self, machine: Machine, journal: Journal, linking: Linking) -> None:
         plane = NetlinkPlane(machine.kernel, FakeSysctl(), FakeInside(machine.pods))
-        self.attachments = Attachments(journal)
+        ipam = PodCidrIpam()
+        self.attachments = Attachments(journal, ipam)
         self.network = PodNetwork(
             NetworkSettings("one", ("10.244.0.0/16",), linking=linking), machine.nodes, self.attachments.table,
             Planes(
                 plane, OverlayPlane(machine.kernel, SecureEnds(FakeWireGuard(machine.kernel), "")),
                 BirdPlane(machine.folder / "bird"),
                 HostPortPlane(machine.nft, FakeConntrack(), FakeSysctl(), "cbr0", 147), MasqueradePlane(machine.nft),
-            ), StillClock(),
+            ), StillClock(), ipam,
         )  # fmt: skip
         self.registry = Registry()
-        self.calls = CniCalls(self.attachments, self.network, Spool(machine.folder / "spool"), self.registry)
+        lookup = PodLookup(machine.asks, machine.ask)
+        self.calls = CniCalls(self.attachments, self.network, Spool(machine.folder / "spool"), lookup, self.registry)
 
     async def call(self, command: str, container: str = "c1", ns: int | None = None, **config: Any) -> tuple[int, Any]:
         """(0 or the error's code, the document)."""
@@ -184,7 +199,7 @@ async def test_addresses_of_links_that_went_while_nobody_looked_are_free(machine
     host = {link.alias: link.name for link in machine.kernel.links()}
     machine.kernel.request([Delete(Link(host["c1/eth0"])), SetLink(host["c2/eth0"], alias="")])
     async with machine.agent() as agent:
-        assert set(agent.attachments.promised()) == {("c3", "eth0")}
+        assert set(agent.attachments.attached()) == {("c3", "eth0")}
         assert machine.aliases() == {"c3/eth0"}
         assert (await agent.call("CHECK", "c1", 1))[0] == 3
 
@@ -197,7 +212,7 @@ async def test_a_failed_add_leaves_nothing(machine: Machine, number: int) -> Non
         assert code == 102
         assert errno.errorcode[number] in error["details"]
         assert machine.aliases() == set()
-        assert agent.attachments.promised() == set()
+        assert agent.attachments.attached() == set()
         machine.pods[1].refuse = lambda _request: 0
         code, result = await agent.add(1)
         assert (code, result["ips"][0]["address"]) == (0, "10.244.1.3/28")
@@ -208,10 +223,10 @@ async def test_a_link_that_the_kernel_keeps_keeps_its_address(machine: Machine) 
         await agent.add(1)
         machine.kernel.refuse = lambda request: errno.EBUSY if isinstance(request, SetLink) and request.group else 0
         assert (await agent.call("DEL"))[0] == 102
-        assert len(agent.attachments.promised()) == 1
+        assert len(agent.attachments.attached()) == 1
         machine.kernel.refuse = lambda _request: 0
         assert (await agent.call("DEL"))[0] == 0
-        assert len(agent.attachments.promised()) == 0
+        assert len(agent.attachments.attached()) == 0
 
 
 async def test_calls_for_one_container_follow_each_other(machine: Machine) -> None:
@@ -276,13 +291,55 @@ async def test_a_runtime_chooses_addresses_mac_and_names(machine: Machine) -> No
         assert eth0 is not None
         assert eth0.mac == "02:00:00:00:00:07"
         status, answer = await agent.call("ADD", "c2", 2, args={"cni": {"ips": ["10.244.1.9"]}})
-        assert (status, answer["msg"]) == (105, "10.244.1.9 is in use by another pod")
+        assert (status, answer["msg"]) == (105, "ips: 10.244.1.9 is in use by another pod; ranges: 10.244.1.0/28")
         for text, words in (("10.9.9.9", "none of this node's ranges"), ("10.244.1.1", "it is the gateway")):
             status, answer = await agent.call("ADD", "c2", 2, runtimeConfig={"ips": [text]})
             assert status == 105
             assert words in answer["msg"]
         status, result = await agent.add(2)
         assert result["ips"][0]["address"] == "10.244.1.2/28", "a choice does not move what comes next by itself"
+
+
+def static(name: str, text: str, uid: str = "") -> PodAsks:
+    return PodAsks("default", name, uid, (("cni.projectcalico.org/ipAddrs", text),))
+
+
+async def test_a_pod_chooses_its_address_by_annotation(machine: Machine) -> None:
+    field = "metadata.annotations[cni.projectcalico.org/ipAddrs]"
+    machine.server = {("default", "c2"): static("c2", '["10.244.1.9"]')}
+    machine.asks.put(("default", "c1"), static("c1", '["10.244.1.9"]'))
+    async with machine.agent() as agent:
+        status, result = await agent.add(1)
+        assert (status, result["ips"][0]["address"]) == (0, "10.244.1.9/28")
+        status, answer = await agent.add(2)  # which the watch has not shown: the server is asked
+        text = f"{field}: 10.244.1.9 is in use by another pod; ranges: 10.244.1.0/28"
+        assert (status, answer["msg"], answer["details"]) == (105, text, "pod default/c2")
+        for number, (said, words) in enumerate(
+            [('["10.9.9.9"]', "10.9.9.9 is in none of this node's ranges"), ("10.244.1.8", "it must be a list in JSON"),
+             ('["x"]', "'x' is no address"), ('["10.244.1.7", "10.244.1.8"]', "one address of a family")],
+            3,
+        ):  # fmt: skip
+            machine.server["default", f"c{number}"] = static(f"c{number}", said)
+            status, answer = await agent.add(number)
+            assert status == 105
+            assert words in answer["msg"]
+            assert field in answer["msg"]
+        machine.server["default", "c9"] = PodAsks("default", "c9", "", (("cni.projectcalico.org/ipv4pools", '["a"]'),))
+        status, answer = await agent.add(9)
+        assert (status, "ipam.type" in answer["msg"]) == (105, True)
+        assert machine.aliases() == {"c1/eth0"}, "what is refused leaves nothing"
+
+
+async def test_without_the_servers_word_a_pod_that_is_not_known_waits(machine: Machine) -> None:
+    machine.server = None
+    machine.asks.put(("default", "c1"), PodAsks("default", "c1"))
+    async with machine.agent() as agent:
+        assert (await agent.add(1))[0] == 0, "the watch has shown it before"
+        status, answer = await agent.add(2)
+        assert status == 11
+        assert "Connection refused" in answer["details"]
+        machine.server = {}
+        assert (await agent.add(2))[0] == 0
 
 
 async def test_a_host_port_is_there_as_long_as_its_pod(machine: Machine) -> None:
@@ -317,7 +374,7 @@ async def test_a_refused_host_port_undoes_the_add(machine: Machine) -> None:
         )
         assert (status, answer["msg"]) == (102, "cannot attach Pod default/c1")
         assert machine.aliases() == set()
-        assert agent.attachments.promised() == set()
+        assert agent.attachments.attached() == set()
 
 
 async def test_routed_pods_have_their_addresses_alone(machine: Machine) -> None:
@@ -401,10 +458,10 @@ def test_whatever_happens_kernel_and_promises_agree(tmp_path: Path, seed: int) -
                 assert code in {0, 100, 101, 102}
             for kernel in (machine.kernel, *machine.pods.values()):
                 kernel.refuse = lambda _request: 0
-            for number in {int(key[0][1:]) for key in agent.attachments.promised()}:
+            for number in {int(key[0][1:]) for key in agent.attachments.attached()}:
                 if (await agent.call("CHECK", f"c{number}", number))[0]:
                     await agent.call("DEL", f"c{number}")
-            assert machine.aliases() == {f"{container}/{ifname}" for container, ifname in agent.attachments.promised()}
+            assert machine.aliases() == {f"{container}/{ifname}" for container, ifname in agent.attachments.attached()}
             given = list(agent.attachments.addresses())
             assert len(given) == len(set(given))
 

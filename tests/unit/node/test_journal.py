@@ -10,12 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clew.base.errors import UserError, WorldError
-from clew.compile.ipam import ExhaustedError, Pool
+from clew.compile.ipam import ExhaustedError
 from clew.facts.attachment import Attachment, PodRef
-from clew.node.attachments import Attachments, TakenError, Wish
+from clew.facts.node import Node
+from clew.node.attachments import Attachments, TakenError
+from clew.node.ipam import PodCidrIpam
 from clew.node.journal import Journal, Record, State, decode_lines, encode_line
+from clew.node.wish import Wish
 
-POOLS = (Pool("10.244.1.0/28"), Pool("fd00::/64"))  # 13 IPv4 addresses to give out
+NODE = Node("one", pod_cidrs=("10.244.1.0/28", "fd00::/64"))  # 13 IPv4 addresses to give out
 
 
 def attachment(number: int) -> Attachment:
@@ -26,6 +29,12 @@ def attachment(number: int) -> Attachment:
 
 def wish(number: int) -> Wish:
     return Wish(f"c{number}", "eth0", "clew", "/ns", 1500)
+
+
+def ipam() -> PodCidrIpam:
+    found = PodCidrIpam()
+    found.layout([NODE], NODE)
+    return found
 
 
 async def test_what_was_appended_is_there_again(tmp_path: Path) -> None:
@@ -98,8 +107,8 @@ async def test_history_is_left_out_in_time(tmp_path: Path) -> None:
 async def test_a_full_disk_is_told_and_leaves_the_log_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "log"
     journal = Journal(path)
-    attachments = Attachments(journal)
-    await attachments.reserve(wish(1), POOLS)
+    attachments = Attachments(journal, ipam())
+    await attachments.reserve(wish(1))
     write = os.write
 
     def full(fd: int, data: bytes) -> int:
@@ -109,10 +118,10 @@ async def test_a_full_disk_is_told_and_leaves_the_log_whole(tmp_path: Path, monk
 
     monkeypatch.setattr("clew.node.journal.os.write", full)
     with pytest.raises(WorldError, match="No space left"):
-        await attachments.reserve(wish(2), POOLS)
+        await attachments.reserve(wish(2))
     monkeypatch.undo()
     assert attachments.get(wish(2).key) is None
-    await attachments.reserve(wish(3), POOLS)
+    await attachments.reserve(wish(3))
     journal.close()
     assert set(Journal(path).state.attachments) == {wish(1).key, wish(3).key}
 
@@ -133,7 +142,7 @@ class Model:
         self.promised: dict[int, tuple[str, ...]] = {}
         self.doubtful: set[int] = set()  # killed before the answer: either way is right
         self.journal = Journal(path, slack=30)
-        self.attachments = Attachments(self.journal)
+        self.attachments = Attachments(self.journal, ipam())
 
     async def step(self) -> None:
         number = self.random.randrange(18)
@@ -150,11 +159,11 @@ class Model:
 
     async def add(self, number: int) -> None:
         try:
-            made = await self.attachments.reserve(wish(number), POOLS)
+            made = await self.attachments.reserve(wish(number))
         except TakenError:
             assert number in self.promised or number in self.doubtful
         except ExhaustedError:
-            assert len(list(self.attachments.promised())) == 13, "full before it is full"
+            assert len(list(self.attachments.attached())) == 13, "full before it is full"
         else:
             self.promised[number] = made.addresses
 
@@ -169,12 +178,12 @@ class Model:
         with self.path.open("ab") as file:
             file.write(line[: self.random.randrange(len(line) + 1)])
         self.journal = Journal(self.path, slack=30)
-        self.attachments = Attachments(self.journal)
+        self.attachments = Attachments(self.journal, ipam())
 
     def check(self) -> None:
         held = {
             int(container[1:]): self.attachments.get((container, ifname))
-            for container, ifname in self.attachments.promised()
+            for container, ifname in self.attachments.attached()
         }
         assert self.promised.keys() <= held.keys() <= self.promised.keys() | self.doubtful, "lost, or leaked"
         for number, addresses in self.promised.items():

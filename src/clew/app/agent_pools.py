@@ -1,0 +1,72 @@
+"""How this node's agent comes by addresses, made from its configuration: by spec.podCIDRs, or by blocks of IPPools.
+
+Made and run by app/agent.
+"""
+
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
+
+from clew.api import kinds
+from clew.app.agent_config import AgentConfiguration
+from clew.app.network_config import POOLS
+from clew.base.clock import Clock
+from clew.facts import ipamblock, ippool, pod_asks
+from clew.facts.ipamblock import Block
+from clew.facts.ippool import IPPool
+from clew.facts.node import Node
+from clew.facts.pod_asks import PodAsks
+from clew.node.attachments import Attachments
+from clew.node.block_claims import BlockClaims
+from clew.node.block_ledger import ApiLedger
+from clew.node.block_view import BlockView
+from clew.node.ipam import Ipam, PodCidrIpam
+from clew.node.pod_lookup import PodLookup
+from clew.node.pool_ipam import PoolIpam, PoolTables
+from clew.node.pool_verdicts import Verdicts, make_first
+from clew.store.table import Table
+from clew.watch.client import Client
+from clew.watch.reflector import Reflector
+
+
+class AddressPart:
+    """`ipam` is what the pod network asks, `lookup` what CNI calls do."""
+
+    def __init__(
+        self, node: str, configuration: AgentConfiguration, nodes: Table[Node], clock: Clock, client: Client
+    ) -> None:
+        self._node = node
+        self._cidrs = configuration.cluster_cidrs
+        self._clock = clock
+        self._client = client
+        self._pods: Table[PodAsks] = Table("pods")
+        self.lookup = PodLookup(self._pods, self._ask)
+        self._pools: PoolIpam | None = None
+        self.ipam: Ipam = PodCidrIpam()
+        if configuration.network.ipam.type == POOLS:
+            self._tables = PoolTables(Table[IPPool]("ippools"), Table[Block]("ipamblocks"), nodes)
+            self._view = BlockView(self._tables.blocks)
+            claims = BlockClaims(node, ApiLedger(client), self._view, clock)
+            self.ipam = self._pools = PoolIpam(node, self._tables, claims, clock)
+
+    def tasks(self, attachments: Attachments) -> list[Coroutine[Any, Any, None]]:
+        """What has to run while the agent does."""
+        reflect = partial(Reflector, self._client, clock=self._clock)
+        here = f"spec.nodeName={self._node}"
+        tasks = [reflect(kinds.POD, pod_asks.decode, self._pods, fields=here).run()]
+        if self._pools is None:
+            return tasks
+        pools, blocks, nodes = self._tables
+        verdicts = Verdicts(self._node, pools, nodes, self._clock)
+        progress = self._view.progress
+        return [
+            *tasks,
+            reflect(kinds.IP_POOL, ippool.decode, pools).run(),
+            reflect(kinds.IPAM_BLOCK, ipamblock.decode, blocks, progress=progress).run(),
+            make_first(self._client, pools, self._cidrs),
+            verdicts.run(self._client),
+            self._pools.run(attachments),
+        ]
+
+    async def _ask(self, namespace: str, name: str) -> PodAsks:
+        return pod_asks.from_api(await self._client.get(kinds.POD, name, namespace))

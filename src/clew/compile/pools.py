@@ -1,0 +1,142 @@
+"""IPPools to what one node may do with them: which are in order, which it may use, where a new block may lie. Pure.
+
+A pool that is wrong, or overlaps with an older one, gives out nothing and touches nothing that has been given out; the
+verdict is the same on every node, so any of them may write it on the object (node/pool_status.py).
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from ipaddress import ip_network
+
+from clew.base.addresses import network, overlap
+from clew.base.errors import Problem
+from clew.compile.asks import field
+from clew.compile.calico_selectors import SelectorError, parse
+from clew.compile.ipam import UnsuitableError
+from clew.facts.ipamblock import Block
+from clew.facts.ippool import USES, IPPool
+from clew.facts.pod_asks import POOLS
+
+SIZES = {4: (20, 32), 6: (116, 128)}  # prefix lengths of a block, Calico's limits
+_MOST_TRIES = 4096  # places that are looked at for a new block; a pool with more blocks than that has room elsewhere
+
+
+def sound(pools: Iterable[IPPool]) -> tuple[dict[str, IPPool], tuple[Problem, ...]]:
+    """The pools that can be used, by name, and what is wrong with the others: the first field of each."""
+    good: dict[str, IPPool] = {}
+    problems = []
+    for pool in sorted(pools, key=lambda pool: (pool.created, pool.name)):
+        problem = wrong_with(pool) or _clash(pool, good.values())
+        if problem is None:
+            good[pool.name] = pool
+        else:
+            problems.append(problem)
+    return dict(sorted(good.items())), tuple(problems)
+
+
+def wrong_with(pool: IPPool) -> Problem | None:
+    """What is wrong with a pool by itself."""
+    if pool.malformed:
+        return Problem(pool.origin, "spec", pool.malformed)
+    try:
+        range_ = ip_network(pool.cidr)
+    except ValueError as wrong:
+        return Problem(pool.origin, "spec.cidr", str(wrong))
+    least, most = SIZES[range_.version]
+    size = pool.block_size
+    if not least <= size <= most:
+        return Problem(
+            pool.origin, "spec.blockSize", f"{size} is out of range: {least} to {most} for IPv{range_.version}"
+        )
+    if range_.prefixlen > size:
+        text = f"{range_} is smaller than a block: spec.blockSize is {size}, so /{size} is the smallest pool"
+        return Problem(pool.origin, "spec.cidr", text)
+    unknown = [use for use in pool.allowed_uses if use not in USES]
+    if unknown:
+        return Problem(pool.origin, "spec.allowedUses", f"{unknown[0]} is not known: {' and '.join(USES)} are")
+    try:
+        parse(pool.node_selector)
+    except SelectorError as wrong:
+        return Problem(pool.origin, "spec.nodeSelector", str(wrong))
+    return None
+
+
+def _clash(pool: IPPool, older: Iterable[IPPool]) -> Problem | None:
+    for other in older:
+        if overlap(ip_network(pool.cidr), ip_network(other.cidr)):
+            return Problem(pool.origin, "spec.cidr", f"{pool.cidr} overlaps with {other.cidr} of {other.origin}")
+    return None
+
+
+def usable(good: Mapping[str, IPPool], labels: Mapping[str, str]) -> tuple[IPPool, ...]:
+    """Those that may give a node with these labels new addresses for pods, also those that a pod must name."""
+    return tuple(
+        pool for pool in good.values()
+        if not pool.disabled and "Workload" in pool.allowed_uses and parse(pool.node_selector)(labels)
+    )  # fmt: skip
+
+
+def chosen(usable: Sequence[IPPool], named: Mapping[int, Sequence[str]]) -> dict[int, tuple[IPPool, ...]]:
+    """By family, the pools for one pod: those that it names, by name or range, or else all that need not be named.
+
+    UnsuitableError where one that is named is not to be had.
+    """
+    found = {family: tuple(pool for pool in usable if pool.family == family and not pool.manual) for family in SIZES}
+    for family, names in named.items():
+        for name in names:
+            if not any(name in {pool.name, pool.cidr} and pool.family == family for pool in usable):
+                text = f"{name!r} is no IPPool of IPv{family} that gives this node's pods addresses"
+                raise UnsuitableError(f"{field(POOLS[family])}: {text}")
+        found[family] = tuple(pool for name in names for pool in usable if name in {pool.name, pool.cidr})
+    return {family: pools for family, pools in found.items() if pools}
+
+
+def with_address(usable: Sequence[IPPool], among: Sequence[IPPool], ip: str, asked_by: str) -> tuple[IPPool, ...]:
+    """`among`, or of all usable pools the one that an address lies in. UnsuitableError where it lies in none."""
+    if not ip:
+        return tuple(among)
+    found = tuple(pool for pool in usable if within(pool, ip))
+    if not found:
+        listed = ", ".join(f"{pool.name} ({pool.cidr})" for pool in usable) or "none"
+        raise UnsuitableError(f"{asked_by}: {ip} is in no IPPool that gives this node's pods addresses: {listed}")
+    return found
+
+
+def free_cidrs(pool: IPPool, blocks: Iterable[Block], node: str) -> Iterable[str]:
+    """Where a new block of a node may lie, the most likely first: no two nodes begin at the same place if it can be.
+
+    Looks at no more than _MOST_TRIES places beside those that are taken.
+    """
+    range_ = ip_network(pool.cidr)
+    taken = sorted(
+        (int(each.network_address), int(each.broadcast_address))
+        for each in (block.network for block in blocks)
+        if overlap(each, range_)
+    )
+    count = 1 << (pool.block_size - range_.prefixlen)
+    step = 1 << (range_.max_prefixlen - pool.block_size)
+    start = int.from_bytes(hashlib.sha256(node.encode()).digest()[:8], "big") % count
+    first = int(range_.network_address)
+    for number in range(min(count, _MOST_TRIES + len(taken))):
+        low = first + (start + number) % count * step
+        if not _hits(taken, low, low + step - 1):
+            yield f"{type(range_.network_address)(low)}/{pool.block_size}"
+
+
+def _hits(taken: Sequence[tuple[int, int]], low: int, high: int) -> bool:
+    return any(other_low <= high and low <= other_high for other_low, other_high in taken)
+
+
+def within(pool: IPPool, cidr: str) -> bool:
+    """Whether a block or an address lies in a pool."""
+    inner, outer = _network(cidr), _network(pool.cidr)
+    return inner.version == outer.version and overlap(inner, outer) and inner.prefixlen >= outer.prefixlen
+
+
+def around(pool: IPPool, text: str) -> str:
+    """The block of a pool in which an address would lie."""
+    return str(ip_network(f"{text}/{pool.block_size}", strict=False))
+
+
+_network = lru_cache(maxsize=65536)(network)  # the same few are asked for again and again

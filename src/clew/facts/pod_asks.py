@@ -1,0 +1,48 @@
+"""What a Pod asks of the pod network by annotation, as its users type it: addresses and pools, by Calico's names.
+
+Only a Pod's text is kept; compile/asks.py reads it, so that a refusal names the annotation to the one who wrote it.
+Called by reflectors (`decode`) and by node/pod_lookup.py (`from_api`).
+"""
+
+from typing import Any
+
+from clew.base.value import Value
+from clew.facts.partial import Labels, Partial, decode_partial
+
+ADDRESSES = "cni.projectcalico.org/ipAddrs"
+POOLS = {4: "cni.projectcalico.org/ipv4pools", 6: "cni.projectcalico.org/ipv6pools"}
+NAMES = (ADDRESSES, *POOLS.values())
+
+
+class PodAsks(Value):
+    namespace: str
+    name: str
+    uid: str = ""
+    annotations: tuple[tuple[str, str], ...] = ()  # those of NAMES that it has
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.namespace, self.name
+
+
+class _Meta(Partial):
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    annotations: Labels = None
+
+
+class _Pod(Partial):
+    metadata: _Meta
+
+
+def from_api(obj: bytes | dict[str, Any]) -> PodAsks:
+    meta = decode_partial(obj, _Pod).metadata
+    said = meta.annotations or {}
+    return PodAsks(meta.namespace, meta.name, meta.uid, tuple((name, said[name]) for name in NAMES if name in said))
+
+
+def decode(data: bytes) -> tuple[tuple[str, str], PodAsks]:
+    """For a reflector: key and fact."""
+    found = from_api(data)
+    return found.key, found

@@ -1,0 +1,94 @@
+"""The API server's IPAMBlocks as a ledger: each write takes the place of the version that its writer saw, or fails.
+
+That is all that keeps two nodes from owning one address. `Ledger` is the port, `ApiLedger` the real one; tests put a
+simulated API behind the same port. Called by node/block_claims.py.
+"""
+
+from typing import Protocol
+
+from clew.api.kinds import IPAM_BLOCK, NODE
+from clew.facts.ipamblock import Block, decode, from_api, to_api
+from clew.watch.client import Client
+from clew.watch.errors import ApiError
+
+
+class Ledger(Protocol):
+    """Everything may raise ApiError; then a write may have happened or not."""
+
+    async def every(self) -> list[Block]:
+        """All blocks, as of one moment after this call began."""
+        ...
+
+    async def get(self, name: str) -> Block | None:
+        """The newest version."""
+        ...
+
+    async def create(self, block: Block) -> Block | None:
+        """As stored; None where one of this name is there."""
+        ...
+
+    async def update(self, block: Block) -> Block | None:
+        """As stored, in place of `block.version`; None where that is not the newest any more."""
+        ...
+
+    async def delete(self, block: Block) -> bool:
+        """Whether it is gone; False where `block.version` is not the newest any more."""
+        ...
+
+    async def has_node(self, name: str) -> bool:
+        """Whether there is a Node of this name, asked now."""
+        ...
+
+
+class ApiLedger:
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def every(self) -> list[Block]:
+        found = []
+        async for page in self._client.pages(IPAM_BLOCK):
+            found += [decode(bytes(raw))[1] for raw in page.items]
+        return found
+
+    async def get(self, name: str) -> Block | None:
+        try:
+            return from_api(await self._client.get(IPAM_BLOCK, name))
+        except ApiError as refusal:
+            if refusal.not_found:
+                return None
+            raise
+
+    async def create(self, block: Block) -> Block | None:
+        try:
+            return from_api(await self._client.create(IPAM_BLOCK, to_api(block)))
+        except ApiError as refusal:
+            if refusal.already_exists:
+                return None
+            raise
+
+    async def update(self, block: Block) -> Block | None:
+        try:
+            return from_api(await self._client.update(IPAM_BLOCK, to_api(block)))
+        except ApiError as refusal:
+            if refusal.conflict or refusal.not_found:
+                return None
+            raise
+
+    async def delete(self, block: Block) -> bool:
+        try:
+            await self._client.delete(IPAM_BLOCK, block.name, uid=block.uid, resource_version=block.version)
+        except ApiError as refusal:
+            if refusal.conflict:
+                return False
+            if not refusal.not_found:
+                raise
+        return True
+
+    async def has_node(self, name: str) -> bool:
+        try:
+            await self._client.get(NODE, name)
+        except ApiError as refusal:
+            if refusal.not_found:
+                return False
+            raise
+        return True

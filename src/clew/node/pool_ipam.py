@@ -1,0 +1,166 @@
+"""Addresses from IPPools: blocks of them are carved for a node when its pods need addresses (`ipam: {type: pools}`).
+
+The pools, blocks and who has what are objects of the API server; this part reads them by tables, claims through
+node/block_claims.py, and keeps them as the node's promises say.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from clew.base.addresses import family_of
+from clew.base.clock import Clock
+from clew.base.errors import Problem, WorldError
+from clew.compile import blocks, pools
+from clew.compile.ipam import UnsuitableError
+from clew.facts.ipamblock import Block
+from clew.facts.ippool import IPPool
+from clew.facts.node import Node
+from clew.node.block_claims import BlockClaims, TakenAddressError, Want
+from clew.node.ipam import Held, Layout
+from clew.node.wish import Wish
+from clew.reconcile import Pace
+from clew.store.table import Key, StaleRevisionError, Table
+
+logger = logging.getLogger(__name__)
+
+SPACE, DRIFT, RETRY = 0.2, 30.0, 1.0  # seconds between two looks at the ledger: least, most, after a failure
+
+
+class PoolTables(NamedTuple):
+    pools: Table[IPPool]
+    blocks: Table[Block]
+    nodes: Table[Node]
+
+    @property
+    def in_sync(self) -> bool:
+        return self.pools.in_sync and self.blocks.in_sync and self.nodes.in_sync
+
+
+class PoolIpam:
+    """One node's. `run` keeps the ledger true; it is not needed for `layout`."""
+
+    def __init__(self, node: str, tables: PoolTables, claims: BlockClaims, clock: Clock) -> None:
+        self._node = node
+        self._tables = tables
+        self._claims = claims
+        self._shares: dict[Key, tuple[tuple[str, str], ...]] = {}  # of each block: who must get which range
+        self._shares_at = 0
+        self._revision = 0
+        self._pace = Pace(clock, least=SPACE, most=DRIFT, retry=RETRY)
+        self._said: frozenset[str] = frozenset()
+        self.problems: tuple[Problem, ...] = ()
+
+    @property
+    def in_sync(self) -> bool:
+        return self._tables.in_sync
+
+    @property
+    def revision(self) -> int:
+        """Of the pools, and of whose ranges are where: an address more or less in a node's own block is no change."""
+        self._follow()
+        return self._revision + self._tables.pools.revision
+
+    @property
+    def lacking(self) -> str:
+        wrong = "; ".join(f"{each.origin}: {each.field}: {each.message}" for each in self.problems)
+        return f"no IPPool gives it addresses{': ' + wrong if wrong else ''}"
+
+    def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
+        ends = [table.on_change(listener) for table in (self._tables.pools, self._tables.blocks)]
+
+        def end() -> None:
+            for each in ends:
+                each()
+
+        return end
+
+    def layout(self, nodes: Iterable[Node], own: Node | None) -> Layout:
+        self._follow()
+        good, self.problems = pools.sound(pool for _, pool in self._tables.pools.items())
+        have: dict[str, list[str]] = {}
+        for _, shares in sorted(self._shares.items()):
+            for node, cidr in shares:
+                have.setdefault(node, []).append(cidr)
+        mine = blocks.as_pools(have.get(self._node, ()))
+        usable = pools.usable(good, dict(own.labels)) if own is not None else ()
+        return Layout(
+            tuple(blocks.with_ranges(nodes, have)),
+            mine,
+            frozenset(pool.family for pool in usable) | {each.network.version for each in mine},
+            tuple(pool.cidr for pool in good.values() if pool.nat_outgoing),
+            tuple(pool.cidr for pool in good.values()),
+            self.problems,
+        )
+
+    async def choose(self, wish: Wish, held: Held) -> tuple[str, ...]:
+        """One of each family that a pool gives: the pod's own choice of pools and addresses first."""
+        wants = self._wants(wish)
+        try:
+            if any(want.exact for want in wants):  # its last holder may just have gone
+                await self._claims.give_back(held.promised)
+            found = [await self._claims.claim(want) for want in wants]
+        except TakenAddressError as taken:
+            raise UnsuitableError(f"{wish.ips_field}: {taken}") from taken
+        finally:
+            self._pace.poke()  # half of what was wanted is given back, where the other half was not to be had
+        return tuple(f"{address}/{128 if ':' in address else 32}" for address in found)
+
+    def freed(self) -> None:
+        self._pace.poke()
+
+    async def run(self, held: Held) -> None:
+        """For ever: what this node has no more, goes back; what it has, is written."""
+        end = self.on_change(self._pace.poke)
+        try:
+            while True:
+                await self._pace.turn()
+                if self.in_sync:
+                    await self._settle(held)
+        finally:
+            end()
+
+    async def _settle(self, held: Held) -> None:
+        good, _ = pools.sound(pool for _, pool in self._tables.pools.items())
+        try:
+            problems = await self._claims.settle(held.promised, good.values())
+        except WorldError as trouble:
+            self._pace.failed()
+            said = {f"cannot write IPAMBlocks: {trouble}"}
+        else:
+            said = {f"{problem.origin}: {problem.field}: {problem.message}" for problem in problems}
+        for text in sorted(said - self._said):
+            logger.warning("addresses: %s", text)
+        self._said = frozenset(said)
+
+    def _wants(self, wish: Wish) -> list[Want]:
+        own = self._tables.nodes.get(("", self._node))
+        good, _ = pools.sound(pool for _, pool in self._tables.pools.items())
+        usable = pools.usable(good, dict(own.labels) if own is not None else {})
+        chosen = pools.chosen(usable, wish.pools)
+        exact: dict[int, str] = {family_of(ip): ip for ip in wish.ips}
+        handle, pod = f"{wish.container}/{wish.ifname}", str(wish.pod)
+        wants = []
+        for family in sorted({*chosen, *exact}):
+            ip = exact.get(family, "")
+            among = pools.with_address(usable, chosen.get(family, ()), ip, wish.ips_field)
+            wants.append(Want(handle, pod, among, ip))
+        if not wants:
+            raise UnsuitableError(f"no IPPool gives node {self._node} addresses without being named")
+        return wants
+
+    def _follow(self) -> None:
+        table = self._tables.blocks
+        try:
+            changed, self._shares_at = table.changes_since(self._shares_at)
+        except StaleRevisionError:
+            self._shares_at = table.revision
+            changed = {key for key, _ in table.items()} | self._shares.keys()
+        for key in changed:
+            block = table.get(key)
+            shares = blocks.shares(block) if block is not None else ()
+            if shares != self._shares.get(key, ()):
+                self._revision += 1
+            self._shares.pop(key, None)
+            if shares:
+                self._shares[key] = shares

@@ -1,0 +1,135 @@
+"""Addresses from IPPools as a user has them: pools applied with kubectl, blocks looked at, pods that talk."""
+
+import os
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .small_lab import SmallLab, eventually, small_lab
+
+pytestmark = pytest.mark.root
+EXAMPLE = Path(__file__).parents[2] / "examples" / "networks" / "pools.yaml"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallLab]:
+    with small_lab(f"pools{os.getpid()}", tmp_path_factory.mktemp("pools"), "--config", str(EXAMPLE)) as lab:
+        yield lab
+
+
+def pool(name: str, cidr: str, **spec: Any) -> str:
+    more = "".join(f", {field}: {value}" for field, value in spec.items())
+    return (
+        f"apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {{name: {name}}}\n"
+        f"spec: {{cidr: '{cidr}'{more}}}\n---\n"
+    )
+
+
+def pod(name: str, node: int, annotation: str, image: str = "nginx") -> str:
+    return (
+        f"apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, annotations: {{{annotation}}}}}\n"
+        f"spec: {{nodeName: node-{node}, terminationGracePeriodSeconds: 0, "
+        f"containers: [{{name: it, image: {image}}}]}}\n---\n"
+    )
+
+
+def of_pool(name: str, family: int = 4) -> str:
+    return f"cni.projectcalico.org/ipv{family}pools: '[\"{name}\"]'"
+
+
+def ip(lab: SmallLab, name: str) -> str:
+    return str(lab.pod(name)["status"]["podIP"])
+
+
+def test_the_first_pool_is_there_and_blocks_are_carved_for_whoever_needs_them(lab: SmallLab) -> None:
+    found = lab.get("ippool", "default-ipv4-ippool")
+    assert found["spec"] == {"cidr": "10.244.0.0/16", "natOutgoing": True, "nodeSelector": "all()"}
+    eventually(lambda: lab.kubectl("get", "ippool").stdout.split()[-1] == "True", what="the condition Valid is shown")
+    dns = [each["status"]["podIP"] for each in lab.get("pods", "", "-n", "kube-system", "-l", "k8s-app=kube-dns")]
+    blocks = [ip_network(block["spec"]["cidr"]) for block in lab.get("ipamblocks")]
+    assert all(any(ip_address(each) in block for block in blocks) for each in dns)
+    assert all(block.prefixlen == 26 for block in blocks)
+
+
+def test_two_nodes_share_a_small_pool_to_its_last_address(lab: SmallLab) -> None:
+    """Eight addresses, blocks of four: one node takes both blocks, the other borrows, and each packet finds its way."""
+    lab.apply(pool("tiny", "10.88.0.0/29", blockSize=30, assignmentMode="Manual"))
+    lab.apply("".join(pod(f"a{number}", 1, of_pool("tiny")) for number in range(5)))
+    for number in range(5):
+        lab.wait(f"a{number}")
+    lab.apply("".join(pod(f"b{number}", 2, of_pool("tiny")) for number in range(3)))
+    for number in range(3):
+        lab.wait(f"b{number}")
+    blocks = [each for each in lab.get("ipamblocks") if each["spec"]["cidr"].startswith("10.88.")]
+    assert {each["spec"]["affinity"] for each in blocks} == {"host:node-1"}
+    names = [*(f"a{number}" for number in range(5)), *(f"b{number}" for number in range(3))]
+    assert len({ip(lab, name) for name in names}) == 8
+    for target in ("a4", "b2"):
+        for client in (("node", "exec", "node-1", "--"), ("node", "exec", "node-2", "--")):
+            said = lab.clew(*client, "curl", "-s", "-m", "5", f"http://{ip(lab, target)}/")
+            assert "Welcome to nginx" in said.stdout, (target, client, said)
+    for client, target in (("a0", "b0"), ("b0", "a0"), ("b1", "b2")):
+        said = lab.kubectl("exec", client, "--", "curl", "-s", "-m", "5", f"http://{ip(lab, target)}/")
+        assert "Welcome to nginx" in said.stdout, (client, target, said.stderr)
+    lab.apply(pod("late", 2, of_pool("tiny")))
+    said = "no free address in IPPool tiny (10.88.0.0/29)"
+    eventually(lambda: any(said in message for _, message in lab.events("late")), what="exhaustion is the pod's Event")
+    lab.kubectl("delete", "pod", "b1", "--wait=true")
+    lab.wait("late", seconds=60)
+    lab.kubectl("delete", "pod", "late", *names, "--wait=true")
+    eventually(lambda: held(lab, "10.88.") == [], what="nothing of it is held any more")
+
+
+def held(lab: SmallLab, start: str) -> list[Any]:
+    mine = [each["spec"] for each in lab.get("ipamblocks") if each["spec"]["cidr"].startswith(start)]
+    return [index for each in mine for index in each["allocations"] if index is not None]
+
+
+def test_an_address_by_annotation(lab: SmallLab) -> None:
+    annotation = "cni.projectcalico.org/ipAddrs: '[\"10.244.9.77\"]'"
+    lab.apply(pod("fixed", 2, annotation))
+    lab.wait("fixed")
+    assert ip(lab, "fixed") == "10.244.9.77"
+    lab.apply(pod("same", 1, annotation))
+    said = (
+        "metadata.annotations[cni.projectcalico.org/ipAddrs]: 10.244.9.77 is in use by pod default/fixed on node node-2"
+    )
+    eventually(lambda: any(said in message for _, message in lab.events("same")), what="who has it is said")
+    lab.kubectl("delete", "pod", "fixed", "--wait=true")
+    lab.wait("same", seconds=60)
+    assert ip(lab, "same") == "10.244.9.77", "of another node's block, now that it is free"
+    assert "Welcome" in lab.clew("node", "exec", "node-2", "--", "curl", "-s", "-m", "5", "http://10.244.9.77/").stdout
+    lab.apply(pod("astray", 1, "cni.projectcalico.org/ipAddrs: '[\"192.0.2.7\"]'"))
+    said = "192.0.2.7 is in no IPPool that gives this node's pods addresses"
+    eventually(lambda: any(said in message for _, message in lab.events("astray")), what="the pools are said")
+    lab.kubectl("delete", "pod", "same", "astray", "--wait=true")
+
+
+def test_wrong_pools_are_refused_by_field_and_touch_nothing(lab: SmallLab) -> None:
+    refused = lab.kubectl("apply", "-f", "-", text=pool("wrong", "10.99.0.0/16", blockSize=19))
+    assert "spec.blockSize: Invalid value: 19" in refused.stderr
+    refused = lab.kubectl("apply", "-f", "-", text=pool("wrong", "10.99.0.0/16", ipipMode="Always"))
+    assert "spec.ipipMode: Unsupported value" in refused.stderr
+    lab.apply(
+        pool("twice", "10.244.128.0/17") + pool("small", "10.99.0.0/28") + pool("six", "fd00:99::/64", blockSize=64)
+    )
+    for name, said in (
+        ("twice", "spec.cidr: 10.244.128.0/17 overlaps with 10.244.0.0/16 of IPPool default-ipv4-ippool"),
+        ("six", "spec.blockSize: 64 is out of range: 116 to 128 for IPv6"),
+        ("small", "spec.cidr: 10.99.0.0/28 is smaller than a block: spec.blockSize is 26"),
+    ):
+        chosen = f"--field-selector=involvedObject.name={name}"
+        eventually(lambda name=name: "conditions" in lab.get("ippool", name).get("status", {}), what="a verdict")
+        (condition,) = lab.get("ippool", name)["status"]["conditions"]
+        assert (condition["type"], condition["status"]) == ("Valid", "False")
+        assert said in condition["message"]
+        eventually(lambda chosen=chosen, said=said: said in str(lab.get("events", "", chosen)), what="an Event")
+    lab.apply(pod("none", 1, of_pool("small")))
+    said = "'small' is no IPPool of IPv4 that gives this node's pods addresses"
+    eventually(lambda: any(said in message for _, message in lab.events("none")), what="a pod is told")
+    assert held(lab, "10.99.") == []
+    lab.kubectl("delete", "pod", "none", "--wait=true")
+    lab.kubectl("delete", "ippool", "twice", "small", "six")

@@ -1,0 +1,325 @@
+"""Blocks claimed by several agents at once: a simulated API server that takes turns by chance and loses answers."""
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from clew.compile.ipam import ExhaustedError
+from clew.facts.ipamblock import Block, from_api, to_api
+from clew.facts.ippool import IPPool
+from clew.node.block_claims import BlockClaims, TakenAddressError, Want
+from clew.node.block_view import BlockView
+from clew.store.table import Table
+from clew.watch.errors import Unreachable
+
+T = TypeVar("T")
+
+POOL = IPPool("small", "10.9.0.0/28", 30)  # four blocks of four
+
+
+class Time:
+    """It passes only when a test says so."""
+
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+    async def sleep(self, _seconds: float) -> None:
+        await asyncio.Event().wait()
+
+
+class Server:
+    """Objects by name with one counter of versions, as an API server has them. Each call waits for its turn twice.
+
+    Once before it is carried out and once before its answer arrives, so that others' calls come in between; `loses`
+    of a hundred answers never arrive, carried out or not.
+    """
+
+    def __init__(self, random: Random, loses: int = 0) -> None:
+        self._random, self._loses = random, loses
+        self.objects: dict[str, Block] = {}
+        self.nodes = {"a", "b", "c"}
+        self._version = 0
+        self._waiting: list[asyncio.Future[None]] = []
+        self.watches: list[tuple[Table[Block], BlockView]] = []
+
+    def watch(self) -> BlockView:
+        """A view that lags: it is brought up to date only when `tell` is called."""
+        table: Table[Block] = Table("blocks")
+        table.replace({})
+        view = BlockView(table)
+        self.watches.append((table, view))
+        return view
+
+    def tell(self, view: BlockView) -> None:
+        table = next(table for table, other in self.watches if other is view)
+        table.replace({block.key: block for block in self.objects.values()})
+        view.progress(str(self._version))
+
+    def wipe(self) -> None:
+        """Somebody removes everything."""
+        self._version += 1
+        self.objects.clear()
+
+    async def _turn(self) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        await turn
+
+    async def _call(self, work: Any) -> Any:
+        await self._turn()
+        lost = self._random.randrange(100) < self._loses
+        if lost and self._random.random() < 0.5:
+            raise Unreachable("it", TimeoutError())
+        found = work()
+        await self._turn()
+        if lost:
+            raise Unreachable("it", TimeoutError())
+        return found
+
+    async def run(self, *work: Coroutine[Any, Any, T]) -> "list[T | BaseException]":
+        """Until all is done, one call at a time, whose turn it is by chance."""
+        tasks = [asyncio.ensure_future(each) for each in work]
+        while not all(task.done() for task in tasks):
+            for _ in range(3):  # what was set going comes to its next call
+                await asyncio.sleep(0)
+            if self._waiting:
+                self._waiting.pop(self._random.randrange(len(self._waiting))).set_result(None)
+            if self._random.random() < 0.3:
+                self.tell(self._random.choice(self.watches)[1])
+        return [task.exception() or task.result() for task in tasks]
+
+    def _stored(self, block: Block) -> Block:
+        self._version += 1
+        stored = replace(from_api(to_api(block)), version=str(self._version), uid=block.uid or f"u{self._version}")
+        self.objects[block.name] = stored
+        return stored
+
+    async def every(self) -> list[Block]:
+        return list(await self._call(lambda: list(self.objects.values())))
+
+    async def get(self, name: str) -> Block | None:
+        found: Block | None = await self._call(lambda: self.objects.get(name))
+        return found
+
+    async def create(self, block: Block) -> Block | None:
+        found: Block | None = await self._call(
+            lambda: None if block.name in self.objects else self._stored(replace(block, uid=""))
+        )
+        return found
+
+    async def update(self, block: Block) -> Block | None:
+        def work() -> Block | None:
+            now = self.objects.get(block.name)
+            return self._stored(block) if now is not None and now.version == block.version else None
+
+        found: Block | None = await self._call(work)
+        return found
+
+    async def delete(self, block: Block) -> bool:
+        def work() -> bool:
+            now = self.objects.get(block.name)
+            if now is not None and now.version != block.version:
+                return False
+            self._version += 1
+            self.objects.pop(block.name, None)
+            return True
+
+        return bool(await self._call(work))
+
+    async def has_node(self, name: str) -> bool:
+        return bool(await self._call(lambda: name in self.nodes))
+
+
+class Node:
+    """An agent's claims, and what it promised, as its journal has it."""
+
+    def __init__(self, name: str, server: Server, time: Time, keep: float = 60) -> None:
+        self.name = name
+        self.view = server.watch()
+        self.claims = BlockClaims(name, server, self.view, time, keep)
+        self.promised: dict[str, tuple[str, tuple[str, ...]]] = {}
+
+    async def add(self, handle: str, pool: IPPool = POOL, exact: str = "") -> str:
+        """As the agent does: the handle is known while it is being dealt with, and forgotten where that fails."""
+        self.promised[handle] = "", ()
+        try:
+            found = await self.claims.claim(Want(handle, f"default/{handle}", (pool,), exact))
+        except BaseException:
+            del self.promised[handle]
+            raise
+        self.promised[handle] = f"default/{handle}", (found,)
+        return found
+
+    async def settle(self, pool: IPPool = POOL) -> Any:
+        return await self.claims.settle(lambda: self.promised, [pool])
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+def once(server: Server, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+    async def run() -> T:
+        found = (await server.run(work))[0]
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    return run()
+
+
+async def test_blocks_are_carved_on_demand_and_borrowed_from_when_there_are_no_more(time: Time) -> None:
+    server = Server(Random(1))
+    a, b = Node("a", server, time), Node("b", server, time)
+    assert not server.objects, "nothing is reserved before somebody needs it"
+    first = await once(server, a.add("p0"))
+    for number in range(1, 4):
+        await once(server, a.add(f"p{number}"))
+    assert [block.node for block in server.objects.values()] == ["a"]
+    assert not next(iter(server.objects.values())).free
+    await once(server, b.add("q0"))
+    got = [await once(server, a.add(f"p{number}")) for number in range(4, 12)]
+    assert sorted(block.node for block in server.objects.values()) == ["a", "a", "a", "b"]
+    borrowed = [await once(server, a.add(f"p{number}")) for number in range(12, 15)]
+    lender = next(block for block in server.objects.values() if block.node == "b")
+    assert {holder.node for _, holder in lender.held} == {"a", "b"}
+    with pytest.raises(ExhaustedError, match=r"IPPool small \(10\.9\.0\.0/28\)"):
+        await once(server, b.add("q1"))
+    assert len({first, *got, *borrowed}) == 12
+
+
+async def test_an_empty_block_goes_after_a_while_and_not_while_an_address_of_it_is_lent(time: Time) -> None:
+    server = Server(Random(2))
+    a, b = Node("a", server, time), Node("b", server, time)
+    for number in range(12):
+        await once(server, a.add(f"p{number}"))
+    await once(server, b.add("q0"))
+    lent = await once(server, a.add("p12"))
+    del b.promised["q0"]
+    server.tell(b.view)
+    await once(server, b.settle())
+    time.seconds += 100
+    await once(server, b.settle())
+    assert any(block.node == "b" for block in server.objects.values()), f"{lent} is a pod's of node a"
+    a.promised.clear()
+    server.tell(a.view)
+    await once(server, a.settle())
+    time.seconds += 59
+    server.tell(a.view)
+    server.tell(b.view)
+    await once(server, a.settle())
+    assert len(server.objects) == 4, "addresses that were in use a moment ago are not another node's at once"
+    time.seconds += 61
+    await once(server, a.settle())
+    await once(server, b.settle())
+    time.seconds += 61
+    await once(server, b.settle())
+    assert not server.objects
+
+
+async def test_an_address_that_came_free_waits_longest(time: Time) -> None:
+    server = Server(Random(3))
+    a = Node("a", server, time)
+    first = await once(server, a.add("p0"))
+    del a.promised["p0"]
+    await once(server, a.settle())
+    seen = [await once(server, a.add(f"q{number}")) for number in range(4)]
+    assert seen[3] == first
+    assert len(set(seen)) == 4
+
+
+async def test_what_a_node_that_is_gone_had_is_taken_over_before_anybody_borrows(time: Time) -> None:
+    server = Server(Random(4))
+    a, b = Node("a", server, time), Node("b", server, time)
+    for number in range(16):
+        await once(server, a.add(f"p{number}"))
+    with pytest.raises(ExhaustedError):
+        await once(server, b.add("q0"))
+    server.nodes.discard("a")
+    await once(server, b.add("q0"))
+    assert {block.node for block in server.objects.values()} == {"b"}
+    assert sum(len(block.held) for block in server.objects.values()) == 1
+
+
+async def test_a_chosen_address(time: Time) -> None:
+    server = Server(Random(5))
+    a, b = Node("a", server, time), Node("b", server, time)
+    assert await once(server, a.add("p0", exact="10.9.0.6")) == "10.9.0.6"
+    assert server.objects["10-9-0-4-30"].node == "a"
+    with pytest.raises(TakenAddressError, match=r"10\.9\.0\.6 is in use by pod default/p0 on node a"):
+        await once(server, b.add("q0", exact="10.9.0.6"))
+    assert await once(server, b.add("q1", exact="10.9.0.5")) == "10.9.0.5", "of another node's block: borrowed"
+
+
+async def test_what_the_ledger_lost_is_entered_again_and_a_clash_is_said(time: Time) -> None:
+    server = Server(Random(6))
+    a, b = Node("a", server, time), Node("b", server, time)
+    mine = await once(server, a.add("p0"))
+    server.wipe()
+    server.tell(a.view)
+    assert await once(server, a.settle()) == []
+    assert [holder.handle for block in server.objects.values() for _, holder in block.held] == ["p0"]
+    server.wipe()
+    server.tell(a.view)
+    await once(server, b.add("thief", exact=mine))
+    server.tell(a.view)
+    (problem,) = await once(server, a.settle())
+    assert mine in problem.message
+    assert "thief" in problem.message
+    a.promised = {"old": ("default/old", ("192.0.2.7",))}
+    (problem,) = await once(server, a.settle())
+    assert "192.0.2.7 is in no IPPool" in problem.message
+
+
+async def test_blocks_of_two_sizes_never_overlap(time: Time) -> None:
+    """A pool's block size was changed, and one agent has not heard of it yet."""
+    for seed in range(40):
+        server = Server(Random(seed))
+        a, b = Node("a", server, time), Node("b", server, time)
+        wide = replace(POOL, block_size=29)
+        await server.run(a.add("p0"), b.add("q0", wide), a.add("p1"), b.add("q1", wide))
+        networks = [block.network for block in server.objects.values()]
+        clash = [(x, y) for x in networks for y in networks if x != y and x.overlaps(y)]
+        held = [block.address(place) for block in server.objects.values() for place, _ in block.held]
+        assert len(held) == len(set(held)), clash
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([0, 5, 20]))
+async def test_no_address_twice_and_none_leaked(seed: int, loses: int) -> None:
+    """Three agents add and remove at once, over a server that takes turns by chance and loses answers."""
+    random, time = Random(seed), Time()
+    server = Server(random, loses)
+    nodes = [Node(name, server, time, keep=5) for name in "abc"]
+    for step in range(30):
+        work: list[Coroutine[Any, Any, Any]] = []
+        for node in nodes:
+            held = [handle for handle, (_, addresses) in node.promised.items() if addresses]
+            if held and random.random() < 0.5:
+                del node.promised[random.choice(held)]
+            work += [node.add(f"{node.name}{step}"), node.settle()]
+        time.seconds += random.choice([0, 3])
+        await server.run(*work)
+        mine = [address for node in nodes for _, addresses in node.promised.values() for address in addresses]
+        assert len(mine) == len(set(mine)), "an address has two owners"
+    server._loses = 0
+    for _ in range(3):
+        for node in nodes:
+            server.tell(node.view)
+            await server.run(node.settle())
+    written = {block.address(place): holder.handle for block in server.objects.values() for place, holder in block.held}
+    wanted = {address: handle for node in nodes for handle, (_, found) in node.promised.items() for address in found}
+    assert written == wanted, "what the ledger says is what the nodes promised, no more and no less"

@@ -19,6 +19,7 @@ from clew.cluster.storage import Storage
 from clew.cluster.streams import StreamError
 from clew.kernel import netns
 
+SERVICE_CIDRS = ("10.96.0.0/12", "fd00:10:96::/112")
 PORT = 6443  # in the other namespace
 
 
@@ -42,7 +43,7 @@ async def serve(folder: Path, elsewhere: list[str]) -> None:
         sockets.append(inside)
     storage = Storage.open(folder / "state.db")
     pki = ServerPki(authority.ca_pem, authority.service_account_key())
-    options = ApiServerOptions(("10.96.0.0/12",), advertise=tuple((address, PORT) for address in addresses))
+    options = ApiServerOptions(SERVICE_CIDRS, advertise=tuple((address, PORT) for address in addresses))
     server = ApiServer(storage, options, pki, NoNodes())
     credential = authority.server(["localhost"], ["127.0.0.1", *addresses])
     await server.start(sockets, server_tls(credential, authority.ca_pem))

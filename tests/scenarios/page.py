@@ -54,6 +54,7 @@ class Section:
     path: Path
     title: str
     settings: dict[str, Any]
+    documents: list[dict[str, Any]] = field(default_factory=list)  # what is there for the API server, as it is written
     services: list[Service] = field(default_factory=list)
     slices: list[EndpointSlice] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
@@ -72,6 +73,7 @@ def sections(path: Path) -> list[Section]:
     found = []
     for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
         one = _section(path, text, start, end)
+        one.documents = common.documents + one.documents
         one.services = common.services + one.services
         one.slices = common.slices + one.slices
         one.settings = common.settings | one.settings
@@ -124,9 +126,11 @@ def _take(section: Section, document: dict[str, Any]) -> None:
     match document["kind"]:
         case "Service":
             document["metadata"].setdefault("namespace", "default")
+            section.documents.append({"apiVersion": "v1", **document})
             section.services.append(service.from_api(document))
         case "EndpointSlice":
             document["metadata"].setdefault("namespace", "default")
+            section.documents.append({"apiVersion": "discovery.k8s.io/v1", **document})
             section.slices.append(endpointslice.from_api(document))
         case "Settings":
             section.settings |= {key: value for key, value in document.items() if key != "kind"}

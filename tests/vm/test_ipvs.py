@@ -1,15 +1,21 @@
 """IPVS mode where the kernel has IPVS: the port's suite, every scenario page with real packets, and a lab of its own.
 
+The pages come to the kernel as in a cluster: written to the real API server, heard of by the real agent of each node.
+
 The pages' traffic between pods of one node passes a bridge, so br_netfilter is loaded as on every Kubernetes node.
 """
 
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from tests.scenarios.page import sections
 from tests.vm.guest import Done, Guest
 from tests.vm.labs import GuestLab, guest_lab
+
+PAGES = (Path(__file__).parents[1] / "scenarios").glob("*.md")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,9 +33,15 @@ def test_the_port_is_what_its_fake_says(guest: Guest) -> None:
     assert passed(guest.pytest("tests/ports/ipvs")) == 38, "19 on the fake, 19 on the kernel"
 
 
-def test_every_page_with_real_packets(guest: Guest) -> None:
-    pages = ("tests/scenarios/test_packets.py", "tests/scenarios/test_kernel.py")
-    assert passed(guest.pytest(*pages, "--modes", "vm", "-k", "ipvs and not userspace", seconds=1200)) > 60
+def test_every_page_with_real_packets_through_api_server_and_agents(guest: Guest) -> None:
+    pages = guest.pytest("tests/scenarios/test_agents.py", "--modes", "vm", "-vv", seconds=1500)
+    assert passed(pages) == sum(bool(section.flows) for page in PAGES for section in sections(page))
+
+
+def test_what_only_a_kernel_shows(guest: Guest) -> None:
+    """Switches to and from the other modes among it."""
+    done = guest.pytest("tests/scenarios/test_kernel.py", "--modes", "vm", "-vv", "-k", "ipvs", seconds=1200)
+    assert passed(done) > 16
 
 
 @pytest.mark.parametrize("name", ["ipvs", "ipvs_path"])

@@ -60,7 +60,7 @@ def entered(ns: Path, nodes: list[Node], between: Between) -> float:
     """Milliseconds from facts to kernel, compile included; an empty kernel before and after."""
     with Netlink(ns) as kernel, Netlink(ns) as second:
         plane = NetlinkPlane(kernel, Sysctl(ns), enter)
-        ends = OverlayPlane(second, SecureEnds(KernelWireGuard(ns), ""))
+        ends = OverlayPlane(second, SecureEnds(KernelWireGuard(ns), str))
 
         def work() -> None:
             found, _ = routes([OWN, *nodes], "own", between)
@@ -109,7 +109,7 @@ class Pair:
         nodes = [Node(f"n{each}", (f"10.0.0.{each}",), pod_cidrs=(f"10.9.{each}.0/24",)) for each in (1, 2)]
         own = nodes[number - 1]
         with Netlink(ns) as kernel:
-            plane = OverlayPlane(kernel, SecureEnds(KernelWireGuard(ns), ""))
+            plane = OverlayPlane(kernel, SecureEnds(KernelWireGuard(ns), str))
             found, _ = routes(nodes, own.name, between)
             plane.want(overlay(tunnels(own, [Pool(own.pod_cidrs[0])], nodes, found.values(), between, 1500)))
             assert not plane.make()

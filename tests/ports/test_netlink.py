@@ -14,6 +14,7 @@ from clew.kernel.errors import KernelError
 from clew.kernel.netlink import (
     Add,
     Address,
+    AddressChanged,
     Bridge,
     Delete,
     DeleteGroup,
@@ -326,6 +327,9 @@ def test_a_monitor_hears_links_and_lost_routes(tmp_path: Path) -> None:
             (gone,) = (event for event in monitor.drain() if isinstance(event, RouteGone))
             assert (gone.route.destination, gone.route.proto) == ("10.5.0.0/16", OURS)
             assert monitor.drain() == []
+            kernel.request([Add(Address("10.9.9.1/24", "br0")), Delete(Address("10.9.9.1/24", "br0"))])
+            heard = [event for event in monitor.drain() if isinstance(event, AddressChanged)]
+            assert heard == [AddressChanged("10.9.9.1/24", gone=False), AddressChanged("10.9.9.1/24", gone=True)]
             kernel.request([SetLink("br0", mtu=1000 + i % 100) for i in range(2000)])
             assert Overrun() in monitor.drain()
     finally:

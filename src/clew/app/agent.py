@@ -14,37 +14,23 @@ from typing import Any, TypeVar
 
 from clew.api import kinds
 from clew.app import agent_config
-from clew.app.agent_config import Configuration
+from clew.app.agent_config import AgentOptions, Configuration
+from clew.app.agent_network import NetworkPart
 from clew.app.agent_pools import AddressPart
 from clew.app.agent_proxy import ProxyPart, refuse_company
 from clew.base.clock import Clock, SystemClock
 from clew.base.errors import UserError
 from clew.base.metrics import Registry
-from clew.base.value import Value
-from clew.dataplane.bird.apply import BirdPlane
-from clew.dataplane.hostports.apply import HostPortPlane
-from clew.dataplane.masquerade.apply import MasqueradePlane
-from clew.dataplane.netlink.apply import NetlinkPlane
-from clew.dataplane.netlink.objects import BRIDGE, LINK_GROUP
-from clew.dataplane.overlay.apply import OverlayPlane
-from clew.dataplane.overlay.secure import SecureEnds
 from clew.facts import endpointslice, service
 from clew.facts import node as node_facts
-from clew.kernel.conntrack import KernelConntrack
-from clew.kernel.inside import enter
-from clew.kernel.netlink import Monitor, Netlink
-from clew.kernel.nft import KernelNft
-from clew.kernel.sysctl import Sysctl
-from clew.kernel.wireguard import KernelWireGuard
-from clew.node import cni_server, install, proxy_modes, wireguard_key
+from clew.kernel.netlink import AddressChanged, Monitor
+from clew.node import cni_server, install, proxy_modes
 from clew.node.attachments import Attachments
 from clew.node.cni_calls import CniCalls
 from clew.node.install import CniPaths
 from clew.node.journal import Journal
-from clew.node.podnet import NetworkSettings, Planes, PodNetwork
 from clew.node.proxy import ProxyTables
 from clew.node.spool import Spool
-from clew.node.wireguard_key import KeyPair
 from clew.store.table import Table
 from clew.watch.client import Client
 from clew.watch.reflector import Reflector
@@ -53,14 +39,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Decode = Callable[[bytes], tuple[tuple[str, str], T | None]]
-
-
-class AgentOptions(Value):
-    """The command line."""
-
-    config: Path
-    node: str  # the name of the Node that this agent runs on
-    init_only: bool = False  # do what needs rights beyond the rules, and end
 
 
 class Agent:
@@ -85,31 +63,10 @@ class Agent:
         self._client = Client.from_kubeconfig(kubeconfig) if kubeconfig else Client.in_cluster()
         self._addresses = AddressPart(options.node, agent, self._tables.nodes, clock, self._client)
         self._attachments = Attachments(self._journal, self._addresses.ipam)
-        encrypts = agent.network.backend == "wireguard"
-        self._key = wireguard_key.load(Path(agent.state_dir, "wireguard.key")) if encrypts else KeyPair("", "")
-        self._network = PodNetwork(
-            NetworkSettings(
-                options.node,
-                tuple(agent.cluster_cidrs),
-                agent.mtu,
-                agent.masquerade,
-                agent.network.plain(),
-                agent.network.between(self._key.public),
-                agent.network.links,
-                agent.network.routing(),
-            ),
-            self._tables.nodes,
-            self._attachments.table,
-            Planes(
-                NetlinkPlane(Netlink(), Sysctl(), enter),
-                OverlayPlane(Netlink(), SecureEnds(KernelWireGuard(), self._key.private)),
-                BirdPlane(Path(agent.state_dir, "bird")),
-                HostPortPlane(KernelNft(), KernelConntrack(), Sysctl(), BRIDGE, LINK_GROUP),
-                MasqueradePlane(KernelNft()),
-            ),
-            clock,
-            self._addresses.ipam,
+        self._part = NetworkPart(
+            options, configuration, self._tables.nodes, self._attachments.table, self._addresses.ipam, clock
         )
+        self._network = self._part.network
         spool = Spool(self._paths.spool)
         self._calls = CniCalls(self._attachments, self._network, spool, self._addresses.lookup, self.registry)
         self.proxy = ProxyPart(options.node, configuration, self._tables, clock, self.registry)
@@ -118,24 +75,29 @@ class Agent:
         """Until cancelled."""
         loop = asyncio.get_running_loop()
         monitor = Monitor()
-        loop.add_reader(monitor.fileno(), lambda: self._network.notice(monitor.drain()))
         self._calls.adopt()
         client = self._client
+
+        def heard() -> None:
+            events = monitor.drain()
+            self._network.notice(events)
+            for event in events:
+                if isinstance(event, AddressChanged) and event.gone:
+                    client.leave(event.address.partition("/")[0])
+
+        loop.add_reader(monitor.fileno(), heard)
         try:
             async with client, asyncio.TaskGroup() as group:
-                group.create_task(self._network.run())
+                for part in (*self._part.tasks(client), *self.proxy.tasks(client)):
+                    group.create_task(part)
                 group.create_task(self._reflect(client, kinds.NODE, node_facts.decode, self._tables.nodes))
                 group.create_task(self._reflect(client, kinds.SERVICE, service.decode, self._tables.services))
                 group.create_task(
                     self._reflect(client, kinds.ENDPOINT_SLICE, endpointslice.decode, self._tables.slices)
                 )
                 group.create_task(self._serve_cni())
-                if self._key.public:
-                    group.create_task(
-                        wireguard_key.publish(client, self._tables.nodes, self._node, self._key.public, self._clock)
-                    )
                 group.create_task(self._announce())
-                for part in (*self._addresses.tasks(self._attachments), *self.proxy.tasks(client)):
+                for part in self._addresses.tasks(self._attachments):
                     group.create_task(part)
         finally:
             loop.remove_reader(monitor.fileno())

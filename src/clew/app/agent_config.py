@@ -39,6 +39,14 @@ class AgentConfiguration(Section):
     network_name: str = "clew"
 
 
+class AgentOptions(Value):
+    """The command line."""
+
+    config: Path
+    node: str  # the name of the Node that this agent runs on
+    init_only: bool = False  # do what needs rights beyond the rules, and end
+
+
 class Configuration(Value):
     agent: AgentConfiguration
     proxy: KubeProxyConfiguration

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from clew.api.kinds import CONFIG_MAP
+from clew.api.kinds import CONFIG_MAP, POD
 from clew.api.objects import Object, key_of
 from clew.app import lab_control, manifest_objects
 from clew.app.kubeconfig import entry
@@ -173,7 +173,11 @@ class Daemon:
             await run_scheduler(client, EventRecorder(client, "default-scheduler"))
 
     async def _manifests(self) -> None:
-        """Apply the parts of Clew itself, once for each content: what the user changes later stays changed."""
+        """Apply the parts of Clew itself, once for each content: what the user changes later stays changed.
+
+        Agents that run follow their ConfigMap. A kubelet looks at it once a minute, and at once when an annotation
+        of the pod is touched.
+        """
         facts = ClusterFacts(
             self.spec.pod_cidrs, self.spec.service_cidrs, self.fabric.router_ips[0], API_PORT,
             dual=len(self.spec.pod_cidrs) > 1, proxy=self.spec.proxy, network=self.spec.network,
@@ -193,6 +197,14 @@ class Daemon:
                 namespace, name = key_of(obj)
                 kind = manifest_objects.kind_of(obj)
                 await client.patch(kind, name, obj, namespace, content_type=APPLY, field_manager="clew", force=True)
+            touched: Object = {"metadata": {"annotations": {"clew.dev/configuration": digest}}}
+            agents = await client.list(POD, "kube-system", labels="k8s-app=clew-agent")
+            await asyncio.gather(*(client.patch(POD, key_of(each)[1], touched, "kube-system") for each in agents.items))
+
+    async def change(self) -> None:
+        """Follow the lab's spec, which has been written anew."""
+        self.spec = the_spec(self.paths)
+        await self._manifests()
 
     @contextlib.asynccontextmanager
     async def _as(self, user: str, *groups: str) -> AsyncIterator[Client]:
@@ -207,6 +219,7 @@ class Control:
     """What commands may ask of a daemon."""
 
     def __init__(self, daemon: Daemon, supervisor: Supervisor) -> None:
+        self._daemon = daemon
         self._nodes = daemon.nodes
         self._supervisor = supervisor
 
@@ -216,6 +229,8 @@ class Control:
                 return [msgspec.to_builtins(each) for each in self._supervisor.states()]
             case {"op": "start", "node": str(name)}:
                 await self._nodes.start(self._supervisor, name)
+            case {"op": "change"}:
+                await self._daemon.change()
             case {"op": "stop", "node": str(name)}:
                 await self._nodes.stop(self._supervisor, name)
             case _:

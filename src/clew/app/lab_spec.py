@@ -53,6 +53,9 @@ class LabSpec(Value):
         return plan({each.name: each.subnet for each in self.nodes}, self.subnets)
 
 
+CHANGEABLE = frozenset({"network"})  # what a lab that is there can become
+
+
 def differences(one: LabSpec, other: LabSpec) -> list[str]:
     """The fields in which two labs differ."""
     return [field for field in one.__struct_fields__ if getattr(one, field) != getattr(other, field)]

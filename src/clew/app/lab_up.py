@@ -11,11 +11,11 @@ from pathlib import Path
 
 import msgspec
 
-from clew.app import kubeconfig_files, lab_probe
+from clew.app import kubeconfig_files, lab_control, lab_probe
 from clew.app.lab_config import Flags, read_spec
 from clew.app.lab_down import down
 from clew.app.lab_ready import wait_until_ready
-from clew.app.lab_spec import LabSpec, differences, stored_spec
+from clew.app.lab_spec import CHANGEABLE, LabSpec, differences, stored_spec
 from clew.app.lab_state import PID, READY, SPEC, daemon_pid, stored_kubeconfig
 from clew.base.errors import UserError, WorldError
 from clew.cluster.paths import LabPaths
@@ -28,13 +28,15 @@ _ROOM = 16 << 20  # bytes; a lab at rest takes 3 MiB, its logs and images come o
 def up(name: str, config: Path | None, flags: Flags, say: Say, wait: float) -> None:
     """Return when nodes and DNS are ready and kubectl's context is the lab's. UserError; the lab's lock is held.
 
-    An existing lab keeps its shape: flags and file may repeat it, not change it. `wait` is in seconds and for the
+    An existing lab keeps its shape: flags and file may repeat it, not change it; the way between nodes alone may be
+    another one, and the nodes change over to it while they run. `wait` is in seconds and for the
     whole of it: a slow machine (one that interprets another's code) needs more.
     """
     paths, deadline = LabPaths(name), time.monotonic() + wait
     stored = stored_spec(paths)
     spec = stored if stored is not None and config is None and not flags else read_spec(name, config, flags)
-    if stored is not None and (fields := differences(stored, spec)):
+    changed = differences(stored, spec) if stored is not None else []
+    if fields := [field for field in changed if field not in CHANGEABLE]:
         remedy = f"resume it: clew up --name {name}; or remove it first: clew down --name {name}"
         raise UserError(f"lab {name} is there with other {', '.join(fields)}", remedy)
     kubeconfig_files.check()
@@ -63,13 +65,19 @@ def _raise(paths: LabPaths, spec: LabSpec, say: Say, deadline: float) -> None:
     paths.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     paths.run.mkdir(parents=True, exist_ok=True, mode=0o755)
     paths.log.mkdir(parents=True, exist_ok=True)
-    if not (paths.state / SPEC).exists():
-        files.replace(paths.state / SPEC, msgspec.json.encode(spec))
-    if not daemon_pid(paths):
+    stored = stored_spec(paths)
+    if spec != stored or not daemon_pid(paths):
         lab_probe.check(paths, spec)
+    if spec != stored:
+        files.replace(paths.state / SPEC, msgspec.json.encode(spec))
+    running = bool(daemon_pid(paths))
+    if not running:
         _start_daemon(paths)
     _wait_for_file(paths, deadline)
     say("API server answers")
+    if running and spec != stored:
+        lab_control.ask(paths, "change")
+        say(f"the nodes change over to network {spec.network.backend}")
     config = stored_kubeconfig(paths)
     if config is None:
         raise UserError(f"{paths.state} has no kubeconfig", f"clew down --name {paths.name}, then clew up")

@@ -14,6 +14,7 @@ import click
 def agent(config: Path | None, node: str | None, *, init_only: bool, cleanup: bool) -> None:
     """Run the node agent: pod network, CNI and service proxy."""
     from clew.app import agent as app  # noqa: PLC0415 - loaded when called
+    from clew.app.agent_config import AgentOptions  # noqa: PLC0415
 
     if cleanup:
         app.cleanup()
@@ -21,7 +22,7 @@ def agent(config: Path | None, node: str | None, *, init_only: bool, cleanup: bo
     if config is None or node is None:
         missing = "--config" if config is None else "--node (or NODE_NAME)"
         raise click.UsageError(f"the agent needs {missing}")
-    app.main(app.AgentOptions(config, node, init_only))
+    app.main(AgentOptions(config, node, init_only))
 
 
 @click.command(short_help="Run the DNS server.")

@@ -30,12 +30,14 @@ from clew.dataplane.netlink.apply import NetlinkPlane, Outcome, Underlay
 from clew.dataplane.netlink.objects import BRIDGE, BridgeLink, NodeRoute
 from clew.dataplane.overlay import render as tunnelling
 from clew.dataplane.overlay.apply import OverlayPlane
+from clew.dataplane.overlay.objects import DEVICES
 from clew.facts.attachment import Attachment, Linking
 from clew.facts.node import Node
 from clew.ir.routes import PodRoute
 from clew.kernel.errors import KernelError
 from clew.kernel.netlink import Event
 from clew.node.ipam import Ipam, Layout
+from clew.node.untold import Untold
 from clew.reconcile import Pace, Turn
 from clew.store.table import StaleRevisionError, Table
 
@@ -105,6 +107,7 @@ class PodNetwork:
         self._underlay = Underlay()
         self.ranges: tuple[str, ...] = ()  # this node's
         self._gives = False  # whether there are addresses to give
+        self._untold = Untold()
         self.mtu = 0
         self.problems: tuple[Problem, ...] = ()
         self.failures: dict[str, KernelError] = {}
@@ -140,6 +143,13 @@ class PodNetwork:
         finally:
             for stop in unsubscribe:
                 stop()
+
+    def configure(self, settings: NetworkSettings) -> None:
+        """Follow these from the next round on. Pods that are connected keep their links and what these are like."""
+        if settings.routing is None or settings.routing != self._settings.routing:
+            self._untold.begin()
+        self._settings, self._ranges_at = settings, (-1, -1)
+        self._pace.poke()
 
     async def attach(self, attachment: Attachment, ns: int) -> None:
         """Connect it and wait until its link and the pod's end of it are there. KernelError where they cannot be."""
@@ -187,11 +197,13 @@ class PodNetwork:
         read_back = turn is not Turn.CHANGE or self._disturbed
         self._disturbed = False
         self._compile_ports()
+        if self._untold and turn is not Turn.CHANGE and self._untold.told(self._plane.told()):
+            self._ranges_at = (-1, -1)
         self._compile_nodes(look=read_back)
         waiting, self._waiters = self._waiters, []
         outcome = await asyncio.to_thread(self._apply, read_back)
         self.failures = dict(outcome.failures)
-        if outcome.failures:
+        if outcome.failures or self._untold:
             self._pace.failed()
         self._report(outcome)
         self._set_ready()
@@ -249,7 +261,9 @@ class PodNetwork:
         if not self._in_sync() or (ranges_at == self._ranges_at and not look):
             return
         own = self._nodes.get(("", self._node))
-        underlay = self._plane.underlay(own.internal_ips) if own is not None else Underlay()
+        underlay = self._plane.underlay(own.internal_ips, DEVICES) if own is not None else Underlay()
+        if not underlay.mtu:  # a node whose address changes has it in one place and not yet in the other
+            underlay = self._underlay
         if ranges_at == self._ranges_at and underlay == self._underlay:
             return
         self._ranges_at, self._underlay = ranges_at, underlay
@@ -258,8 +272,9 @@ class PodNetwork:
         between = replace(self._settings.between, subnets=underlay.subnets)
         found, problems = routes.routes(layout.nodes, self._node, between)
         nobody = () if self._bridged() else tuple(map(render.nobody, links.shared(layout.own)))
-        ways = () if self._settings.routing is not None else tuple(_rendered(route) for route in found.values())
-        self._plane.want_routes([*ways, *nobody])
+        told = self._settings.routing is not None
+        ways = self._untold.ways(found, underlay.subnets) if told else found.values()
+        self._plane.want_routes([*map(_rendered, ways), *nobody])
         if own is not None and layout.families:
             self._want_own(own, layout, between, tuple(found.values()))
         self.problems = (*problems, *layout.problems)
@@ -275,8 +290,8 @@ class PodNetwork:
         self._plane.want_bridge(self._bridge(own, pools), layout.families)
         self._tunnels.want(tunnelling.overlay(routes.tunnels(own, pools, everyone, ways, between, lower)))
         inside = (*settings.cluster_cidrs, *layout.inside)
-        if settings.routing is not None:
-            self._router.want(speaking.speaker(own, everyone, pools, settings.routing, inside, self._underlay.links))
+        protocol, linked = settings.routing, self._underlay.links
+        self._router.want(speaking.speaker(own, everyone, pools, protocol, inside, linked) if protocol else None)
         hidden = layout.hidden if settings.masquerade else ()
         self._nat.want(nat.table(masquerade.masquerade(own, hidden, everyone, inside, settings.plain)))
 

@@ -133,6 +133,10 @@ class Client:
     async def close(self) -> None:
         await self._http.close()
 
+    def leave(self, address: str) -> None:
+        """Begin anew what is under way from an address that this machine has lost: its kernel would wait for long."""
+        self._http.leave(address)
+
     # Objects.
 
     async def get(self, kind: Kind, name: str, namespace: str = "", subresource: str = "") -> Object:

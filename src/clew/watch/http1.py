@@ -70,6 +70,11 @@ class Connection:
     def fresh(self) -> bool:
         return time.monotonic() - self.since < KEPT_FOR and not self.reader.at_eof() and not self.writer.is_closing()
 
+    @property
+    def local(self) -> str:
+        """Our own address."""
+        return str((self.writer.get_extra_info("sockname") or ("",))[0])
+
     def drop(self) -> None:
         """At once, without a farewell: nothing is under way that the other side would miss."""
         self.writer.transport.abort()
@@ -87,12 +92,19 @@ class Server:
         self._prefix = parts.path.rstrip("/")
         self._context = context
         self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
 
     async def close(self) -> None:
         """Idle connections; those in use end with their request."""
         while self._idle:
             self._idle.pop().drop()
         await asyncio.sleep(0)  # transports end in the next turn of the loop
+
+    def leave(self, address: str) -> None:
+        """End what goes out from an address that this machine no longer has: no answer can ever find it."""
+        for connection in (*self._open, *self._idle):
+            if connection.local == address:
+                connection.drop()
 
     @asynccontextmanager
     async def request(
@@ -101,6 +113,7 @@ class Server:
         """The response, its body unread. OSError where there is none, of which TimeoutError is one."""
         connection = self._kept() or await self._connect(server_name)
         reusable = False
+        self._open.add(connection)
         try:
             connection.writer.write(self._head(method, target, headers, body) + (body or b""))
             await connection.writer.drain()
@@ -108,6 +121,7 @@ class Server:
             yield response
             reusable = response.reusable
         finally:
+            self._open.discard(connection)
             if reusable and connection.fresh:
                 connection.since = time.monotonic()
                 self._idle.append(connection)

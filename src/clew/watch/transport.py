@@ -34,6 +34,9 @@ class Transport:
     async def close(self) -> None:
         await self._server.close()
 
+    def leave(self, address: str) -> None:
+        self._server.leave(address)
+
     async def send(
         self,
         method: str,

@@ -1,6 +1,7 @@
 """A physical network with two nodes and an outside host, all in namespaces, and an API server that says just enough."""
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
@@ -10,15 +11,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from clew.kernel import netns
-from clew.kernel.netlink import Add, Address, Bridge, Link, Netlink, Peer, Route, SetLink, Veth
+from clew.kernel import files, netns
+from clew.kernel.netlink import Add, Address, Bridge, Delete, Link, Netlink, Peer, Route, SetLink, Veth
 from clew.kernel.sysctl import Sysctl
 
 ALL = {4: "0.0.0.0/0", 6: "::/0"}
@@ -37,6 +38,11 @@ def eventually(condition: Any, what: str, times: float = 1) -> Any:
     return found
 
 
+def mac_of(name: str) -> str:
+    """Of a machine's card: it stays the same when the machine is off and on."""
+    return ":".join(f"{byte:02x}" for byte in (2, *hashlib.sha256(name.encode()).digest()[:5]))
+
+
 class Api:
     """An API server's lists and watches of nodes, services and slices, in a thread of its own."""
 
@@ -47,6 +53,7 @@ class Api:
             kind: {} for kind in ("nodes", "services", "endpointslices", "pods")
         }
         self._version = 1
+        self._history: list[tuple[int, str, bytes]] = []
         self._watchers: dict[str, list[asyncio.Queue[bytes]]] = {kind: [] for kind in self._objects}
         self._thread = threading.Thread(target=self._run, name="api", daemon=True)
         self._thread.start()
@@ -83,9 +90,13 @@ class Api:
         if obj is not None:
             obj.setdefault("metadata", {}).update(name=name, resourceVersion=str(self._version))
             self._objects[kind][name] = obj
+        if obj is None and gone is not None:
+            gone["metadata"]["resourceVersion"] = str(self._version)
         event = {"type": "DELETED" if obj is None else "MODIFIED" if known else "ADDED", "object": obj or gone}
+        line = json.dumps(event).encode() + b"\n"
+        self._history.append((self._version, kind, line))
         for queue in self._watchers[kind]:
-            queue.put_nowait(json.dumps(event).encode() + b"\n")
+            queue.put_nowait(line)
 
     async def _annotate(self, kind: str, name: str, patch: dict[str, Any]) -> dict[str, Any]:
         """The one patch that agents send: annotations of their Node."""
@@ -110,7 +121,7 @@ class Api:
                 else:
                     kind = path.rsplit("/", 1)[1]
                     if "watch=" in query:
-                        await self._watch(kind, writer)
+                        await self._watch(kind, int(query.partition("resourceVersion=")[2].split("&")[0] or 0), writer)
                     items = list(self._objects.get(kind, {}).values())
                     found = {"metadata": {"resourceVersion": str(self._version)}, "items": items}
                 body = json.dumps(found).encode()
@@ -133,8 +144,11 @@ class Api:
         writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
         await writer.drain()
 
-    async def _watch(self, kind: str, writer: asyncio.StreamWriter) -> None:
+    async def _watch(self, kind: str, since: int, writer: asyncio.StreamWriter) -> None:
         queue: asyncio.Queue[bytes] = asyncio.Queue()
+        for version, of_kind, line in self._history:
+            if of_kind == kind and version > since:
+                queue.put_nowait(line)
         self._watchers[kind].append(queue)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
         while True:
@@ -151,6 +165,7 @@ class Node:
         self.lab, self.name, self.addresses, self.cidrs, self.root = lab, name, addresses, cidrs, root
         self.ns = lab.namespace(name)
         self.agent: subprocess.Popen[bytes] | None = None
+        self.subnet = subnet
         lab.plug(self.ns, addresses, subnet)
         root.mkdir()
 
@@ -173,6 +188,12 @@ class Node:
 
     def start(self, **settings: Any) -> None:
         """The real agent as a process in this node's namespace, until pods can be attached."""
+        self.configure(**settings)
+        self.launch()
+        eventually(self._ready, f"the agent of {self.name} is ready: {(self.root / 'agent.log').read_text()}")
+
+    def configure(self, **settings: Any) -> None:
+        """Write the agent's configuration, in one step: one that runs follows it."""
         kubeconfig = self.root / "kubeconfig"
         kubeconfig.write_text(json.dumps({
             "apiVersion": "v1", "kind": "Config", "current-context": "it",
@@ -187,15 +208,13 @@ class Node:
             "cniBinDir": str(self.root / "bin"), "cniConfFile": str(self.conflist), **settings,
         }  # fmt: skip
         proxy = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"}
-        (self.root / "config.yaml").write_text(json.dumps(agent) + "\n---\n" + json.dumps(proxy))
-        self.launch()
-        eventually(self._ready, f"the agent of {self.name} is ready: {(self.root / 'agent.log').read_text()}")
+        files.replace(self.root / "config.yaml", (json.dumps(agent) + "\n---\n" + json.dumps(proxy)).encode())
 
     def launch(self) -> None:
         """The agent's process, with the configuration as it is."""
         program = (
-            "import sys, pathlib; from clew.app import agent;"
-            "agent.main(agent.AgentOptions(pathlib.Path(sys.argv[1]), sys.argv[2]))"
+            "import sys, pathlib; from clew.app import agent, agent_config;"
+            "agent.main(agent_config.AgentOptions(pathlib.Path(sys.argv[1]), sys.argv[2]))"
         )
         log = (self.root / "agent.log").open("ab")
         command = [
@@ -223,11 +242,29 @@ class Node:
         agent.send_signal(number)
         return agent.wait(10)
 
+    def move(self, address: str) -> None:
+        """Another address, in the kernel and with the API server."""
+        old, self.addresses = self.addresses, (address,)
+        with Netlink(self.ns) as kernel:
+            kernel.request([*(Delete(Address(a, "eth0")) for a in old), Add(Address(address, "eth0", nodad=True))])
+            kernel.request([Add(Route(ALL[4], via=ROUTERS[4]))])
+        self.publish()
+
+    def reboot(self) -> None:
+        """The machine is off and on: nothing of its network is left, all files are."""
+        self.stop(signal.SIGKILL)
+        self.end_router()
+        netns.delete(self.ns)
+        self.ns = self.lab.namespace(self.name)
+        self.lab.plug(self.ns, self.addresses, self.subnet)
+
     def end_router(self) -> None:
         """BIRD outlives its agent."""
         pid = self.root / "state" / "bird" / "pid"
         if pid.exists() and (number := pid.read_text().strip()):
-            os.kill(int(number), signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(int(number), signal.SIGKILL)
+            pid.unlink(missing_ok=True)
 
     def cni(self, command: str, container: str, ns: Path | None = None, **more: Any) -> tuple[int, dict[str, Any]]:
         """Execute the installed plugin as a runtime does: exit status, and what it printed."""
@@ -293,6 +330,7 @@ class Lab:
     def __init__(self, root: Path, families: tuple[int, ...], cleanup: ExitStack) -> None:
         self.root, self.families, self._cleanup = root, families, cleanup
         self._plugs = 0
+        self._ports: dict[str, str] = {}  # of the fabric, by the machine's name
         self.cluster_cidrs = [{4: "10.244.0.0/16", 6: "fd00:10:244::/48"}[family] for family in families]
         self.fabric = self.namespace("fabric")
         with Netlink(self.fabric) as kernel:
@@ -333,13 +371,18 @@ class Lab:
 
     def plug(self, ns: Path, addresses: tuple[str, ...], subnet: int = 0) -> None:
         """Connect a namespace to the fabric as eth0."""
+        if (old := self._ports.get(ns.name)) is not None:  # its namespace dies slowly
+            with Netlink(self.fabric) as fabric:
+                fabric.request([Delete(Link(old))])
         self._plugs += 1
+        port = self._ports[ns.name] = f"p{self._plugs}"
         switch = f"sw{subnet}" if subnet else "sw"
         routers = [address.partition("/")[0] for address in self._addresses(1, subnet)]
         fd = os.open(ns, os.O_RDONLY)
         try:
             with Netlink(self.fabric) as fabric, Netlink(ns) as kernel:
-                fabric.request([Add(Link(f"p{self._plugs}", Veth(Peer("eth0", fd)), up=True, master=switch))])
+                card = Peer("eth0", fd, mac=mac_of(ns.name))
+                fabric.request([Add(Link(port, Veth(card), up=True, master=switch))])
                 kernel.request(
                     [
                         SetLink("eth0", up=True),

@@ -1,11 +1,14 @@
 """What crosses the fabric between nodes, and who sees whom as whom: for the tests of every way between nodes."""
 
+import itertools
 import socket
 import struct
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from clew.kernel import netns
 
@@ -69,3 +72,62 @@ def everyone_sees_everyone(lab: Any, tools: Any, one: Any, two: Any, a: Any, c: 
         assert tools.seen_source(two.ns, a.ns, a.ips[at]) == node_two, "a node to another's pod"
         assert tools.seen_source(a.ns, two.ns, node_two) == a.ips[at], "a pod to another node"
         assert tools.seen_source(one.ns, two.ns, node_two) == node_one, "node to node"
+
+
+class Stream:
+    """Numbered datagrams from one namespace to another, one every few milliseconds, until it is ended."""
+
+    def __init__(self, source: Path, target: Path, address: str) -> None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._listener = netns.socket_in(target, family, socket.SOCK_DGRAM)
+        self._listener.bind((address, 0))
+        self._listener.settimeout(1)
+        self._sender = netns.socket_in(source, family, socket.SOCK_DGRAM)
+        self._sender.connect(self._listener.getsockname())
+        self._end = threading.Event()
+        self._arrived: dict[int, float] = {}
+        self._sent: list[float] = []
+        self._asked_at: int | None = None
+        self._threads = [threading.Thread(target=each) for each in (self._receive, self._send)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join(5)
+        self._sender.close()
+        self._listener.close()
+
+    @property
+    def lost(self) -> int:
+        """Of those that were sent longer ago than any packet takes."""
+        old = time.monotonic() - 0.2
+        return sum(1 for number, at in enumerate(self._sent) if at < old and number not in self._arrived)
+
+    @property
+    def silence(self) -> float:
+        """Seconds of the longest pause between two that arrived."""
+        times = sorted(self._arrived.values())
+        return max((after - before for before, after in itertools.pairwise(times)), default=float("inf"))
+
+    def more(self, number: int) -> bool:
+        """Whether so many have arrived since this was asked for the first time."""
+        self._asked_at = len(self._arrived) if self._asked_at is None else self._asked_at
+        found = len(self._arrived) >= self._asked_at + number
+        self._asked_at = None if found else self._asked_at
+        return found
+
+    def _send(self) -> None:
+        while not self._end.wait(0.005):
+            self._sent.append(time.monotonic())
+            with suppress(OSError):  # a route that is gone for a moment, and what ICMP says of it
+                self._sender.send((len(self._sent) - 1).to_bytes(4))
+
+    def _receive(self) -> None:
+        while not self._end.is_set():
+            with suppress(TimeoutError):
+                self._arrived[int.from_bytes(self._listener.recv(64))] = time.monotonic()

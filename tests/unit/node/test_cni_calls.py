@@ -109,7 +109,7 @@ class Agent:
         self.network = PodNetwork(
             NetworkSettings("one", ("10.244.0.0/16",), linking=linking), machine.nodes, self.attachments.table,
             Planes(
-                plane, OverlayPlane(machine.kernel, SecureEnds(FakeWireGuard(machine.kernel), "")),
+                plane, OverlayPlane(machine.kernel, SecureEnds(FakeWireGuard(machine.kernel), str)),
                 BirdPlane(machine.folder / "bird"),
                 HostPortPlane(machine.nft, FakeConntrack(), FakeSysctl(), "cbr0", 147), MasqueradePlane(machine.nft),
             ), StillClock(), ipam,

@@ -195,3 +195,20 @@ async def test_who_answers_must_prove_it(tmp_path: Path) -> None:
             async with to(at, "https", trust) as server:
                 with pytest.raises(ssl.SSLCertVerificationError):
                     await fetch(server)
+
+
+async def test_what_goes_out_from_a_lost_address_ends_at_once() -> None:
+    """A watch would wait for its kernel to give up, half a minute; from other addresses it goes on."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await reader.read()
+
+    async with peer(silent) as at, to(at) as server, server.request("GET", "/watch", {}, None, None) as response:
+        reading = asyncio.ensure_future(response.some())
+        server.leave("127.0.0.2")
+        assert not (await asyncio.wait({reading}, timeout=0.05))[0]
+        server.leave("127.0.0.1")
+        with pytest.raises(OSError):  # noqa: PT011 - whichever the loop makes of it
+            await asyncio.wait_for(reading, 5)

@@ -101,7 +101,7 @@ def _connect(paths: LabPaths, wiring: Netlink, host: Host) -> None:
         inside.attempt([Delete(Link(CABLE))])  # of a fabric that is dying, for as long as it is
     fd = os.open(paths.netns(host.name), os.O_RDONLY | os.O_CLOEXEC)
     try:
-        peer = Peer(CABLE, ns=fd, mtu=mtu)
+        peer = Peer(CABLE, ns=fd, mac=host.mac, mtu=mtu)
         wiring.request([Add(Link(host.port, Veth(peer), up=True, mtu=mtu, master=host.switch.name))])
     finally:
         os.close(fd)

@@ -29,17 +29,19 @@ class BirdPlane:
         self._socket = folder / "bird.ctl"
         self._file = folder / "bird.conf"
         self._wanted: str | None = None
+        self._known = False  # what is wanted: until then a router that runs goes on
         self._done = ""  # what BIRD has read
         self._process: subprocess.Popen[bytes] | None = None
         self._pause = threading.Event()  # never set
 
     def want(self, speaker: Speaker | None) -> None:
         """None: no router, and none of its routes."""
+        self._known = True
         self._wanted = render.configuration(speaker) if speaker is not None else None
 
     @property
     def pending(self) -> bool:
-        return (self._wanted or "") != self._done
+        return self._known and (self._wanted or "") != self._done
 
     def read(self) -> None:
         """Whether it still runs, by what it was told; the next `sync` repairs."""
@@ -48,6 +50,8 @@ class BirdPlane:
 
     def sync(self) -> None:
         """KernelError where the program is missing, does not start, or refuses its file; the difference stays."""
+        if not self._known:
+            return
         if self._wanted is None:
             self._end()
         elif self._wanted != self._done:

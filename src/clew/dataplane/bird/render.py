@@ -6,8 +6,8 @@ from clew.base.addresses import family_of, network
 from clew.ir.routing import Neighbour, Speaker
 
 HEAD = "# Written by the Clew agent of this node, which writes it anew when anything of it changes."
-# The defaults keep a session down for a minute after a flap
-TIMERS = "error wait time 1, 3; connect delay time 1; connect retry time 3; hold time 90; graceful restart on;"
+# The defaults keep a session down for a minute after a flap, and try the first time after five seconds
+TIMERS = "error wait time 1, 3; connect delay time 0; connect retry time 3; hold time 90; graceful restart on;"
 # What goes into the kernel. The links' own subnets do not: BIRD knows them to find the way to a neighbour.
 LEARNT = "RTS_BGP, RTS_OSPF, RTS_OSPF_IA, RTS_OSPF_EXT1, RTS_OSPF_EXT2"
 LINKS = '-"veth*", -"cbr0", "*"'
@@ -76,7 +76,9 @@ def _session(speaker: Speaker, neighbour: Neighbour) -> str:
 
 
 def _ospf(speaker: Speaker, family: int) -> str:
-    area = " ".join(f'interface "{link}" {{ type broadcast; hello 1; dead count 4; }};' for link in speaker.links)
+    area = " ".join(
+        f'interface "{link}" {{ type broadcast; hello 1; dead count 4; wait 2; }};' for link in speaker.links
+    )
     version = "v2" if family == 4 else "v3"
     return (
         f"protocol ospf {version} ospf{family} {{ ipv{family} {{ import filter taken{family};"

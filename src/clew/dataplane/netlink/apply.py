@@ -7,10 +7,12 @@ ROUTE_PROTO, the bridge by its name; nothing else is ever touched.
 
 import errno
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 from clew.base.value import Value
 from clew.dataplane.netlink import render, wiring
 from clew.dataplane.netlink.objects import (
+    BIRD_PROTO,
     BRIDGE,
     LEAVING_GROUP,
     LINK_GROUP,
@@ -25,6 +27,7 @@ from clew.kernel.inside import Enter
 from clew.kernel.netlink import (
     MAIN_TABLE,
     Add,
+    AddressChanged,
     Delete,
     Event,
     LinkChanged,
@@ -115,15 +118,21 @@ class NetlinkPlane:
         """Ports that should be and are not, and whose namespace only the runtime knows: they wait for its DEL."""
         return frozenset(name for name in self._ports.updates if not self._can_make(name))
 
-    def underlay(self, addresses: Iterable[str]) -> Underlay:
-        """What carries the node's own addresses; a tunnel's end has them too, as whole addresses without a subnet."""
+    def underlay(self, addresses: Iterable[str], tunnels: AbstractSet[str] = frozenset()) -> Underlay:
+        """What carries the node's own addresses; the links named by `tunnels` have them too, and are not it."""
         wanted = set(addresses)
-        carried = [a for a in self._kernel.addresses() if a.address.partition("/")[0] in wanted]
+        found = (a for a in self._kernel.addresses() if a.dev not in tunnels)
+        carried = [a for a in found if a.address.partition("/")[0] in wanted]
         subnets = tuple(sorted(a.address for a in carried if not a.address.endswith(("/32", "/128"))))
         first = next((a for a in carried if a.address in subnets), next(iter(carried), None))
         link = self._kernel.link(first.dev) if first is not None else None
         links = tuple(sorted({a.dev for a in carried if a.address in subnets}))
         return Underlay(link.mtu if link is not None else 0, subnets, links)
+
+    def told(self) -> dict[str, str]:
+        """Destinations to which BIRD has entered routes, and by which router."""
+        found = self._kernel.routes(proto=BIRD_PROTO, table=MAIN_TABLE)
+        return {route.destination: route.via or route.dev for route in found}
 
     def whole(self) -> frozenset[str]:
         """Links of ours whose pod's end was completed, as of the last `read`."""
@@ -170,8 +179,9 @@ class NetlinkPlane:
     def concerns(self, event: Event) -> bool:
         """Whether something happened that may have taken from what is ours, and that was most likely not our doing.
 
-        Of other links every change counts: the kernel drops the routes over one that goes down without a word about
-        them. Of ours it counts when one goes; we ourselves put a port into the leaving group first.
+        Of other links every change counts, and of all links that of an address: the kernel drops the routes over one
+        that goes down, or from an address that goes, without a word about them. Of ours it counts when one goes; we
+        ourselves put a port into the leaving group first.
         """
         match event:
             case LinkChanged(link=link, gone=gone):
@@ -179,7 +189,7 @@ class NetlinkPlane:
                 return link.group != LEAVING_GROUP and (gone or not ours)
             case RouteGone(route=route):
                 return route.proto == ROUTE_PROTO
-            case Overrun():
+            case AddressChanged() | Overrun():
                 return True
 
     def _sync_bridge(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from clew.base.value import Value
 
 ROUTE_PROTO = 147  # every route of ours; `ip route show proto 147`
+BIRD_PROTO = 12  # RTPROT_BIRD: what it has learnt from other routers
 LINK_GROUP = 147  # every pod's host-side link; `ip link show group 147`
 LEAVING_GROUP = 148  # the same on their way out: the kernel removes a group at once, links one by one take 16 ms each
 BRIDGE = "cbr0"

@@ -4,7 +4,7 @@ The private key comes from whoever keeps it (app/agent.py) and goes into the ker
 its public half, and in no message.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from clew.dataplane.overlay.objects import WIREGUARD, SecurePeer, TunnelLink
 from clew.kernel.errors import KernelError
@@ -15,7 +15,7 @@ from clew.reconcile import DeltaMap
 class SecureEnds:
     """The peers of one node's WireGuard device."""
 
-    def __init__(self, wireguard: WireGuard, private_key: str) -> None:
+    def __init__(self, wireguard: WireGuard, private_key: Callable[[], str]) -> None:
         self.wireguard = wireguard
         self._private_key = private_key
         self._peers: DeltaMap[str, SecurePeer] = DeltaMap()
@@ -39,7 +39,7 @@ class SecureEnds:
         self._peers.found_whole({})
 
     def set_up(self, link: TunnelLink) -> None:
-        self.wireguard.set_up(link.name, self._private_key, link.port)
+        self.wireguard.set_up(link.name, self._private_key(), link.port)
 
     def make(self) -> dict[str, KernelError]:
         """Removals first: an address belongs to one peer."""

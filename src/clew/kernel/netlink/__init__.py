@@ -10,7 +10,7 @@ enter a namespace.
 
 from clew.kernel.errors import KernelError
 from clew.kernel.netlink.channel import Netlink
-from clew.kernel.netlink.monitor import Event, LinkChanged, Monitor, Overrun, RouteGone
+from clew.kernel.netlink.monitor import AddressChanged, Event, LinkChanged, Monitor, Overrun, RouteGone
 from clew.kernel.netlink.port import RtNetlink
 from clew.kernel.netlink.requests import Add, Delete, DeleteGroup, Request, SetLink
 from clew.kernel.netlink.values import (
@@ -38,6 +38,7 @@ __all__ = [
     "MAIN_TABLE",
     "Add",
     "Address",
+    "AddressChanged",
     "Bridge",
     "Delete",
     "DeleteGroup",

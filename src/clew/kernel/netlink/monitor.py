@@ -1,7 +1,7 @@
-"""Hears of links that change and routes that go, so that repair need not wait for the next reading.
+"""Hears of links and addresses that change and routes that go, so that repair need not wait for the next reading.
 
 Not a source of truth: events may be lost (`Overrun`), and the kernel says nothing of the routes that it drops with a
-link. They are a reason to read back. Read by the event loop when the socket is readable; it never blocks.
+link or an address. They are a reason to read back. Read by the event loop when the socket is readable; it never blocks.
 """
 
 import contextlib
@@ -12,11 +12,11 @@ from typing import Self
 
 from clew.base.value import Value
 from clew.kernel.errors import KernelError
-from clew.kernel.netlink import links, routes, wire
+from clew.kernel.netlink import links, neighbours, routes, wire
 from clew.kernel.netlink.values import Link, Route
 from clew.kernel.netns import Namespace, socket_in
 
-GROUPS = 0x1 | 0x40 | 0x400  # RTMGRP_LINK, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE
+GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # RTMGRP_LINK, and of both families _IFADDR and _ROUTE
 AF_BRIDGE = 7
 LARGEST = 1 << 16
 
@@ -25,6 +25,13 @@ class LinkChanged(Value):
     """A link came, went or changed."""
 
     link: Link
+    gone: bool
+
+
+class AddressChanged(Value):
+    """A link got or lost an address (link-local ones, which come with every link, are not told); it is not named."""
+
+    address: str  # "172.30.0.11/24"
     gone: bool
 
 
@@ -38,7 +45,7 @@ class Overrun(Value):
     """Events were lost: anything may have changed."""
 
 
-Event = LinkChanged | RouteGone | Overrun
+Event = LinkChanged | AddressChanged | RouteGone | Overrun
 
 
 class Monitor:
@@ -90,7 +97,15 @@ def _events(data: memoryview) -> list[Event]:
         body = data[offset + 16 : offset + length]
         if kind in {links.RTM_NEWLINK, links.RTM_DELLINK} and body[0] != AF_BRIDGE:  # of a bridge's port: half a link
             found.append(LinkChanged(links.decode(body), kind == links.RTM_DELLINK))
-        elif kind == routes.RTM_DELROUTE and (route := routes.decode(body, lambda index: f"if{index}")) is not None:
+        elif kind in {neighbours.RTM_NEWADDR, neighbours.RTM_DELADDR}:
+            address = neighbours.decode_address(body, _unnamed)
+            if not address.link_local:
+                found.append(AddressChanged(address.address, kind == neighbours.RTM_DELADDR))
+        elif kind == routes.RTM_DELROUTE and (route := routes.decode(body, _unnamed)) is not None:
             found.append(RouteGone(route))
         offset += (length + 3) & ~3
     return found
+
+
+def _unnamed(index: int) -> str:
+    return f"if{index}"

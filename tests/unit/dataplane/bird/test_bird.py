@@ -62,7 +62,7 @@ def test_clients_peers_and_passwords() -> None:
 def test_ospf_on_the_links_between_nodes() -> None:
     text = render.configuration(replace(SPEAKER, protocol="ospf", neighbours=()))
     assert protocols(text)[-2:] == ["protocol ospf v2 ospf4", "protocol ospf v3 ospf6"]
-    assert 'interface "eth0" { type broadcast; hello 1; dead count 4; };' in text
+    assert 'interface "eth0" { type broadcast; hello 1; dead count 4; wait 2; };' in text
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def kernel() -> FakeNetlink:
 def bare(kernel: FakeNetlink) -> OverlayPlane:
     """A plane that knows neither kernel nor wishes; WireGuard's part of the kernel is one with the links."""
     wireguard = WIREGUARDS.setdefault(kernel, FakeWireGuard(kernel))
-    return OverlayPlane(kernel, SecureEnds(wireguard, PRIVATE))
+    return OverlayPlane(kernel, SecureEnds(wireguard, lambda: PRIVATE))
 
 
 def run(plane: OverlayPlane) -> dict[str, int]:

@@ -1,0 +1,138 @@
+"""The pod network as a part of the agent: made from the configuration, and made otherwise when the file changes.
+
+The sections `network`, `mtu`, `masquerade` and `clusterCIDRs` are followed while the agent runs, since a change of the
+way between nodes must not wait for a restart; what else has changed is said in the log and acts with the next start.
+Made and run by app/agent.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from clew.app import agent_config
+from clew.app.agent_config import AgentConfiguration, AgentOptions, Configuration
+from clew.base.clock import Clock
+from clew.base.errors import UserError
+from clew.dataplane.bird.apply import BirdPlane
+from clew.dataplane.hostports.apply import HostPortPlane
+from clew.dataplane.masquerade.apply import MasqueradePlane
+from clew.dataplane.netlink.apply import NetlinkPlane
+from clew.dataplane.netlink.objects import BRIDGE, LINK_GROUP
+from clew.dataplane.overlay.apply import OverlayPlane
+from clew.dataplane.overlay.secure import SecureEnds
+from clew.facts.attachment import Attachment
+from clew.facts.node import Node
+from clew.kernel.conntrack import KernelConntrack
+from clew.kernel.file_changes import FolderWatch
+from clew.kernel.inside import enter
+from clew.kernel.netlink import Netlink
+from clew.kernel.nft import KernelNft
+from clew.kernel.sysctl import Sysctl
+from clew.kernel.wireguard import KernelWireGuard
+from clew.node import wireguard_key
+from clew.node.ipam import Ipam
+from clew.node.podnet import NetworkSettings, Planes, PodNetwork
+from clew.node.wireguard_key import KeyPair
+from clew.store.table import Table
+from clew.watch.client import Client
+
+logger = logging.getLogger(__name__)
+
+FOLLOWED = ("network", "mtu", "masquerade", "cluster_cidrs")
+
+
+class NetworkPart:
+    """`options` name the file that `configuration` was read from."""
+
+    def __init__(
+        self, options: AgentOptions, configuration: Configuration, nodes: Table[Node], attachments: Table[Attachment],
+        ipam: Ipam, clock: Clock,
+    ) -> None:  # fmt: skip
+        self._node, self._file, self._configuration = options.node, options.config, configuration
+        self._nodes, self._clock = nodes, clock
+        self._key = KeyPair("", "")
+        self._has_key = asyncio.Event()
+        self._said = ""
+        agent = configuration.agent
+        planes = Planes(
+            NetlinkPlane(Netlink(), Sysctl(), enter),
+            OverlayPlane(Netlink(), SecureEnds(KernelWireGuard(), lambda: self._key.private)),
+            BirdPlane(Path(agent.state_dir, "bird")),
+            HostPortPlane(KernelNft(), KernelConntrack(), Sysctl(), BRIDGE, LINK_GROUP),
+            MasqueradePlane(KernelNft()),
+        )
+        self.network = PodNetwork(self._settings(agent), nodes, attachments, planes, clock, ipam)
+
+    def tasks(self, client: Client) -> list[Coroutine[Any, Any, None]]:
+        """What has to run while the agent does."""
+        return [self.network.run(), self._follow(), self._publish_key(client)]
+
+    def _settings(self, agent: AgentConfiguration) -> NetworkSettings:
+        """UserError where a key is needed and cannot be had."""
+        if agent.network.backend == "wireguard" and not self._key.public:
+            self._key = wireguard_key.load(Path(agent.state_dir, "wireguard.key"))
+            self._has_key.set()
+        return NetworkSettings(
+            self._node,
+            tuple(agent.cluster_cidrs),
+            agent.mtu,
+            agent.masquerade,
+            agent.network.plain(),
+            agent.network.between(self._key.public),
+            agent.network.links,
+            agent.network.routing(),
+        )
+
+    async def _follow(self) -> None:
+        """Read the file whenever something in its folder has changed."""
+        changed, loop = asyncio.Event(), asyncio.get_running_loop()
+        watch = FolderWatch(self._file.parent)
+
+        def heard() -> None:
+            watch.drain()
+            changed.set()
+
+        loop.add_reader(watch.fileno(), heard)
+        try:
+            while True:
+                self._read()  # at the beginning, too: it may have changed since the agent read it
+                await changed.wait()
+                changed.clear()
+        finally:
+            loop.remove_reader(watch.fileno())
+            watch.close()
+
+    def _read(self) -> None:
+        """A file that is wrong, or gone for a moment, changes nothing; what is wrong with it is said once."""
+        try:
+            found = agent_config.load(self._file)
+            if found == self._configuration:
+                self._said = ""
+                return
+            settings = self._settings(found.agent)
+        except UserError as wrong:
+            if wrong.message != self._said:
+                self._said = wrong.message
+                logger.error("the configuration has changed and is not followed: %s", wrong)  # noqa: TRY400 - no bug
+            return
+        before, self._configuration, self._said = self._configuration, found, ""
+        for field in _waiting(before, found):
+            logger.warning("the configuration has changed: %s acts with the agent's next start", field)
+        logger.info("the configuration has changed: network %s", found.agent.network.backend)
+        self.network.configure(settings)
+
+    async def _publish_key(self, client: Client) -> None:
+        """From the moment on that there is one."""
+        await self._has_key.wait()
+        await wireguard_key.publish(client, self._nodes, self._node, self._key.public, self._clock)
+
+
+def _waiting(before: Configuration, now: Configuration) -> list[str]:
+    """The fields that differ and are not followed; where addresses come from is asked once."""
+    fields = [field for field in AgentConfiguration.__struct_fields__ if field not in FOLLOWED]
+    found = [field for field in fields if getattr(before.agent, field) != getattr(now.agent, field)]
+    if before.agent.network.ipam != now.agent.network.ipam:
+        found.append("network.ipam")
+    return [*found, *(["KubeProxyConfiguration"] if before.proxy != now.proxy else [])]

@@ -336,24 +336,59 @@ async def test_what_a_kube_proxy_of_mode_nftables_left_goes(node: Node1) -> None
     assert not any("kube-proxy" in line for line in snapshot(node.path) if line.startswith("table"))
 
 
-LEFT = """*nat
+LEFT = {
+    "iptables": """*nat
 :KUBE-PROXY-CANARY - [0:0]
 :KUBE-SERVICES - [0:0]
 :KUBE-SVC-AAAAAAAAAAAAAAAA - [0:0]
 -A KUBE-SERVICES -d 10.96.0.10/32 -j KUBE-SVC-AAAAAAAAAAAAAAAA
 -A PREROUTING -j KUBE-SERVICES
 COMMIT
-"""
+""",
+    "userspace": """*nat
+:KUBE-PORTALS-CONTAINER - [0:0]
+-A KUBE-PORTALS-CONTAINER -d 10.96.0.10/32 -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 40000
+-A PREROUTING -j KUBE-PORTALS-CONTAINER
+COMMIT
+""",
+    "ipvs": """*nat
+:KUBE-NODE-PORT - [0:0]
+:KUBE-LOAD-BALANCER - [0:0]
+-A KUBE-NODE-PORT -p tcp -j KUBE-LOAD-BALANCER
+-A PREROUTING -m addrtype --dst-type LOCAL -j KUBE-NODE-PORT
+COMMIT
+""",
+}
 
 
-async def test_what_a_kube_proxy_left_by_the_other_programs_goes(node: Node1) -> None:
+@pytest.mark.parametrize("left", LEFT)
+async def test_what_a_kube_proxy_left_by_the_other_programs_goes(node: Node1, left: str) -> None:
     """Debian's iptables writes into nf_tables, ours into the legacy tables where it can: rules in both would act."""
-    run_in(node.path, "iptables-nft-restore --noflush", LEFT)
+    run_in(node.path, "iptables-nft-restore --noflush", LEFT[left])
     try:
         await node.serve(A)
-        assert "KUBE-SVC-AAAAAAAAAAAAAAAA" not in run_in(node.path, "iptables-nft-save")
+        assert "KUBE" not in run_in(node.path, "iptables-nft-save")
     finally:
         node.nft.run("delete table ip nat")
+
+
+@pytest.mark.parametrize("programs", ["iptables-legacy-restore", "iptables-nft-restore"])
+@pytest.mark.parametrize("left", LEFT)
+def test_cleanup_finds_what_either_kind_of_programs_wrote(world: World, left: str, programs: str) -> None:
+    path = world.path("node-1")
+    run_in(path, "iptables-legacy-restore --noflush", FOREIGN)  # legacy tables are there, with something in them
+    run_in(path, f"{programs} --noflush", LEFT[left])
+    try:
+        proxy_modes.remove_all(path)
+        assert "KUBE" not in run_in(path, "iptables-nft-save") + run_in(path, "iptables-legacy-save")
+        assert "-A THEIRS" in run_in(path, "iptables-legacy-save")
+    finally:
+        for kind in ("legacy", "nft"):
+            for table in ("nat", "filter"):
+                for command in ("-F", "-X"):
+                    run_in(path, f"iptables-{kind} -t {table} {command}")
+        for table in ("nat", "filter"):
+            run_in(path, "nft -f -", f"add table ip {table}\ndelete table ip {table}")
 
 
 def test_cleanup_takes_the_rules_of_every_mode_away(world: World) -> None:

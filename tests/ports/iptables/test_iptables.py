@@ -97,6 +97,13 @@ def test_looking_makes_no_table(iptables: Iptables) -> None:
     assert not iptables.tables(4)
 
 
+def test_rules_of_either_kind_of_programs_are_found(iptables: Iptables) -> None:
+    iptables.restore(4, change(WANTED, {}))
+    holding = [each for each in iptables.kinds() if "OURS" in found(each).get("nat", {})]
+    assert len(holding) == 1
+    assert all("OURS" not in found(each).get("nat", {}) for each in iptables.others())
+
+
 @pytest.mark.root
 def test_the_kind_is_found_and_a_missing_program_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "ns"

@@ -22,7 +22,6 @@ from clew.ir.balancing import Balancer
 from clew.ir.proxying import Settings
 from clew.kernel.errors import KernelError
 from clew.kernel.iptables import Iptables, IptablesError, KernelIptables
-from clew.kernel.iptables.real import KINDS
 from clew.kernel.sysctl import Settings as SysctlPort
 from clew.kernel.sysctl import Sysctl
 
@@ -41,8 +40,7 @@ COMMIT
 
 def open_backends(where: Path | None, settings: Sequence[Settings]) -> list["Backend"]:
     """One backend a family, in a network namespace or the caller's own."""
-    kinds = tuple(KernelIptables(where, kind) for kind in KINDS)
-    return [Backend(KernelIptables(where), each, Sysctl(where), kinds) for each in settings]
+    return [Backend(KernelIptables(where), each, Sysctl(where)) for each in settings]
 
 
 def missing(where: Path | None) -> str:
@@ -68,11 +66,8 @@ class Backend:
 
     quick = False
 
-    def __init__(
-        self, iptables: Iptables, settings: Settings, sysctl: SysctlPort, kinds: Sequence[KernelIptables] = ()
-    ) -> None:
-        """`kinds`: the legacy programs and those on nf_tables, in whose tables a kube-proxy may have left something."""
-        self._iptables, self._sysctl, self._kinds = iptables, sysctl, kinds
+    def __init__(self, iptables: Iptables, settings: Settings, sysctl: SysctlPort) -> None:
+        self._iptables, self._sysctl = iptables, sysctl
         self._left_kinds = False
         self._family = settings.family
         self.programme = Programme(settings)
@@ -147,7 +142,7 @@ class Backend:
     def remove(self) -> None:
         """Take everything of ours out of the kernel. Chains that another mode shares go only where iptables was on."""
         self._known, self._right = False, b""
-        gone = [_remove(iptables, self._family) for iptables in self._kinds or (self._iptables,)]
+        gone = [_remove(iptables, self._family) for iptables in self._iptables.kinds()]
         if any(("filter", FIREWALL) in chains for chains in gone) and self._family == 4:
             self._sysctl.write({LOCALNET: 0})  # who was kept from 127.0.0.0/8 by that chain is not let in without it
 
@@ -170,9 +165,8 @@ class Backend:
         """Once our rules are in, what is left in the tables of the other kind of programs goes."""
         if not self._left_kinds:
             self._left_kinds = True
-            for other in self._kinds:
-                if not isinstance(self._iptables, KernelIptables) or other.kind != self._iptables.kind:
-                    _remove(other, self._family)
+            for other in self._iptables.others():
+                _remove(other, self._family)
 
     def _texts(self) -> list[str]:
         return [self._iptables.save(self._family, table) for table in TABLES]

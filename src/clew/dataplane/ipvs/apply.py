@@ -13,16 +13,17 @@ import msgspec
 
 from clew.base.metrics import Measure
 from clew.base.value import Value
-from clew.base.xtables import Ruleset, read, removal, with_jumps
+from clew.base.xtables import Ruleset, removal, with_jumps
 from clew.dataplane.ipvs import facility
 from clew.dataplane.ipvs.objects import DEVICE, KINDS, At, Entry, State, VirtualKey, set_name
 from clew.dataplane.ipvs.programme import Owner, Programme, RealKey
-from clew.dataplane.ipvs.readback import TABLES, Ports, kernel_key, node_addresses, read_state
+from clew.dataplane.ipvs.readback import Ports, kernel_key, node_addresses, read_rules, read_state
 from clew.dataplane.ipvs.rules import OURS, SHARED
 from clew.ir.balancing import Balancer
 from clew.ir.proxying import Settings
 from clew.kernel.errors import KernelError
 from clew.kernel.ipset import IpSet
+from clew.kernel.iptables import Iptables
 from clew.kernel.ipvs import Change, Delete, DeleteReal, IpvsError, Put, PutReal, RealServer
 from clew.kernel.ipvs import VirtualServer as KernelServer
 from clew.kernel.netlink.requests import Add, Request
@@ -62,6 +63,7 @@ class Backend:
         self._declined: list[IpvsError] = []  # changes that the kernel does not take, though it is as we think
         self._waiting: dict[Owner, Iterable[Balancer]] = {}  # wanted, but not yet known to the programme
         self._refused = {"sync": 0, "cleanup": 0}
+        self._left_kinds = False  # whether the tables of other programs were looked through
 
     def prepare(self) -> None:
         """The device, sysctls, the scheduler's module. KernelError: this kernel lacks one, by name."""
@@ -146,12 +148,8 @@ class Backend:
                 return
             state = read_state(self._ports, self.settings)
             self._withdraw([Delete(kernel_key(key, self.settings)) for key in state.servers])
-            cluster = f"--match-set {set_name('KUBE-CLUSTER-IP', self.settings.family)} "
-            shared = any(cluster in rule for rule in state.rules.get("nat", {}).get("KUBE-SERVICES", ()))
-            owned = {table: (*chains, *(SHARED.get(table, ()) if shared else ())) for table, chains in OURS.items()}
-            script = removal(owned, state.rules)
-            if script:
-                self._ports.iptables.restore(self.settings.family, script)
+            for each in self._ports.iptables.kinds():
+                self._remove_rules(each)
             for name in state.sets:
                 self._ports.ipsets.destroy(name)
             self._remove_device(state)
@@ -163,8 +161,20 @@ class Backend:
         """Whether anything of this mode is in the kernel; asking loads no module."""
         if self._ports.links.link(DEVICE) is not None:
             return True
-        tables = (read(self._ports.iptables.save(self.settings.family, table)).get(table, {}) for table in TABLES)
-        return any(chain in chains for table, chains in zip(TABLES, tables, strict=True) for chain in OURS[table])
+        found = (read_rules(each, self.settings.family) for each in self._ports.iptables.kinds())
+        return any(
+            chain in chains for rules in found for table, chains in rules.items() for chain in OURS.get(table, ())
+        )
+
+    def _remove_rules(self, iptables: Iptables) -> None:
+        """Our chains in the tables of one kind of programs."""
+        rules = read_rules(iptables, self.settings.family)
+        cluster = f"--match-set {set_name('KUBE-CLUSTER-IP', self.settings.family)} "
+        shared = any(cluster in rule for rule in rules.get("nat", {}).get("KUBE-SERVICES", ()))
+        owned = {table: (*chains, *(SHARED.get(table, ()) if shared else ())) for table, chains in OURS.items()}
+        script = removal(owned, rules)
+        if script:
+            iptables.restore(self.settings.family, script)
 
     def _remove_device(self, state: State) -> None:
         """Our addresses, and with the last one of both families the device."""
@@ -213,6 +223,10 @@ class Backend:
             return 0
         self._ports.iptables.restore(self.settings.family, script)
         self._rules = with_jumps(self.programme.rules())
+        if not self._left_kinds:
+            self._left_kinds = True
+            for other in self._ports.iptables.others():
+                self._remove_rules(other)
         return 1
 
     def _write_entries(self, add: Iterable[Entry], remove: Iterable[Entry]) -> int:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
-from clew.base.addresses import family_of
-from clew.base.xtables import read
+from clew.base.addresses import Family, family_of
+from clew.base.xtables import Ruleset, read
 from clew.dataplane.ipvs.objects import (
     ADDRESSED,
     DEVICE,
@@ -59,10 +59,14 @@ def read_state(ports: Ports, settings: Settings) -> State:
         if key.family == settings.family and is_ours(mine, settings, sets, carried):
             servers[mine] = VirtualServer(server.scheduler, server.persistence, server.port_in_hash)
             reals[mine] = {real.at: real.weight for real in ports.ipvs.real_servers(key)}
-    rules = {
-        table: chains for name in TABLES for table, chains in read(ports.iptables.save(settings.family, name)).items()
-    }
-    return State(rules, sets, carried, servers, reals)
+    return State(read_rules(ports.iptables, settings.family), sets, carried, servers, reals)
+
+
+def read_rules(iptables: Iptables, family: Family) -> Ruleset:
+    """What the tables hold that this mode writes to; none is made by looking."""
+    there = iptables.tables(family)
+    texts = (iptables.save(family, name) for name in TABLES if name in there)
+    return {table: chains for text in texts for table, chains in read(text).items()}
 
 
 def node_addresses(ports: Ports, settings: Settings) -> frozenset[str]:

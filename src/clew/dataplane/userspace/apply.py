@@ -77,6 +77,7 @@ class Backend:
         self.programme = Programme(settings)
         self._found: Ruleset | None = None  # in the kernel; None: not known
         self._right = False  # whether all is as the programme says
+        self._left_kinds = False  # whether the tables of other programs were looked through
         self._waiting: dict[Owner, Iterable[Balancer]] = {}  # wanted, but not yet known to the programme
         self._claims: dict[tuple[Protocol, int], socket] = {}
         self._denied: dict[tuple[Protocol, int], KernelError] = {}
@@ -170,24 +171,18 @@ class Backend:
         """Nothing is kept for a while."""
 
     def remove(self) -> None:
-        """Take our chains out of the kernel, whoever made them; what is not there is fine."""
-        self._look()
-        script = removal(OWNED, self._found or {})
+        """Take our chains out of the kernel, whoever made them and by which programs; what is not there is fine."""
         self._found, self._right = None, False
-        if script:
-            self._iptables.restore(self.settings.family, script)
+        for each in self._iptables.kinds():
+            _remove(each, self.settings.family)
 
     def state(self) -> State:
         """What is in force: the kernel's rules as they are, and the proxy's ways."""
-        return state(self._tables(), self.forwarder.ways, self.forwarder.ports)
+        return state(_tables(self._iptables, self.settings.family), self.forwarder.ways, self.forwarder.ports)
 
     def _look(self) -> None:
         self._found = None
-        self._found = self._tables()
-
-    def _tables(self) -> Ruleset:
-        texts = (self._iptables.save(self.settings.family, table) for table in OWNED)
-        return {table: chains for text in texts for table, chains in read(text).items()}
+        self._found = _tables(self._iptables, self.settings.family)
 
     def _rules(self) -> Wanted:
         """With the ports of the ways that are wanted; those that go still listen while rules lead to them."""
@@ -201,6 +196,10 @@ class Backend:
         self._found = None
         self._iptables.restore(self.settings.family, script)
         self._look()
+        if not self._left_kinds:
+            self._left_kinds = True
+            for other in self._iptables.others():
+                _remove(other, self.settings.family)
         return 1
 
     def _claim(self) -> int:
@@ -220,3 +219,15 @@ class Backend:
         for claim in gone:
             self._claims.pop(claim).close()
         return len(gone)
+
+
+def _tables(iptables: Iptables, family: Family) -> Ruleset:
+    there = iptables.tables(family)
+    texts = (iptables.save(family, table) for table in OWNED if table in there)
+    return {table: chains for text in texts for table, chains in read(text).items()}
+
+
+def _remove(iptables: Iptables, family: Family) -> None:
+    script = removal(OWNED, _tables(iptables, family))
+    if script:
+        iptables.restore(family, script)

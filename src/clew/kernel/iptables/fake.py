@@ -6,7 +6,7 @@ printed.
 """
 
 import errno
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from clew.base.addresses import Family
 from clew.base.xtables.rules import parse
@@ -30,9 +30,16 @@ class FakeIptables:
         self._sets = sets
         self.families: dict[Family, dict[str, Chains]] = {4: {}, 6: {}}
         self.writes = 0  # scripts that were taken
+        self.elsewhere: list[FakeIptables] = []  # the tables of the other kind of programs
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def kinds(self) -> Sequence["FakeIptables"]:
+        return [self, *self.elsewhere]
+
+    def others(self) -> Sequence["FakeIptables"]:
+        return self.elsewhere
 
     def tables(self, family: Family) -> Collection[str]:
         return set(self.families[family])

@@ -4,7 +4,7 @@ Called by the dataplanes whose rules are iptables rules. Every call starts a pro
 milliseconds for a small table, half a second for 5,000 services.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from clew.base.addresses import Family
@@ -26,6 +26,14 @@ class Iptables(Protocol):
 
     def tables(self, family: Family) -> Collection[str]:
         """Tables that are there in this network namespace; looking makes none and loads no module."""
+        ...
+
+    def kinds(self) -> Sequence["Iptables"]:
+        """The same namespace by each kind of programs that is installed: a rule may be in the tables of either."""
+        ...
+
+    def others(self) -> Sequence["Iptables"]:
+        """Those of `kinds` that do not write where this one does."""
         ...
 
     def close(self) -> None: ...

@@ -8,7 +8,7 @@ takes those that have tables, and makes none.
 import errno
 import shutil
 import subprocess
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -44,6 +44,13 @@ class KernelIptables:
         if self._kind is None:
             self._kind = self._find()
         return self._kind
+
+    def kinds(self) -> Sequence["KernelIptables"]:
+        there = [kind for kind in KINDS if shutil.which(f"iptables-{kind}-save", path=PATH)]
+        return [KernelIptables(self._ns, kind) for kind in there]
+
+    def others(self) -> Sequence["KernelIptables"]:
+        return [each for each in self.kinds() if each.kind != self.kind]
 
     def restore(self, family: Family, script: str) -> None:
         program = f"{WORDS[family]}-{self.kind}-restore"

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from clew.api import kinds
-from clew.app import agent_config
+from clew.app import agent_config, agent_dns
 from clew.app.agent_config import AgentOptions, Configuration
+from clew.app.agent_dns import DnsPart
 from clew.app.agent_network import NetworkPart
 from clew.app.agent_pools import AddressPart
 from clew.app.agent_proxy import ProxyPart, refuse_company
@@ -70,6 +71,7 @@ class Agent:
         spool = Spool(self._paths.spool)
         self._calls = CniCalls(self._attachments, self._network, spool, self._addresses.lookup, self.registry)
         self.proxy = ProxyPart(options.node, configuration, self._tables, clock, self.registry)
+        self.dns = DnsPart(agent.dns, self._tables, self._attachments.table, clock, self.registry)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -81,6 +83,7 @@ class Agent:
         def heard() -> None:
             events = monitor.drain()
             self._network.notice(events)
+            self.dns.notice(events)
             for event in events:
                 if isinstance(event, AddressChanged) and event.gone:
                     client.leave(event.address.partition("/")[0])
@@ -88,7 +91,7 @@ class Agent:
         loop.add_reader(monitor.fileno(), heard)
         try:
             async with client, asyncio.TaskGroup() as group:
-                for part in (*self._part.tasks(client), *self.proxy.tasks(client)):
+                for part in (*self._part.tasks(client), *self.proxy.tasks(client), *self.dns.tasks(client)):
                     group.create_task(part)
                 group.create_task(self._reflect(client, kinds.NODE, node_facts.decode, self._tables.nodes))
                 group.create_task(self._reflect(client, kinds.SERVICE, service.decode, self._tables.services))
@@ -107,7 +110,7 @@ class Agent:
     def _reflect(
         self, client: Client, kind: kinds.Kind, decode: Decode[T], table: Table[T]
     ) -> Coroutine[Any, Any, None]:
-        return Reflector(client, kind, decode, table, clock=self._clock).run()
+        return Reflector(client, kind, decode, table, clock=self._clock, health=self.dns.health(kind)).run()
 
     async def _serve_cni(self) -> None:
         """The socket opens when what a former agent left is in order."""
@@ -132,6 +135,7 @@ async def serve(options: AgentOptions) -> None:
     await refuse_company(configuration)
     agent = Agent(options, configuration, SystemClock())
     agent.proxy.initialise()
+    agent.dns.initialise()
     if options.init_only:
         return
     running = asyncio.ensure_future(agent.run())
@@ -155,8 +159,9 @@ def _first_refusal(failures: BaseExceptionGroup) -> BaseException:
 
 
 def cleanup() -> None:
-    """Take the rules of every proxy mode out of this network."""
+    """Take the rules of every proxy mode, and the DNS fast path, out of this network."""
     proxy_modes.remove_all()
+    agent_dns.remove()
 
 
 def main(options: AgentOptions) -> None:

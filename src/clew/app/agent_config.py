@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from clew.app import kube_proxy_config, kube_proxy_settings, network_config
+from clew.app import dns_config, kube_proxy_config, kube_proxy_settings, network_config
+from clew.app.dns_config import DnsConfiguration
 from clew.app.kube_proxy_config import KubeProxyConfiguration
 from clew.app.network_config import NetworkConfiguration
 from clew.app.section import Section
@@ -31,6 +32,7 @@ class AgentConfiguration(Section):
     mtu: int = 0  # of pods; 0: that of the way to the other nodes
     masquerade: bool = True  # what leaves the cluster takes the node's address
     network: NetworkConfiguration = msgspec.field(default_factory=NetworkConfiguration)
+    dns: DnsConfiguration = msgspec.field(default_factory=DnsConfiguration)
     kubeconfig: str = ""  # "": the service account's files
     socket_path: str = "/run/clew/cni.sock"
     state_dir: str = "/var/lib/clew-agent"
@@ -107,6 +109,7 @@ def _agent(document: Any) -> AgentConfiguration:
     _check_ranges("clusterCIDRs", found.cluster_cidrs)
     _check_ranges("serviceCIDRs", found.service_cidrs)
     network_config.check(found.network, f"{KIND}: network")
+    dns_config.check(found.dns, f"{KIND}: dns")
     if found.mtu and not 1280 <= found.mtu <= 65535:
         raise UserError(f"{KIND}: mtu: {found.mtu} is out of range", "use 0, or 1280 (IPv6's least) to 65535")
     for field in ("socket_path", "state_dir", "cni_bin_dir", "cni_conf_file"):

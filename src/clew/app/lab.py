@@ -181,6 +181,7 @@ class Daemon:
         facts = ClusterFacts(
             self.spec.pod_cidrs, self.spec.service_cidrs, self.fabric.router_ips[0], API_PORT,
             dual=len(self.spec.pod_cidrs) > 1, proxy=self.spec.proxy, network=self.spec.network,
+            dns=self.spec.dns,
         )  # fmt: skip
         wanted = manifest_objects.objects(facts)
         digest = hashlib.sha256(msgspec.json.encode(wanted)).hexdigest()

@@ -1,7 +1,7 @@
 """What a lab is to be: one YAML document `kind: Lab` with the command's flags over it, checked before anything is made.
 
 The document's fields are in docs/design/lab.md and examples/. Ranges are checked in lab_ranges, the agent's sections
-(`proxy`, `network`) by the readers that the agent uses too.
+(`proxy`, `network`, `dns`) by the readers that the agent uses too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,8 @@ import msgspec
 import yaml
 
 from clew.api.schema.duplicates import duplicate_fields
-from clew.app import kube_proxy_config, kube_proxy_settings, lab_nodes, lab_ranges, network_config
+from clew.app import dns_config, kube_proxy_config, kube_proxy_settings, lab_nodes, lab_ranges, network_config
+from clew.app.dns_config import DnsConfiguration
 from clew.app.document_fields import convert
 from clew.app.lab_nodes import NodeEntry
 from clew.app.lab_ranges import SubnetEntry
@@ -40,6 +41,7 @@ class LabDocument(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     names: dict[str, list[str]] = {}
     proxy: dict[str, Any] = {}
     network: str | dict[str, Any] = "host-gw"
+    dns: dict[str, Any] = {}
 
 
 class Flags(Value):
@@ -114,7 +116,7 @@ def _spec(name: str, document: LabDocument) -> LabSpec:
         raise UserError(f"the names {name!r} and {longest!r} are too long together", f"use {_SOCKET_ROOM} letters")
     return LabSpec(
         name, nodes, document.ip_family, pods, services, subnets, _names(document.names), _proxy(document.proxy),
-        network,
+        network, _dns(document.dns),
     )  # fmt: skip
 
 
@@ -131,6 +133,11 @@ def _network(section: str | dict[str, Any]) -> NetworkConfiguration:
     if isinstance(section, dict):
         convert(section, NetworkConfiguration, "network")
     return network_config.parse(section)
+
+
+def _dns(section: dict[str, Any]) -> DnsConfiguration:
+    convert(section, DnsConfiguration, "dns")
+    return dns_config.parse(section)
 
 
 def _check_speakers(network: NetworkConfiguration, names: Sequence[str]) -> None:

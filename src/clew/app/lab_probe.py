@@ -12,6 +12,7 @@ from clew.app.lab_spec import LabSpec
 from clew.app.network_config import BACKENDS, PROTOCOLS
 from clew.base.errors import UserError
 from clew.cluster.paths import LabPaths
+from clew.dataplane.dns_fast_path import apply as dns_fast_path
 from clew.kernel import netns
 from clew.kernel.errors import KernelError
 from clew.kernel.netlink import Add, Link, Netlink, Plain, Vxlan
@@ -22,9 +23,10 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # what t
 
 
 def check(paths: LabPaths, spec: LabSpec) -> None:
-    """UserError where the proxy's mode or the network's backend cannot run here."""
+    """UserError where the proxy's mode, the DNS fast path or the network's backend cannot run here."""
     with _scratch(paths.netns(_SPACE)) as space:
         mode(str(spec.proxy.get("mode", "")), space)
+        _check_fast_path(spec)
         backend = spec.network.backend
         kind = BACKENDS[backend]
         if backend in PROTOCOLS and shutil.which("bird", path=_PATH) is None:
@@ -40,6 +42,14 @@ def check(paths: LabPaths, spec: LabSpec) -> None:
                 return
             remedy = "choose another backend; clew doctor lists what this kernel has"
             raise UserError(f"network: this kernel does not do {backend}: {error}", remedy) from None
+
+
+def _check_fast_path(spec: LabSpec) -> None:
+    if spec.dns.fast_path == "ebpf":
+        try:
+            dns_fast_path.load().close()
+        except KernelError as error:
+            raise UserError(f"dns.fastPath: {error}", "leave it out: the DNS servers answer everything then") from None
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from clew.app.dns_config import DnsConfiguration
 from clew.app.lab_state import SPEC
 from clew.app.network_config import NetworkConfiguration
 from clew.base.errors import UserError
@@ -44,6 +45,7 @@ class LabSpec(Value):
     names: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)  # of the outside host
     proxy: dict[str, Any] = msgspec.field(default_factory=dict)  # a KubeProxyConfiguration
     network: NetworkConfiguration = msgspec.field(default_factory=NetworkConfiguration)
+    dns: DnsConfiguration = msgspec.field(default_factory=DnsConfiguration)
 
     @property
     def node_names(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import yaml
 
 from clew.api.kinds import KINDS, Kind
 from clew.api.objects import Object
+from clew.app.dns_config import DnsConfiguration
 from clew.app.network_config import NetworkConfiguration
 from clew.base.value import Value
 
@@ -27,6 +28,7 @@ class ClusterFacts(Value):
     dual: bool = False
     proxy: dict[str, Any] = msgspec.field(default_factory=dict)
     network: NetworkConfiguration = msgspec.field(default_factory=NetworkConfiguration)
+    dns: DnsConfiguration = msgspec.field(default_factory=DnsConfiguration)
 
 
 def dns_address(service_cidr: str) -> str:
@@ -67,7 +69,7 @@ def agent_configuration(facts: ClusterFacts) -> str:
     agent = {
         "apiVersion": "clew.dev/v1alpha1", "kind": "AgentConfiguration",
         "clusterCIDRs": list(facts.pod_cidrs), "serviceCIDRs": list(facts.service_cidrs),
-        "network": msgspec.to_builtins(facts.network),
+        "network": msgspec.to_builtins(facts.network), "dns": msgspec.to_builtins(facts.dns),
     }  # fmt: skip
     proxy = {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": "nftables",

@@ -12,16 +12,23 @@ from clew.facts.namespace import Namespace
 from clew.facts.service import Service
 from clew.ir.names import KnownName, KnownZone
 from clew.store import StaleRevisionError, Table
+from clew.store.table import Index
 
 Key = tuple[str, str]
 Changes = dict[bytes, NameEntry | None]  # by name below the zone; None: there is no such name any more
 
 
+def by_namespace(services: Table[Service]) -> Index[Service]:
+    return services.index(lambda each: (each.namespace,))
+
+
 class FastNames:
-    def __init__(self, zone: KnownZone, services: Table[Service], namespaces: Table[Namespace]) -> None:
+    def __init__(
+        self, zone: KnownZone, services: Table[Service], namespaces: Table[Namespace], within: Index[Service]
+    ) -> None:
+        """`within`: of these services, by their namespace."""
         self.zone = zone
-        self._services, self._namespaces = services, namespaces
-        self._within = services.index(lambda each: (each.namespace,))
+        self._services, self._namespaces, self._within = services, namespaces, within
         self._seen = [0, 0]
         self._known: dict[Key, bytes] = {}  # of a service, or of a namespace under ("", name)
         self.entries: dict[bytes, NameEntry] = {each.key: each for each in self._own()}

@@ -78,7 +78,8 @@ class Reflector(Generic[F]):
 
     `decode` turns an object's JSON into (key, fact), fact None for what the sink should not have; it may raise
     msgspec.DecodeError, which is logged and counts as not there. `progress` is told every version up to which the
-    sink is complete. With `streaming` the first list comes through the watch (KEP-3157) where the server can.
+    sink is complete, `health` whether the server is heard: False while it cannot be reached. With `streaming` the first
+    list comes through the watch (KEP-3157) where the server can.
     """
 
     def __init__(  # noqa: PLR0913  # keywords with defaults; what is watched, where to, and when
@@ -93,6 +94,7 @@ class Reflector(Generic[F]):
         fields: str = "",
         clock: Clock | None = None,
         progress: Callable[[str], None] | None = None,
+        health: Callable[[bool], None] | None = None,
         streaming: bool = False,
         backoff: Backoff | None = None,
     ) -> None:
@@ -105,6 +107,7 @@ class Reflector(Generic[F]):
         self._fields = fields
         self._clock = clock or SystemClock()
         self._progress = progress or (lambda _: None)
+        self._health = health or (lambda _: None)
         self._streaming = streaming
         self._backoff = backoff or Backoff()
         self._version = ""  # where to resume; "" before the first list and after a compaction
@@ -216,12 +219,14 @@ class Reflector(Generic[F]):
             return
         if error.gone or error.status == 400 or (error.status == 504 and "Too large" in error.message):
             self._version, self._newest = "", None
+        self._health(False)
         if str(error) != self._said:
             self._said = str(error)
             logger.log(logging.INFO if error.gone else logging.WARNING, "watching %s: %s", self._kind.plural, error)
         self._initial = None
 
     def _recovered(self) -> None:
+        self._health(True)
         self._backoff.reset()
         if self._said:
             self._said = ""

@@ -26,6 +26,7 @@ from clew.kernel.errors import KernelError
 from clew.kernel.netlink import RtNetlink
 from clew.reconcile import DeltaMap
 
+HOOKS = frozenset({"clsact", "ingress"})  # disciplines that have filters for what comes in
 NAMES, SERVERS, ZONE, LIVE, COUNTS = "dns_names", "dns_servers", "dns_zone", "dns_live", "dns_counts"
 
 
@@ -75,18 +76,17 @@ class FastPathPlane:
         """The links of pods; those that are not there yet are taken when they are."""
         self._wanted = frozenset(links)
 
-    def link_changed(self, link: str) -> bool:
-        """It came, or went: whatever was at it is gone. Whether that matters here."""
+    def link_changed(self, link: str) -> None:
+        """It came, or went: whatever was at it is gone."""
         self._links.found(link, None)
-        return link in self._wanted
 
     def read(self) -> None:
         """What of ours is in the kernel, also of an agent that is gone. KernelError where it cannot be told."""
         found = {}
-        for link in self._kernel.links():
-            for each in self._kernel.filters(link.name):
+        for link in {each.dev for each in self._kernel.qdiscs() if each.kind in HOOKS}:
+            for each in self._kernel.filters(link):
                 if (each.priority, each.direction) == (PRIORITY, DIRECTION):
-                    found[link.name] = each.program_id
+                    found[link] = each.program_id
         self._links.found_whole(found)
         if self._loaded is not None:
             self._names.found_whole(dict(self._loaded.maps[NAMES].items()))

@@ -14,7 +14,7 @@ from clew.dataplane.dns_fast_path.explain import explain
 from clew.dataplane.dns_fast_path.objects import Outcome
 from clew.dataplane.dns_fast_path.simulate import Decision, Knowledge, decide
 from clew.ir.names import KnownZone
-from clew.node.fast_names import FastNames
+from clew.node.fast_names import FastNames, by_namespace
 from clew.servers.dns.datagrams import Peer
 from clew.servers.dns.quick import Quick
 
@@ -27,7 +27,7 @@ ZONE = KnownZone("cluster.local", 30, "Corefile")
 def knowledge(program: Program, zone: KnownZone = ZONE) -> Knowledge:
     """What an agent would hold beside this server."""
     (feed,) = program.feeds.values()
-    names = FastNames(zone, feed.services, feed.namespaces)
+    names = FastNames(zone, feed.services, feed.namespaces, by_namespace(feed.services))
     names.feed()
     entry = render.zone(zone)
     assert entry is not None
@@ -162,7 +162,7 @@ async def test_a_namespace_takes_its_services_with_it(running: Running) -> None:
         cluster = Cluster(program)
         cluster.has(namespaces=("shop",), services=SERVICES)
         feed = cluster.feed
-        kept = FastNames(ZONE, feed.services, feed.namespaces)
+        kept = FastNames(ZONE, feed.services, feed.namespaces, by_namespace(feed.services))
         assert b"\3web\4shop\3svc" in kept.feed()
         assert b"\3web\5other\3svc" not in kept.entries
         cluster.has(namespaces=("other",), services=SERVICES)
@@ -171,7 +171,7 @@ async def test_a_namespace_takes_its_services_with_it(running: Running) -> None:
         assert changes[b"\4shop\3svc"] is None
         assert changes[b"\3web\5other\3svc"] is not None
         assert b"\x0bdns-version" not in changes, "what did not change"
-        whole = FastNames(ZONE, feed.services, feed.namespaces)
+        whole = FastNames(ZONE, feed.services, feed.namespaces, by_namespace(feed.services))
         whole.feed()
         assert whole.entries == kept.entries
         cluster.has(namespaces=("other",), services=[a_service("web", "other", clusterIPs=["10.96.1.8"])])

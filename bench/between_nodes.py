@@ -19,6 +19,7 @@ from clew.compile.routes import PORTS, Between, routes, tunnels
 from clew.dataplane.netlink import render
 from clew.dataplane.netlink.apply import NetlinkPlane
 from clew.dataplane.overlay.apply import OverlayPlane
+from clew.dataplane.overlay.esp import EspEnds
 from clew.dataplane.overlay.render import device, gateway, overlay
 from clew.dataplane.overlay.secure import SecureEnds
 from clew.facts.node import Node
@@ -28,6 +29,9 @@ from clew.kernel.inside import enter
 from clew.kernel.netlink import Add, Address, Link, Netlink, Peer, Plain, Route, SetLink, Veth
 from clew.kernel.sysctl import Sysctl
 from clew.kernel.wireguard import KernelWireGuard
+from clew.kernel.xfrm import KernelXfrm
+from clew.node.ipsec import Identity
+from clew.store.table import Table
 
 OWN = Node("own", ("10.0.0.1",), pod_cidrs=("10.128.0.0/24",))
 POOLS = (Pool("10.128.0.0/24"),)
@@ -60,7 +64,7 @@ def entered(ns: Path, nodes: list[Node], between: Between) -> float:
     """Milliseconds from facts to kernel, compile included; an empty kernel before and after."""
     with Netlink(ns) as kernel, Netlink(ns) as second:
         plane = NetlinkPlane(kernel, Sysctl(ns), enter)
-        ends = OverlayPlane(second, SecureEnds(KernelWireGuard(ns), str))
+        ends = tunnels_of(second, ns)
 
         def work() -> None:
             found, _ = routes([OWN, *nodes], "own", between)
@@ -79,6 +83,11 @@ def entered(ns: Path, nodes: list[Node], between: Between) -> float:
         ends.make()
         ends.sweep()
     return used.wall * 1e3
+
+
+def tunnels_of(kernel: Netlink, ns: Path) -> OverlayPlane:
+    identity = Identity(ns.with_name(f"{ns.name}.ipsec"), "keys", Table("keys"))
+    return OverlayPlane(kernel, SecureEnds(KernelWireGuard(ns), str), EspEnds(KernelXfrm(ns), identity, time.monotonic))
 
 
 def rendered(way: PodRoute) -> object:
@@ -109,7 +118,7 @@ class Pair:
         nodes = [Node(f"n{each}", (f"10.0.0.{each}",), pod_cidrs=(f"10.9.{each}.0/24",)) for each in (1, 2)]
         own = nodes[number - 1]
         with Netlink(ns) as kernel:
-            plane = OverlayPlane(kernel, SecureEnds(KernelWireGuard(ns), str))
+            plane = tunnels_of(kernel, ns)
             found, _ = routes(nodes, own.name, between)
             plane.want(overlay(tunnels(own, [Pool(own.pod_cidrs[0])], nodes, found.values(), between, 1500)))
             assert not plane.make()

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "examples" / "networks").glob("*.yaml"))
 SHOWN = {
     "host-gw": "via 172.30.0.12 dev eth0", "vxlan": "dev vxlan.clew", "cross-subnet": "dev vxlan.clew",
-    "ipip": "dev tunl0", "wireguard": "dev wg.clew", "bgp": "proto bird", "ospf": "proto bird", "routed": "unreachable",
+    "ipip": "dev tunl0", "wireguard": "dev wg.clew",
+    "ipsec": "dev ipsec.clew", "bgp": "proto bird", "ospf": "proto bird", "routed": "unreachable",
     "pools": "/26",
     "non-masquerade": "via 172.30.0.12 dev eth0",
 }  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 
 from clew.app import agent_config
 from clew.app.agent_config import AgentConfiguration, AgentOptions, Configuration
+from clew.app.agent_ipsec import IpsecPart
 from clew.base.clock import Clock
 from clew.base.errors import UserError
 from clew.dataplane.bird.apply import BirdPlane
@@ -56,9 +57,11 @@ class NetworkPart:
         self._has_key = asyncio.Event()
         self._said = ""
         agent = configuration.agent
+        self._ipsec = IpsecPart(self._node, Path(agent.state_dir), agent.network.ipsec.secret, nodes, clock)
         planes = Planes(
             NetlinkPlane(Netlink(), Sysctl(), enter),
-            OverlayPlane(Netlink(), SecureEnds(KernelWireGuard(), lambda: self._key.private)),
+            OverlayPlane(Netlink(), SecureEnds(KernelWireGuard(), lambda: self._key.private), self._ipsec.ends),
+            self._ipsec.identity,
             BirdPlane(Path(agent.state_dir, "bird")),
             HostPortPlane(KernelNft(), KernelConntrack(), Sysctl(), BRIDGE, LINK_GROUP),
             MasqueradePlane(KernelNft()),
@@ -67,13 +70,15 @@ class NetworkPart:
 
     def tasks(self, client: Client) -> list[Coroutine[Any, Any, None]]:
         """What has to run while the agent does."""
-        return [self.network.run(), self._follow(), self._publish_key(client)]
+        return [self.network.run(), self._follow(), self._publish_key(client), self._ipsec.run(client)]
 
     def _settings(self, agent: AgentConfiguration) -> NetworkSettings:
         """UserError where a key is needed and cannot be had."""
         if agent.network.backend == "wireguard" and not self._key.public:
             self._key = wireguard_key.load(Path(agent.state_dir, "wireguard.key"))
             self._has_key.set()
+        if agent.network.backend == "ipsec":
+            self._ipsec.choose()
         return NetworkSettings(
             self._node,
             tuple(agent.cluster_cidrs),

@@ -18,7 +18,7 @@ import msgspec
 
 from clew.api.kinds import CONFIG_MAP, POD
 from clew.api.objects import Object, key_of
-from clew.app import lab_control, manifest_objects
+from clew.app import ipsec_secret, lab_control, manifest_objects
 from clew.app.kubeconfig import entry
 from clew.app.lab_spec import LabSpec, the_spec
 from clew.app.lab_state import KUBECONFIG, PID, READY
@@ -190,6 +190,8 @@ class Daemon:
             "data": {"digest": digest},
         }  # fmt: skip
         async with self._as("kubernetes-admin", "system:masters") as client:
+            if self.spec.network.backend == "ipsec":
+                await ipsec_secret.ensure(client, self.spec.network.ipsec.secret)
             with contextlib.suppress(ApiError):
                 known = await client.get(CONFIG_MAP, _MARK, "kube-system")
                 if known["data"].get("digest") == digest:

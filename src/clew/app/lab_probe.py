@@ -4,21 +4,24 @@ Otherwise the agents would find out, pod by pod, and `clew up` would only know t
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from clew.app.lab_spec import LabSpec
 from clew.app.network_config import BACKENDS, PROTOCOLS
+from clew.base.addresses import family_of
 from clew.base.errors import UserError
 from clew.cluster.paths import LabPaths
 from clew.dataplane.dns_fast_path import apply as dns_fast_path
 from clew.kernel import netns
 from clew.kernel.errors import KernelError
-from clew.kernel.netlink import Add, Link, Netlink, Plain, Vxlan
+from clew.kernel.netlink import Add, Detail, Link, Netlink, Plain, Vxlan, XfrmInterface
+from clew.kernel.xfrm import KernelXfrm, State
 from clew.node.proxy_modes import mode
 
 _SPACE = "probe"
+_DOCUMENTED = {4: ("192.0.2.1", "192.0.2.2"), 6: ("2001:db8::1", "2001:db8::2")}  # RFC 5737, RFC 3849
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # what the agents' pods see
 
 
@@ -33,10 +36,12 @@ def check(paths: LabPaths, spec: LabSpec) -> None:
             raise UserError(f"network: {backend} needs the program bird", "try: apt-get install bird2")
         if kind is None:
             return
-        link = Link("probe0", Vxlan(1) if kind == "vxlan" else Plain(kind))
+        particular: dict[str, Detail] = {"vxlan": Vxlan(1), "ipsec": XfrmInterface(1)}
         try:
             with Netlink(space) as kernel:
-                kernel.request([Add(link)])
+                kernel.request([Add(Link("probe0", particular.get(kind, Plain(kind))))])
+            if kind == "ipsec":
+                _try_esp(space, {family_of(cidr) for subnet in spec.subnets for cidr in subnet.cidrs})
         except KernelError as error:
             if error.exists:  # the kernel made one of the kind by itself, such as tunl0
                 return
@@ -50,6 +55,16 @@ def _check_fast_path(spec: LabSpec) -> None:
             dns_fast_path.load().close()
         except KernelError as error:
             raise UserError(f"dns.fastPath: {error}", "leave it out: the DNS servers answer everything then") from None
+
+
+def _try_esp(space: Path, families: Iterable[int]) -> None:
+    """KernelError where there is no ESP in one of these families, or no AES-GCM."""
+    xfrm = KernelXfrm(space)
+    try:
+        for family in families:
+            xfrm.add_state(State(*_DOCUMENTED[family], 0x1000), bytes(20))
+    finally:
+        xfrm.close()
 
 
 @contextmanager

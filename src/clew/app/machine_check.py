@@ -23,6 +23,8 @@ _KERNEL = (
     ("NF_TABLES", "lab", "no services"), ("BRIDGE_NETFILTER", "lab", "services fail between pods of one node"),
     ("VXLAN", "network", "no vxlan between nodes"), ("NET_IPIP", "network", "no ipip between nodes"),
     ("WIREGUARD", "network", "no wireguard between nodes"),
+    ("INET_ESP", "network", "no ipsec between nodes"), ("INET6_ESP", "network", "no ipsec between nodes by IPv6"),
+    ("XFRM_INTERFACE", "network", "no ipsec between nodes"), ("CRYPTO_GCM", "network", "no ipsec between nodes"),
     ("IP_VS", "proxy", "no ipvs mode"), ("IP_SET", "proxy", "no ipvs mode"),
     ("DEBUG_INFO_BTF", "trace", "no live packet trace by eBPF"),
 )  # fmt: skip

@@ -50,6 +50,8 @@ def _complete(obj: Object, facts: ClusterFacts) -> None:
     match obj["kind"], obj["metadata"]["name"]:
         case "ConfigMap", "clew-agent":
             obj["data"]["agent.yaml"] = agent_configuration(facts)
+        case "Role", "clew-agent":
+            obj["rules"][0]["resourceNames"] = [facts.network.ipsec.secret]
         case "DaemonSet", "clew-agent":
             if facts.api_host:
                 container = obj["spec"]["template"]["spec"]["containers"][0]

@@ -18,7 +18,8 @@ from clew.ir.routes import Encapsulation
 from clew.ir.routing import RoutingProtocol
 
 BACKENDS: dict[str, Encapsulation | None] = {
-    "host-gw": None, "vxlan": "vxlan", "ipip": "ipip", "wireguard": "wireguard", "bgp": None, "ospf": None,
+    "host-gw": None, "vxlan": "vxlan", "ipip": "ipip", "wireguard": "wireguard", "ipsec": "ipsec", "bgp": None,
+    "ospf": None,
 }  # fmt: skip
 PROTOCOLS: dict[str, RoutingProtocol] = {"bgp": "bgp", "ospf": "ospf"}
 LINK_LOCAL = ("169.254.0.0/16", "fe80::/10")  # RFC 3927, RFC 4291
@@ -28,6 +29,7 @@ LINKS: tuple[Linking, ...] = get_args(Linking)
 _MOST_ASN = 2**32 - 1
 _MOST_VNI = 2**24 - 1
 _MOST_PORT = 65535
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _PASSWORD = re.compile(r"[ !#-\[\]-~]{0,80}")  # neither quotes nor backslashes
 
 
@@ -55,6 +57,12 @@ class IpamConfiguration(Section):
     type: str = "podCIDR"
 
 
+class IpsecConfiguration(Section):
+    """`secret` is the name of one in kube-system; its `keys` are as Cilium's, "ID rfc4106(gcm(aes)) HEX 128"."""
+
+    secret: str = "clew-ipsec-keys"  # noqa: S105 - a name
+
+
 class NetworkConfiguration(Section):
     """How pods hang together on a node and between nodes.
 
@@ -70,6 +78,7 @@ class NetworkConfiguration(Section):
     port: int = 0
     ipam: IpamConfiguration = msgspec.field(default_factory=IpamConfiguration)
     bgp: BgpConfiguration = msgspec.field(default_factory=BgpConfiguration)
+    ipsec: IpsecConfiguration = msgspec.field(default_factory=IpsecConfiguration)
     non_masquerade_cidrs: list[str] = msgspec.field(default_factory=list, name="nonMasqueradeCIDRs")
     masq_link_local: bool = False
     masq_link_local_ipv6: bool = msgspec.field(default=False, name="masqLinkLocalIPv6")
@@ -115,7 +124,8 @@ def check(found: NetworkConfiguration, where: str = "network") -> None:
         raise UserError(f"{where}.backend: {found.backend!r} is not known", f"use {', '.join(BACKENDS)}")
     if found.cross_subnet and BACKENDS[found.backend] is None:
         raise UserError(
-            f"{where}.crossSubnet: {found.backend} encapsulates nothing", "choose vxlan, ipip or wireguard beside it"
+            f"{where}.crossSubnet: {found.backend} encapsulates nothing",
+            "choose vxlan, ipip, wireguard or ipsec beside it",
         )
     if not 1 <= found.vni <= _MOST_VNI:
         raise UserError(f"{where}.vni: {found.vni} is out of range", f"use 1 to {_MOST_VNI}")
@@ -127,6 +137,8 @@ def check(found: NetworkConfiguration, where: str = "network") -> None:
         except ValueError as wrong:
             field = f"{where}.nonMasqueradeCIDRs[{place}]"
             raise UserError(f"{field}: {wrong}", "write it as 192.168.0.0/16 or fd00::/8") from None
+    if not _NAME.fullmatch(found.ipsec.secret):
+        raise UserError(f"{where}.ipsec.secret: {found.ipsec.secret!r} is no Secret's name", "use clew-ipsec-keys")
     _check_ipam(found, where)
     _check_bgp(found.bgp, f"{where}.bgp")
 

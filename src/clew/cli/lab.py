@@ -20,7 +20,7 @@ from clew.cli.options import lab_name, output, show
 @click.option(
     "--network",
     metavar="BACKEND",
-    help="How pods of different nodes reach each other: host-gw, vxlan, ipip, wireguard, bgp, ospf.",
+    help="How pods of different nodes reach each other: host-gw, vxlan, ipip, wireguard, ipsec, bgp, ospf.",
 )
 @click.option("--ip-family", type=click.Choice(["ipv4", "ipv6", "dual"]), help="Of pods and services.")
 @click.option("--wait", type=click.FloatRange(min=1), default=90, show_default=True, help="Seconds to be ready in.")

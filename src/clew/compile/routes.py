@@ -10,20 +10,23 @@ from ipaddress import ip_interface
 from clew.base.addresses import Network, address, family_of, network, overlap
 from clew.base.errors import Problem
 from clew.base.value import Value
+from clew.compile import ipsec
 from clew.compile.ipam import Pool
+from clew.compile.ipsec import Ring
+from clew.facts.ipsec import ANNOTATION
 from clew.facts.node import KEY_ANNOTATION, Node
 from clew.ir.routes import Encapsulation, PodRoute, Tunnel, TunnelEnd
 
 # What a tunnel's headers take of the link's MTU, by encapsulation and family of the outer addresses: RFC 7348 with
-# an Ethernet header inside (8 + 8 + 14 and the outer IP header), RFC 2003, WireGuard's data message (32 + 8 of UDP).
+# an Ethernet header inside (8 + 8 + 14 and the outer IP header), RFC 2003, WireGuard's data message (32 + 8 of UDP),
+# RFC 4303 with RFC 4106 (header 8, IV 8, two bytes of trailer, ICV 16) where no padding is needed.
 OVERHEAD: Mapping[tuple[Encapsulation, int], int] = {
     ("vxlan", 4): 50, ("vxlan", 6): 70, ("ipip", 4): 20, ("wireguard", 4): 60, ("wireguard", 6): 80,
+    ("ipsec", 4): 54, ("ipsec", 6): 74,
 }  # fmt: skip
 VNI = 1
-PORTS: Mapping[Encapsulation, int] = {"vxlan": 8472, "ipip": 0, "wireguard": 51820}  # flannel's on Linux
-
-
-KEY_FIELD = f"metadata.annotations[{KEY_ANNOTATION}]"
+PORTS: Mapping[Encapsulation, int] = {"vxlan": 8472, "ipip": 0, "wireguard": 51820, "ipsec": 0}  # flannel's on Linux
+KEYED = frozenset({"wireguard", "ipsec"})  # one end for both families, and nobody is spoken to without a key
 
 
 class Between(Value):
@@ -35,6 +38,7 @@ class Between(Value):
     vni: int = VNI
     port: int = 0  # UDP
     key: str = ""  # wireguard: this node's own public key
+    ring: Ring = Ring()  # ipsec: where this node stands
 
     def carries(self, family: int) -> Encapsulation | None:
         """The encapsulation of a family; IPIP is one of IPv4 in IPv4 alone, other packets travel as they are."""
@@ -45,9 +49,14 @@ class Between(Value):
         near = self.cross_subnet and any(address(via) in ip_interface(subnet).network for subnet in self.subnets)
         return None if near else self.carries(family_of(via))
 
-    def overhead(self, families: Iterable[int]) -> int:
-        """Bytes that the longest headers of these families take."""
-        return max((OVERHEAD.get((self.encapsulation, each), 0) for each in families if self.encapsulation), default=0)
+    def room(self, mtu: int, families: Iterable[int], own: Node) -> int:
+        """What a link of `mtu` leaves to a packet of these families' pods, in bytes."""
+        if self.encapsulation is None:
+            return mtu
+        if self.encapsulation == "ipsec":
+            left = mtu - OVERHEAD["ipsec", 4 if own.internal_ip(4) else 6]  # as `ipsec.outer` has it
+            return left - (left + 2) % 4  # what is encrypted ends at a multiple of four bytes, trailer included
+        return mtu - max((OVERHEAD.get((self.encapsulation, each), 0) for each in families), default=0)
 
 
 DIRECT = Between()
@@ -78,8 +87,8 @@ def routes(
                 problems.append(Problem(node.origin, "status.addresses", f"no InternalIP of family IPv{cidr.version}"))
             elif node.name != own:
                 tunnel = between.through(via)
-                if tunnel == "wireguard" and not node.wireguard_key:  # the tunnel drops what is for nobody it knows
-                    problems.append(Problem(node.origin, KEY_FIELD, "its agent has published no WireGuard key yet"))
+                if tunnel in KEYED and (unkeyed := _unkeyed(node, tunnel)) is not None:
+                    problems.append(unkeyed)  # the tunnel drops what is for nobody it knows
                 source = here.internal_ip(cidr.version) if here is not None and tunnel else ""
                 found[str(cidr)] = PodRoute(str(cidr), via, node.origin, tunnel, source)
     return found, tuple(problems)
@@ -95,8 +104,8 @@ def tunnels(
     cidrs = [pool.cidr for pool in pools]
     through = {(way.origin, family_of(way.via)) for way in ways if way.tunnel}
     others = sorted((node for node in nodes if node.name != own.name), key=lambda node: node.name)
-    if between.encapsulation == "wireguard":
-        far = [node for node in others if node.wireguard_key and any((node.origin, each) in through for each in (4, 6))]
+    if between.encapsulation in KEYED:
+        far = [node for node in others if any((node.origin, each) in through for each in (4, 6))]
         return (_secure(own, cidrs, far, between, mtu),)
     found = []
     for family in (4, 6):
@@ -105,20 +114,33 @@ def tunnels(
             continue
         peers = tuple(TunnelEnd((node.internal_ip(family),)) for node in others if (node.origin, family) in through)
         sources = tuple(cidr for cidr in cidrs if family_of(cidr) == family)
-        room = mtu - OVERHEAD[encapsulation, family]
+        room = between.room(mtu, (family,), own)
         found.append(Tunnel(encapsulation, (local,), peers, sources, room, between.vni, between.port, own.origin))
     return tuple(found)
 
 
 def _secure(own: Node, cidrs: list[str], others: Iterable[Node], between: Between, mtu: int) -> Tunnel:
     """One end for both families; a packet may come from a node's pods and from its own addresses."""
-    peers = tuple(
-        TunnelEnd(_own_addresses(node), node.wireguard_key, tuple(str(network(cidr)) for cidr in node.pod_cidrs))
-        for node in others
-    )
-    families = {family_of(cidr) for cidr in cidrs}
-    room = mtu - between.overhead(families)
-    return Tunnel("wireguard", _own_addresses(own), peers, tuple(cidrs), room, 0, between.port, own.origin, between.key)
+    peers = tuple(peer for node in others if (peer := _keyed_end(own, node, between)) is not None)
+    room = between.room(mtu, {family_of(cidr) for cidr in cidrs}, own)
+    kind = between.encapsulation or "wireguard"
+    return Tunnel(kind, _own_addresses(own), peers, tuple(cidrs), room, 0, between.port, own.origin, between.key)
+
+
+def _keyed_end(own: Node, node: Node, between: Between) -> TunnelEnd | None:
+    pods = tuple(str(network(cidr)) for cidr in node.pod_cidrs)
+    if between.encapsulation == "ipsec":
+        return ipsec.end(own, node, between.ring, pods)
+    return TunnelEnd(_own_addresses(node), node.wireguard_key, pods) if node.wireguard_key else None
+
+
+def _unkeyed(node: Node, encapsulation: Encapsulation | None) -> Problem | None:
+    """What is missing where a node has published no key."""
+    annotation, kind = (ANNOTATION, "IPsec") if encapsulation == "ipsec" else (KEY_ANNOTATION, "WireGuard")
+    if node.ipsec is not None if encapsulation == "ipsec" else node.wireguard_key:
+        return None
+    field = f"metadata.annotations[{annotation}]"
+    return Problem(node.origin, field, f"its agent has published no {kind} key yet")
 
 
 def _own_addresses(node: Node) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ import msgspec
 
 from clew.base.addresses import family_of
 from clew.base.value import Value
+from clew.facts import ipsec as standings
+from clew.facts.ipsec import Standing
 from clew.facts.partial import Labels, Partial, decode_partial
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
@@ -27,6 +29,7 @@ class Node(Value):
     zone: str = ""
     going: bool = False  # being deleted, or about to be: load balancers should stop sending
     wireguard_key: str = ""  # public; empty until the node's agent has published one
+    ipsec: Standing | None = None  # None until the node's agent has published where it stands
     labels: tuple[tuple[str, str], ...] = ()  # in the order of their names
     malformed: str = ""
 
@@ -97,13 +100,15 @@ def _fact(obj: _Node) -> Node:
     meta, spec = obj.metadata, obj.spec
     addresses = obj.status.addresses or []
     taints = {taint.key for taint in spec.taints or ()}
+    said = meta.annotations or {}
     return Node(
         name=meta.name,
         internal_ips=tuple(address.address for address in addresses if address.type == "InternalIP"),
         external_ips=tuple(address.address for address in addresses if address.type == "ExternalIP"),
         pod_cidrs=tuple(spec.pod_cidrs or ([spec.pod_cidr] if spec.pod_cidr else [])),
         zone=(meta.labels or {}).get(ZONE_LABEL, ""),
-        wireguard_key=(meta.annotations or {}).get(KEY_ANNOTATION, ""),
+        wireguard_key=said.get(KEY_ANNOTATION, ""),
+        ipsec=standings.standing(said.get(standings.ANNOTATION, "")),
         going=meta.deletion_timestamp is not None or GOING_TAINT in taints,
         labels=tuple(sorted((meta.labels or {}).items())),
     )

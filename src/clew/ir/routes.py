@@ -4,7 +4,7 @@ from typing import Literal
 
 from clew.base.value import Value
 
-Encapsulation = Literal["vxlan", "ipip", "wireguard"]
+Encapsulation = Literal["vxlan", "ipip", "wireguard", "ipsec"]
 
 
 class PodRoute(Value):
@@ -17,12 +17,30 @@ class PodRoute(Value):
     source: str = ""  # of what this node itself sends through a tunnel: its own address, by which it is known
 
 
+class Association(Value):
+    """ipsec: the packets of one direction between two nodes, under a key that nothing else is under."""
+
+    source: str  # outer addresses
+    target: str
+    spi: int
+    token: str  # the key that theirs is derived from
+    purpose: str  # what it is derived for: different words, another key
+
+
 class TunnelEnd(Value):
-    """Another node's end. Outer packets go to the first of its own addresses."""
+    """Another node's end. Outer packets go to the first of its own addresses.
+
+    ipsec: to `remote`, under the first of `outbound` that is in the kernel; the last of them may be made. Where there
+    is none, packets go on as they went, for the other end may not know the new key yet.
+    """
 
     addresses: tuple[str, ...]
     key: str = ""  # wireguard: its public key
-    pods: tuple[str, ...] = ()  # wireguard: the prefixes that it speaks for, beside its own addresses
+    pods: tuple[str, ...] = ()  # wireguard, ipsec: the prefixes that it speaks for, beside its own addresses
+    remote: str = ""  # ipsec: where outer packets go
+    outbound: tuple[Association, ...] = ()
+    inbound: tuple[Association, ...] = ()
+    stays: bool = False  # it may send under a key that is not known here: what the kernel has of it stays
 
 
 class Tunnel(Value):

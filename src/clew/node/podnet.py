@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from clew.base.addresses import family_of
 from clew.base.clock import Clock
 from clew.base.value import Value
-from clew.compile import links, masquerade, routes
+from clew.compile import ipsec, links, masquerade, routes
 from clew.compile import routing as speaking
 from clew.compile.ipam import Pool
 from clew.compile.routes import DIRECT, Between
@@ -30,19 +30,21 @@ from clew.dataplane.netlink.apply import NetlinkPlane, Outcome, Underlay
 from clew.dataplane.netlink.objects import BRIDGE, BridgeLink, NodeRoute
 from clew.dataplane.overlay import render as tunnelling
 from clew.dataplane.overlay.apply import OverlayPlane
-from clew.dataplane.overlay.objects import DEVICES
+from clew.dataplane.overlay.objects import DEVICES, IPSEC
 from clew.facts.attachment import Attachment, Linking
 from clew.facts.node import Node
 from clew.ir.routes import PodRoute
 from clew.kernel.errors import KernelError
 from clew.kernel.netlink import Event
 from clew.node.ipam import Ipam, Layout
+from clew.node.ipsec import Identity
 from clew.node.untold import Untold
 from clew.reconcile import Pace, Turn
 from clew.store.table import StaleRevisionError, Table
 
 if TYPE_CHECKING:
     from clew.base.errors import Problem
+    from clew.facts.ipsec import Standing
 
 logger = logging.getLogger(__name__)
 
@@ -68,10 +70,11 @@ class NetworkSettings(Value):
 
 
 class Planes(NamedTuple):
-    """The node's kernel, as far as the pod network changes it."""
+    """The node's kernel, as far as the pod network changes it, and the keys that go into it."""
 
     links: NetlinkPlane
     tunnels: OverlayPlane
+    identity: Identity
     router: BirdPlane
     host_ports: HostPortPlane
     nat: MasqueradePlane
@@ -94,7 +97,7 @@ class PodNetwork:
         self._node = settings.node
         self._nodes = nodes
         self._attachments = attachments
-        self._plane, self._tunnels, self._router, self._host_ports, self._nat = planes
+        self._plane, self._tunnels, self._identity, self._router, self._host_ports, self._nat = planes
         self._settings = settings
         self._ipam = ipam
         self._pace = Pace(clock, least=0, most=DRIFT, retry=RETRY)
@@ -102,12 +105,13 @@ class PodNetwork:
         self._planes = asyncio.Lock()  # held by whoever changes or reads them, in whatever thread
         self._disturbed = False
         self._ports_at = 0
-        self._ranges_at = (-1, -1)  # revisions of the nodes and of whose ranges are where
+        self._ranges_at = (-1, -1, -1)  # revisions of the nodes, of whose ranges are where, and of the keys
         self._said: frozenset[str] = frozenset()
         self._underlay = Underlay()
         self.ranges: tuple[str, ...] = ()  # this node's
         self._gives = False  # whether there are addresses to give
         self._untold = Untold()
+        self._entered: Standing | None = None  # what others may know once the tunnels are as they were last asked for
         self.mtu = 0
         self.problems: tuple[Problem, ...] = ()
         self.failures: dict[str, KernelError] = {}
@@ -133,7 +137,7 @@ class PodNetwork:
 
     async def run(self) -> None:
         """For ever; only cancellation ends it, and the kernel stays as it is then."""
-        looked_at = (self._attachments, self._nodes, self._ipam)
+        looked_at = (self._attachments, self._nodes, self._ipam, self._identity)
         unsubscribe = [each.on_change(self._pace.poke) for each in looked_at]
         try:
             while True:
@@ -148,7 +152,7 @@ class PodNetwork:
         """Follow these from the next round on. Pods that are connected keep their links and what these are like."""
         if settings.routing is None or settings.routing != self._settings.routing:
             self._untold.begin()
-        self._settings, self._ranges_at = settings, (-1, -1)
+        self._settings, self._ranges_at = settings, (-1, -1, -1)
         self._pace.poke()
 
     async def attach(self, attachment: Attachment, ns: int) -> None:
@@ -198,11 +202,12 @@ class PodNetwork:
         self._disturbed = False
         self._compile_ports()
         if self._untold and turn is not Turn.CHANGE and self._untold.told(self._plane.told()):
-            self._ranges_at = (-1, -1)
+            self._ranges_at = (-1, -1, -1)
         self._compile_nodes(look=read_back)
         waiting, self._waiters = self._waiters, []
         outcome = await asyncio.to_thread(self._apply, read_back)
         self.failures = dict(outcome.failures)
+        self._confirm()
         if outcome.failures or self._untold:
             self._pace.failed()
         self._report(outcome)
@@ -232,6 +237,12 @@ class PodNetwork:
                 failures[name] = refusal
         return Outcome({**outcome.failures, **failures}, outcome.missing)
 
+    def _confirm(self) -> None:
+        """Other nodes may send under keys for which everything is there."""
+        failed = any(name == "read back" or name.startswith(IPSEC) for name in self.failures)
+        if self._entered is not None and not failed:
+            self._identity.applied(self._entered)
+
     def _compile_ports(self) -> None:
         try:
             changed, self._ports_at = self._attachments.changes_since(self._ports_at)
@@ -257,7 +268,7 @@ class PodNetwork:
 
     def _compile_nodes(self, *, look: bool) -> None:
         """What follows from the list of nodes, whole: it changes seldom. `look`: the links below may have changed."""
-        ranges_at = self._nodes.revision, self._ipam.revision
+        ranges_at = self._nodes.revision, self._ipam.revision, self._identity.revision
         if not self._in_sync() or (ranges_at == self._ranges_at and not look):
             return
         own = self._nodes.get(("", self._node))
@@ -269,7 +280,7 @@ class PodNetwork:
         self._ranges_at, self._underlay = ranges_at, underlay
         layout = self._ipam.layout((node for _, node in self._nodes.items()), own)
         self.ranges, self._gives = tuple(pool.cidr for pool in layout.own), bool(layout.families)
-        between = replace(self._settings.between, subnets=underlay.subnets)
+        between = replace(self._settings.between, subnets=underlay.subnets, ring=self._identity.ring)
         found, problems = routes.routes(layout.nodes, self._node, between)
         nobody = () if self._bridged() else tuple(map(render.nobody, links.shared(layout.own)))
         told = self._settings.routing is not None
@@ -277,7 +288,8 @@ class PodNetwork:
         self._plane.want_routes([*map(_rendered, ways), *nobody])
         if own is not None and layout.families:
             self._want_own(own, layout, between, tuple(found.values()))
-        self.problems = (*problems, *layout.problems)
+        unkeyed = self._identity.problems if between.encapsulation == "ipsec" else ()
+        self.problems = (*problems, *layout.problems, *unkeyed)
 
     def _in_sync(self) -> bool:
         return self._nodes.in_sync and self._ipam.in_sync
@@ -286,9 +298,12 @@ class PodNetwork:
         """What this node has for its own pods: bridge, tunnels' ends, router and masquerade."""
         everyone, pools, settings = layout.nodes, layout.own, self._settings
         lower = self._underlay.mtu or DEFAULT_MTU
-        self.mtu = settings.mtu or lower - between.overhead(layout.families)
+        self.mtu = settings.mtu or between.room(lower, layout.families, own)
         self._plane.want_bridge(self._bridge(own, pools), layout.families)
-        self._tunnels.want(tunnelling.overlay(routes.tunnels(own, pools, everyone, ways, between, lower)))
+        ends = routes.tunnels(own, pools, everyone, ways, between, lower)
+        self._tunnels.want(tunnelling.overlay(ends))
+        encrypts = between.encapsulation == "ipsec"
+        self._entered = ipsec.standing(between.ring, ends[0].peers, own.ipsec) if encrypts else None
         inside = (*settings.cluster_cidrs, *layout.inside)
         protocol, linked = settings.routing, self._underlay.links
         self._router.want(speaking.speaker(own, everyone, pools, protocol, inside, linked) if protocol else None)

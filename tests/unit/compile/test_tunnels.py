@@ -47,7 +47,17 @@ def test_a_tunnelled_way_says_by_which_address_the_node_is_known() -> None:
     [(Between(), (4, 6), 0), (Between("vxlan"), (4,), 50), (Between("vxlan"), (4, 6), 70), (Between("ipip"), (4,), 20)],
 )
 def test_what_the_headers_take(between: Between, families: tuple[int, ...], taken: int) -> None:
-    assert between.overhead(families) == taken
+    assert between.room(1500, families, ONE) == 1500 - taken
+
+
+@pytest.mark.parametrize(
+    ("mtu", "four", "six"), [(1500, 1446, 1426), (1501, 1446, 1426), (1504, 1450, 1430), (9000, 8946, 8926)]
+)
+def test_esp_is_padded_to_four_bytes_and_outside_is_ipv4_where_nodes_have_it(mtu: int, four: int, six: int) -> None:
+    """What is encrypted, two bytes of trailer included, ends at a multiple of four: of the rest nothing is room."""
+    only_six = replace(ONE, internal_ips=("fd00:172::11",))
+    assert Between("ipsec").room(mtu, (4, 6), ONE) == four
+    assert Between("ipsec").room(mtu, (4, 6), only_six) == six
 
 
 def test_one_end_a_family() -> None:

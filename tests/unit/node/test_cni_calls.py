@@ -22,6 +22,7 @@ from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink.apply import NetlinkPlane
 from clew.dataplane.netlink.objects import LINK_GROUP
 from clew.dataplane.overlay.apply import OverlayPlane
+from clew.dataplane.overlay.esp import EspEnds
 from clew.dataplane.overlay.secure import SecureEnds
 from clew.facts.attachment import Linking
 from clew.facts.node import Node
@@ -33,9 +34,11 @@ from clew.kernel.netlink.fake import FakeNetlink
 from clew.kernel.nft import FakeNft, NftError
 from clew.kernel.sysctl import FakeSysctl
 from clew.kernel.wireguard import FakeWireGuard
+from clew.kernel.xfrm import FakeXfrm
 from clew.node.attachments import Attachments
 from clew.node.cni_calls import CniCalls
 from clew.node.ipam import PodCidrIpam
+from clew.node.ipsec import Identity
 from clew.node.journal import Journal
 from clew.node.pod_lookup import PodLookup
 from clew.node.podnet import NetworkSettings, Planes, PodNetwork
@@ -106,11 +109,14 @@ class Agent:
         plane = NetlinkPlane(machine.kernel, FakeSysctl(), FakeInside(machine.pods))
         ipam = PodCidrIpam()
         self.attachments = Attachments(journal, ipam)
+        identity = Identity(machine.folder / "ipsec", "keys", Table("keys"))
         self.network = PodNetwork(
             NetworkSettings("one", ("10.244.0.0/16",), linking=linking), machine.nodes, self.attachments.table,
             Planes(
-                plane, OverlayPlane(machine.kernel, SecureEnds(FakeWireGuard(machine.kernel), str)),
-                BirdPlane(machine.folder / "bird"),
+                plane, OverlayPlane(
+                    machine.kernel, SecureEnds(FakeWireGuard(machine.kernel), str),
+                    EspEnds(FakeXfrm(), identity, lambda: 0.0),
+                ), identity, BirdPlane(machine.folder / "bird"),
                 HostPortPlane(machine.nft, FakeConntrack(), FakeSysctl(), "cbr0", 147), MasqueradePlane(machine.nft),
             ), StillClock(), ipam,
         )  # fmt: skip

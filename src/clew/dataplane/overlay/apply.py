@@ -8,6 +8,7 @@ entries) and by proto (rules, routes of the table).
 from collections.abc import Iterable
 
 from clew.dataplane.overlay import devices
+from clew.dataplane.overlay.esp import EspEnds
 from clew.dataplane.overlay.objects import DEVICES, IPIP, PRIORITY, PROTO, TABLE, WIREGUARD, Overlay, TunnelLink
 from clew.dataplane.overlay.secure import SecureEnds
 from clew.kernel.errors import KernelError
@@ -22,9 +23,10 @@ Failures = dict[str, KernelError]
 class OverlayPlane:
     """One node's tunnels."""
 
-    def __init__(self, kernel: RtNetlink, secure: SecureEnds) -> None:
+    def __init__(self, kernel: RtNetlink, secure: SecureEnds, esp: EspEnds) -> None:
         self._kernel = kernel
         self._secure = secure
+        self._esp = esp
         self._links: DeltaMap[str, TunnelLink] = DeltaMap()
         self._entries: DeltaMap[Key, Entry] = DeltaMap()
         self._known = False
@@ -35,11 +37,12 @@ class OverlayPlane:
         self._links.want_whole({link.name: link for link in overlay.links})
         self._entries.want_whole(_keyed(_entries(overlay)))
         self._secure.want(overlay.secure)
+        self._esp.want(overlay.esp, wanted=any(link.kind == "ipsec" for link in overlay.links))
 
     @property
     def pending(self) -> bool:
         """Whether there is something to do."""
-        return self._known and bool(self._links or self._entries or self._secure)
+        return self._known and bool(self._links or self._entries or self._secure or self._esp)
 
     def read(self) -> None:
         """Read everything back; the next run repairs what differs."""
@@ -48,6 +51,7 @@ class OverlayPlane:
         wireguard = self._secure.wireguard
         ends = [end for link in links if (end := devices.found(link, addresses, wireguard)) is not None]
         self._secure.read(there=any(end.kind == "wireguard" for end in ends))
+        self._esp.read()
         self._links.found_whole({end.name: end for end in ends})
         ours = {end.name for end in ends} - {IPIP}
         entries: list[Entry] = [
@@ -78,6 +82,7 @@ class OverlayPlane:
                 self._forget(name)
         if WIREGUARD not in failures:
             failures |= self._secure.make()
+        failures |= self._esp.make()
         keys = [key for key in sorted(self._entries.updates) if key[1] not in failures]
         wanted = [self._entries.updates[key] for key in keys]
         asked = [Add(entry, replace=not isinstance(entry, Rule)) for entry in wanted]
@@ -89,7 +94,7 @@ class OverlayPlane:
             return {}
         keys = sorted(self._entries.deletions, reverse=True)
         asked = [Delete(self._entries.actual[key]) for key in keys]
-        failures = self._settle(keys, self._kernel.attempt(asked))
+        failures = self._settle(keys, self._kernel.attempt(asked)) | self._esp.sweep()
         for name in sorted(self._links.deletions):
             try:
                 devices.remove(self._kernel, self._links.actual[name])

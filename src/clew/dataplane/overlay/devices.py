@@ -3,10 +3,15 @@
 import errno
 from collections.abc import Iterable
 
-from clew.dataplane.overlay.objects import IPIP, WIREGUARD, TunnelLink
+from clew.dataplane.overlay.objects import IPIP, IPSEC, WIREGUARD, TunnelLink
 from clew.kernel.errors import KernelError
-from clew.kernel.netlink import Add, Address, Delete, Link, Plain, RtNetlink, SetLink, Vxlan
+from clew.kernel.netlink import Add, Address, Delete, Link, Plain, RtNetlink, SetLink, Vxlan, XfrmInterface
 from clew.kernel.wireguard import WireGuard
+
+_OPTIONS = {
+    "ipip": "CONFIG_NET_IPIP, module ipip", "wireguard": "CONFIG_WIREGUARD, module wireguard",
+    "ipsec": "CONFIG_XFRM_INTERFACE, module xfrm_interface",
+}  # fmt: skip
 
 
 def found(link: Link, addresses: Iterable[Address], wireguard: WireGuard) -> TunnelLink | None:
@@ -18,6 +23,8 @@ def found(link: Link, addresses: Iterable[Address], wireguard: WireGuard) -> Tun
         wanted_shape = not detail.learning and not detail.collect_metadata and not detail.device
         local = detail.local if wanted_shape else ""
         return TunnelLink(link.name, "vxlan", local, own, mtu, link.mac, detail.vni, detail.port)
+    if isinstance(link.detail, XfrmInterface):
+        return TunnelLink(link.name, "ipsec", "", own, mtu, if_id=link.detail.if_id)
     if link.name == IPIP and not link.up and not own:
         return None
     if link.name == WIREGUARD and link.detail == Plain("wireguard"):
@@ -32,9 +39,13 @@ def make(kernel: RtNetlink, link: TunnelLink, there: TunnelLink | None) -> None:
         kernel.request([Delete(Link(link.name))])
         there = None
     if link.kind == "ipip" and kernel.link(IPIP) is None:
-        _add(kernel, Link(IPIP, Plain("ipip")))  # it appears by itself where the module is loaded; asking loads it
+        _add(
+            kernel, Link(IPIP, Plain("ipip")), "ipip"
+        )  # it appears by itself where the module is loaded; asking loads it
     elif link.kind == "wireguard" and there is None:
-        _add(kernel, Link(link.name, Plain("wireguard"), mtu=link.mtu))
+        _add(kernel, Link(link.name, Plain("wireguard"), mtu=link.mtu), "wireguard")
+    elif link.kind == "ipsec" and there is None:
+        _add(kernel, Link(IPSEC, XfrmInterface(link.if_id), mtu=link.mtu), "ipsec")
     elif link.kind == "vxlan" and there is None:
         detail = Vxlan(link.vni, link.port, link.local, learning=False)
         kernel.request([Add(Link(link.name, detail, mac=link.mac, mtu=link.mtu))])
@@ -64,22 +75,15 @@ def remove(kernel: RtNetlink, link: TunnelLink) -> None:
 
 def _identity(link: TunnelLink) -> tuple[object, ...]:
     """What the kernel does not let change."""
-    return (link.kind, link.local, link.vni, link.port) if link.kind == "vxlan" else (link.kind,)
+    return (link.kind, link.local, link.vni, link.port) if link.kind == "vxlan" else (link.kind, link.if_id)
 
 
-def _add(kernel: RtNetlink, link: Link) -> None:
+def _add(kernel: RtNetlink, link: Link, kind: str) -> None:
     """A link of a kind that a kernel may lack: then it is said by name."""
     (refusal,) = kernel.attempt([Add(link)])
     if refusal is None or refusal.exists or kernel.link(link.name) is not None:
         return
     if refusal.number in {errno.EOPNOTSUPP, errno.ENODEV, errno.EINVAL}:
-        option = {"ipip": "CONFIG_NET_IPIP, module ipip", "wireguard": "CONFIG_WIREGUARD, module wireguard"}[
-            _kind(link)
-        ]
-        detail = f"this kernel has no {_kind(link)} ({option}): choose another network backend"
+        detail = f"this kernel has no {kind} ({_OPTIONS[kind]}): choose another network backend"
         raise KernelError(errno.EOPNOTSUPP, f"make {link.name}", detail=detail)
     raise refusal
-
-
-def _kind(link: Link) -> str:
-    return link.detail.kind if isinstance(link.detail, Plain) else ""

@@ -10,14 +10,17 @@ PROTO = 147  # of those routes and rules; `ip rule show`, `ip route show table 1
 VXLAN = {4: "vxlan.clew", 6: "vxlan6.clew"}
 IPIP = "tunl0"  # the kernel's own device of this name carries whatever the routing table sends through it
 WIREGUARD = "wg.clew"
-DEVICES = frozenset({*VXLAN.values(), IPIP, WIREGUARD})
+IPSEC = "ipsec.clew"
+DEVICES = frozenset({*VXLAN.values(), IPIP, WIREGUARD, IPSEC})
+IF_ID = REQID = 147  # of the states and policies behind the last; `ip xfrm state`, `ip xfrm policy`
+CLEAR_PRIORITY = 14700147  # of the policies that drop what should have been encrypted: they belong to no device
 
 
 class TunnelLink(Value):
     """The node's own end. `addresses` are the node's, so that what the node itself sends through it is known as its."""
 
     name: str
-    kind: Literal["vxlan", "ipip", "wireguard"]
+    kind: Literal["vxlan", "ipip", "wireguard", "ipsec"]
     local: str  # vxlan: the outer source
     addresses: tuple[str, ...]  # "172.30.0.11/32"
     mtu: int
@@ -25,6 +28,7 @@ class TunnelLink(Value):
     vni: int = 0
     port: int = 0
     key: str = ""  # wireguard: the public one
+    if_id: int = 0  # ipsec
 
 
 class TunnelPeer(Value):
@@ -43,6 +47,28 @@ class SecurePeer(Value):
     key: str
     endpoint: str  # "172.30.0.12:51820"
     allowed: tuple[str, ...]  # sorted
+
+
+class EspState(Value):
+    """ipsec: one direction to or from another node, and what its key is derived from and for."""
+
+    source: str
+    target: str
+    spi: int
+    token: str
+    purpose: str
+
+
+class EspPeer(Value):
+    """ipsec: another node's end. Packets go out under the first of `outbound` that the kernel has, the last is made."""
+
+    dev: str
+    remote: str  # the node's own address, to which the outer packets go
+    allowed: tuple[str, ...]  # what is for these goes to it; sorted
+    pods: tuple[str, ...]  # what is from these is taken from it alone, encrypted
+    outbound: tuple[EspState, ...] = ()
+    inbound: tuple[EspState, ...] = ()
+    stays: bool = False  # other states of it, too
 
 
 class PeerRoute(Value):
@@ -65,5 +91,6 @@ class Overlay(Value):
     links: tuple[TunnelLink, ...] = ()
     peers: tuple[TunnelPeer, ...] = ()
     secure: tuple[SecurePeer, ...] = ()
+    esp: tuple[EspPeer, ...] = ()
     routes: tuple[PeerRoute, ...] = ()
     rules: tuple[FromPods, ...] = ()

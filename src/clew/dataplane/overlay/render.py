@@ -6,9 +6,13 @@ from ipaddress import IPv6Address
 
 from clew.base.addresses import address, family_of, with_port
 from clew.dataplane.overlay.objects import (
+    IF_ID,
     IPIP,
+    IPSEC,
     VXLAN,
     WIREGUARD,
+    EspPeer,
+    EspState,
     FromPods,
     Overlay,
     PeerRoute,
@@ -16,12 +20,12 @@ from clew.dataplane.overlay.objects import (
     TunnelLink,
     TunnelPeer,
 )
-from clew.ir.routes import Encapsulation, Tunnel
+from clew.ir.routes import Association, Encapsulation, Tunnel, TunnelEnd
 
 
 def device(encapsulation: Encapsulation, family: int) -> str:
     """The link that carries a family's tunnels."""
-    return {"ipip": IPIP, "wireguard": WIREGUARD}.get(encapsulation) or VXLAN[family]
+    return {"ipip": IPIP, "wireguard": WIREGUARD, "ipsec": IPSEC}.get(encapsulation) or VXLAN[family]
 
 
 def mac_of(node: str) -> str:
@@ -36,7 +40,7 @@ def gateway(encapsulation: Encapsulation, node: str) -> str:
     The node's own address, except for VXLAN over IPv6: there the kernel refuses a gateway that another link's subnet
     holds (`onlink` or not), and takes the link-local address that its MAC makes (RFC 4291, appendix A).
     """
-    if encapsulation == "wireguard":
+    if encapsulation in {"wireguard", "ipsec"}:
         return ""
     if family_of(node) == 4:
         return node
@@ -50,6 +54,7 @@ def overlay(tunnels: Iterable[Tunnel]) -> Overlay:
     links: list[TunnelLink] = []
     peers: list[TunnelPeer] = []
     secure: list[SecurePeer] = []
+    esp: list[EspPeer] = []
     routes: list[PeerRoute] = []
     rules: list[FromPods] = []
     for tunnel in tunnels:
@@ -60,14 +65,28 @@ def overlay(tunnels: Iterable[Tunnel]) -> Overlay:
             if tunnel.encapsulation == "vxlan":
                 peers.append(TunnelPeer(link.name, gateway("vxlan", outer), mac_of(outer), outer))
             elif tunnel.encapsulation == "wireguard":
-                allowed = sorted({*map(_whole, peer.addresses), *peer.pods})
-                secure.append(SecurePeer(link.name, peer.key, with_port(outer, tunnel.port), tuple(allowed)))
+                secure.append(SecurePeer(link.name, peer.key, with_port(outer, tunnel.port), _allowed(peer)))
+            elif tunnel.encapsulation == "ipsec":
+                esp.append(_esp(link.name, peer))
             routes += [
                 PeerRoute(_whole(address), gateway(tunnel.encapsulation, address), link.name)
                 for address in peer.addresses
             ]
         rules += [FromPods(source) for source in tunnel.sources if tunnel.peers]
-    return Overlay(tuple(links), tuple(peers), tuple(secure), tuple(routes), tuple(rules))
+    return Overlay(tuple(links), tuple(peers), tuple(secure), tuple(esp), tuple(routes), tuple(rules))
+
+
+def _allowed(peer: TunnelEnd) -> tuple[str, ...]:
+    return tuple(sorted({*map(_whole, peer.addresses), *peer.pods}))
+
+
+def _esp(dev: str, peer: TunnelEnd) -> EspPeer:
+    outbound, inbound = (tuple(map(_state, each)) for each in (peer.outbound, peer.inbound))
+    return EspPeer(dev, peer.remote, _allowed(peer), peer.pods, outbound, inbound, peer.stays)
+
+
+def _state(each: Association) -> EspState:
+    return EspState(each.source, each.target, each.spi, each.token, each.purpose)
 
 
 def _link(tunnel: Tunnel) -> TunnelLink:
@@ -78,6 +97,8 @@ def _link(tunnel: Tunnel) -> TunnelLink:
         return TunnelLink(name, "ipip", "", own, tunnel.mtu)
     if tunnel.encapsulation == "wireguard":
         return TunnelLink(name, "wireguard", "", own, tunnel.mtu, port=tunnel.port, key=tunnel.key)
+    if tunnel.encapsulation == "ipsec":
+        return TunnelLink(name, "ipsec", "", own, tunnel.mtu, if_id=IF_ID)
     return TunnelLink(name, "vxlan", local, own, tunnel.mtu, mac_of(local), tunnel.vni, tunnel.port)
 
 

@@ -1,8 +1,13 @@
 """Which packets leave a node in a tunnel, from the rendered objects. Pure."""
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 from clew.base.addresses import address, network
 from clew.base.value import Value
-from clew.dataplane.overlay.objects import Overlay, SecurePeer
+from clew.dataplane.overlay.objects import EspPeer, Overlay, SecurePeer
+
+P = TypeVar("P", SecurePeer, EspPeer)
 
 
 class Outer(Value):
@@ -28,11 +33,21 @@ def outer(overlay: Overlay, dev: str, via: str, destination: str) -> Outer | Non
     if link.kind == "ipip":
         return Outer(dev, via)
     if link.kind == "wireguard":
-        end = next((each for each in overlay.secure if _takes(each, dev, destination)), None)
+        end = _end(overlay.secure, dev, destination)
         return None if end is None else Outer(dev, end.endpoint.rpartition(":")[0].strip("[]"))
+    if link.kind == "ipsec":
+        far = _end(overlay.esp, dev, destination)
+        return None if far is None or not far.outbound else Outer(dev, far.remote)
     peer = next((each for each in overlay.peers if (each.dev, each.gateway) == (dev, via)), None)
     return None if peer is None else Outer(dev, peer.remote)  # nobody answers for what was not entered
 
 
-def _takes(peer: SecurePeer, dev: str, destination: str) -> bool:
-    return peer.dev == dev and any(address(destination) in network(prefix) for prefix in peer.allowed)
+def _end(ends: Iterable[P], dev: str, destination: str) -> P | None:
+    """The one with the longest prefix that holds the address."""
+    found = [
+        (prefix.prefixlen, place, each)
+        for place, each in enumerate(ends)
+        for prefix in map(network, each.allowed)
+        if each.dev == dev and address(destination) in prefix
+    ]
+    return max(found, default=(0, 0, None))[2]

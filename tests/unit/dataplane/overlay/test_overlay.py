@@ -2,6 +2,7 @@
 
 import base64
 import errno
+from collections.abc import Collection
 from ipaddress import IPv6Address
 from weakref import WeakKeyDictionary
 
@@ -11,15 +12,18 @@ from msgspec.structs import replace
 from clew.base.addresses import family_of
 from clew.dataplane.overlay import explain, simulate
 from clew.dataplane.overlay.apply import OverlayPlane
+from clew.dataplane.overlay.esp import EspEnds
 from clew.dataplane.overlay.objects import Overlay
 from clew.dataplane.overlay.render import device, gateway, mac_of, overlay
 from clew.dataplane.overlay.secure import SecureEnds
 from clew.dataplane.overlay.simulate import Outer
-from clew.ir.routes import Tunnel, TunnelEnd
-from clew.kernel.netlink import Add, Address, Delete, Fdb, Link, Neighbour, Plain, Request, Rule, SetLink
+from clew.ir.routes import Association, Tunnel, TunnelEnd
+from clew.kernel.errors import KernelError
+from clew.kernel.netlink import Add, Address, Delete, Fdb, Link, Neighbour, Plain, Request, Rule, SetLink, XfrmInterface
 from clew.kernel.netlink.fake import FakeNetlink
 from clew.kernel.wireguard import FakeWireGuard, Peer
 from clew.kernel.wireguard.fake import public_of
+from clew.kernel.xfrm import FakeXfrm, State, Template
 
 FOUR = Tunnel(
     "vxlan", ("172.30.0.11",), (TunnelEnd(("172.30.0.12",)), TunnelEnd(("172.30.0.13",))), ("10.244.1.0/24",),
@@ -40,7 +44,32 @@ SECURE = Tunnel(
     ("10.244.1.0/24", "fd00:244:1::/64"), 1420, 0, 51820, "Node one", public_of(PRIVATE),
 )  # fmt: skip
 WIREGUARDS: WeakKeyDictionary[FakeNetlink, FakeWireGuard] = WeakKeyDictionary()
+XFRMS: WeakKeyDictionary[FakeNetlink, FakeXfrm] = WeakKeyDictionary()
 PODS = {4: "10.244.1.7", 6: "fd00:244:1::7"}
+ESP = Tunnel(
+    "ipsec", ("172.30.0.11", "fd00:172::11"),
+    (
+        TunnelEnd(
+            ("172.30.0.12", "fd00:172::12"), pods=("10.244.2.0/24", "fd00:244:2::/64"), remote="172.30.0.12",
+            outbound=(Association("172.30.0.11", "172.30.0.12", 0x1001, "3:a", "there"),),
+            inbound=(Association("172.30.0.12", "172.30.0.11", 0x1002, "3:a", "here"),),
+        ),
+    ),
+    ("10.244.1.0/24", "fd00:244:1::/64"), 1446, 0, 0, "Node one",
+)  # fmt: skip
+
+
+class Book:
+    """Keeps keys of nothing, and has seen no state before."""
+
+    def key(self, token: str, purpose: str) -> bytes:
+        return (token + purpose).encode().ljust(20)
+
+    def enter(self, spis: Collection[int]) -> frozenset[int]:
+        return frozenset(spis)
+
+    def renew(self, reason: str) -> None:
+        raise AssertionError(reason)
 
 
 @pytest.fixture
@@ -53,7 +82,11 @@ def kernel() -> FakeNetlink:
 def bare(kernel: FakeNetlink) -> OverlayPlane:
     """A plane that knows neither kernel nor wishes; WireGuard's part of the kernel is one with the links."""
     wireguard = WIREGUARDS.setdefault(kernel, FakeWireGuard(kernel))
-    return OverlayPlane(kernel, SecureEnds(wireguard, lambda: PRIVATE))
+    return OverlayPlane(
+        kernel,
+        SecureEnds(wireguard, lambda: PRIVATE),
+        EspEnds(XFRMS.setdefault(kernel, FakeXfrm()), Book(), lambda: 0.0),
+    )
 
 
 def run(plane: OverlayPlane) -> dict[str, int]:
@@ -82,7 +115,9 @@ def test_the_gateway_of_an_ipv6_end_is_the_link_local_address_that_its_mac_makes
     assert found.packed[8:] == bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]
 
 
-@pytest.mark.parametrize("tunnel", [FOUR, SIX, IPIP, SECURE], ids=["vxlan", "vxlan6", "ipip", "wireguard"])
+@pytest.mark.parametrize(
+    "tunnel", [FOUR, SIX, IPIP, SECURE, ESP], ids=["vxlan", "vxlan6", "ipip", "wireguard", "ipsec"]
+)
 def test_a_pod_reaches_each_other_end_through_the_tunnel(tunnel: Tunnel) -> None:
     rendered = overlay([tunnel])
     for peer in tunnel.peers:
@@ -94,7 +129,9 @@ def test_a_pod_reaches_each_other_end_through_the_tunnel(tunnel: Tunnel) -> None
             assert simulate.to_node(rendered, own, address) is None, "the node itself needs no tunnel to a node"
 
 
-@pytest.mark.parametrize("tunnel", [FOUR, SIX, IPIP, SECURE], ids=["vxlan", "vxlan6", "ipip", "wireguard"])
+@pytest.mark.parametrize(
+    "tunnel", [FOUR, SIX, IPIP, SECURE, ESP], ids=["vxlan", "vxlan6", "ipip", "wireguard", "ipsec"]
+)
 def test_nothing_of_it_can_be_left_out(tunnel: Tunnel) -> None:
     """Each object carries some packet: without it one goes another way, or nowhere."""
     whole = overlay([tunnel])
@@ -120,6 +157,9 @@ def test_why_each_object_is_there() -> None:
     assert "10.244.3.0/24, 172.30.0.13/32 and sends it to 172.30.0.13:51820" in explain.explain_secure(
         overlay([SECURE]).secure[1]
     )
+    esp = overlay([ESP])
+    assert "ESP, states and policies of if_id 147" in explain.explain_link(esp.links[0])
+    assert "to 172.30.0.12 under SPI 0x00001001; from there it takes SPI 0x00001002" in explain.explain_esp(esp.esp[0])
 
 
 def test_from_nothing_to_all_and_back(kernel: FakeNetlink) -> None:
@@ -179,7 +219,7 @@ def test_nothing_is_touched_before_the_nodes_are_known(kernel: FakeNetlink) -> N
     ],
     ids=lambda change: next(iter(change)),
 )
-@pytest.mark.parametrize("tunnel", [FOUR, SECURE], ids=["vxlan", "wireguard"])
+@pytest.mark.parametrize("tunnel", [FOUR, SECURE, ESP], ids=["vxlan", "wireguard", "ipsec"])
 def test_whatever_changes_is_followed(kernel: FakeNetlink, tunnel: Tunnel, change: dict[str, object]) -> None:
     plane = wanted(kernel, tunnel)
     assert run(plane) == {}
@@ -246,6 +286,46 @@ def test_encrypted_ends_are_made_changed_and_mended(kernel: FakeNetlink) -> None
     assert kernel.link("wg.clew") is None
 
 
+def test_states_and_policies_of_ipsec_are_made_and_taken_away(kernel: FakeNetlink) -> None:
+    plane = wanted(kernel, ESP)
+    assert run(plane) == {}
+    assert not wanted(kernel, ESP).pending
+    link, xfrm = kernel.link("ipsec.clew"), XFRMS[kernel]
+    assert link is not None
+    assert (link.detail, link.up, link.mtu) == (XfrmInterface(147), True, 1446)
+    here, there = "172.30.0.11", "172.30.0.12"
+    assert set(xfrm.keys) == {State(here, there, 0x1001, 147, 147), State(there, here, 0x1002, 147, 147)}
+    ways = {(each.direction, each.source, each.target): each.needs for each in xfrm.policies()}
+    needs = Template(147, here, there, 0x1001)
+    sent = {("out", "::/0" if ":" in to else "0.0.0.0/0", to): needs for to in overlay([ESP]).esp[0].allowed}
+    taken = {(way, each, each): Template(147) for way in ("in", "fwd") for each in ("0.0.0.0/0", "::/0")}
+    clear = {
+        (way, pods, "::/0" if ":" in pods else "0.0.0.0/0"): None for way in ("in", "fwd") for pods in ESP.peers[0].pods
+    }
+    assert ways == {**sent, **taken, **clear}
+    plane.want(Overlay())
+    assert run(plane) == {}
+    assert kernel.link("ipsec.clew") is None
+    assert (xfrm.keys, xfrm.policies()) == ({}, [])
+
+
+@pytest.mark.parametrize("refused", [errno.EOPNOTSUPP, errno.EPERM])
+def test_a_kernel_without_xfrm_matters_to_nobody_who_does_not_want_it(kernel: FakeNetlink, refused: int) -> None:
+    def states() -> dict[State, int]:
+        raise KernelError(refused, "read XFRM states")
+
+    plane = wanted(kernel, FOUR)
+    XFRMS[kernel].states = states  # type: ignore[method-assign]
+    if refused == errno.EOPNOTSUPP:
+        plane.read()
+    else:
+        with pytest.raises(KernelError):
+            plane.read()
+    plane.want(overlay([ESP]))
+    with pytest.raises(KernelError):
+        plane.read()
+
+
 def test_a_link_of_another_kind_under_our_name_goes(kernel: FakeNetlink) -> None:
     kernel.request([Add(Link("wg.clew", Plain("dummy"), up=True))])
     plane = wanted(kernel, SECURE)
@@ -277,6 +357,7 @@ def test_what_is_not_ours_stays(kernel: FakeNetlink) -> None:
     [
         (IPIP, "tunl0", "this kernel has no ipip (CONFIG_NET_IPIP, module ipip)"),
         (SECURE, "wg.clew", "this kernel has no wireguard (CONFIG_WIREGUARD, module wireguard)"),
+        (ESP, "ipsec.clew", "this kernel has no ipsec (CONFIG_XFRM_INTERFACE, module xfrm_interface)"),
     ],
 )
 def test_what_a_kernel_lacks_is_told_by_name(kernel: FakeNetlink, tunnel: Tunnel, name: str, words: str) -> None:

@@ -1,0 +1,46 @@
+"""IPsec as a part of the agent: the Secret is watched and the Node tells where this node stands, once it is chosen.
+
+Made and run by app/agent; the identity is one of the pod network's planes.
+"""
+
+import asyncio
+import time
+from pathlib import Path
+
+from clew.api import kinds
+from clew.base.clock import Clock
+from clew.dataplane.overlay.esp import EspEnds
+from clew.facts import ipsec as key_facts
+from clew.facts.ipsec import NAMESPACE, KeyRing
+from clew.facts.node import Node
+from clew.kernel.xfrm import KernelXfrm
+from clew.node import ipsec
+from clew.node.ipsec import Identity
+from clew.store.table import Table
+from clew.watch.client import Client
+from clew.watch.reflector import Reflector
+
+
+class IpsecPart:
+    """`secret` is the name of the Secret with the keys, `node` the node's own."""
+
+    def __init__(self, node: str, state_dir: Path, secret: str, nodes: Table[Node], clock: Clock) -> None:
+        self._node, self._secret, self._nodes, self._clock = node, secret, nodes, clock
+        self._keys: Table[KeyRing] = Table("keys")
+        self._chosen = asyncio.Event()
+        self.identity = Identity(state_dir / "ipsec.json", secret, self._keys)
+        self.ends = EspEnds(KernelXfrm(), self.identity, time.monotonic)
+
+    def choose(self) -> None:
+        """The way between nodes is this one."""
+        self._chosen.set()
+
+    async def run(self, client: Client) -> None:
+        await self._chosen.wait()
+        fields = f"metadata.name={self._secret}"
+        watched = Reflector(
+            client, kinds.SECRET, key_facts.decode, self._keys, namespace=NAMESPACE, fields=fields, clock=self._clock
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(watched.run())
+            group.create_task(ipsec.publish(client, self._nodes, self._node, self.identity, self._clock))

@@ -98,6 +98,8 @@ def test_the_rules_are_kube_proxys(lab: SmallLab) -> None:
     assert ":KUBE-POSTROUTING" in said
     mode = curl(lab, "node-1", "127.0.0.1:10249/proxyMode")
     assert mode == (0, "iptables")
+    shown = json.loads(curl(lab, "node-1", "127.0.0.1:10249/configz")[1])["kubeproxy.config.k8s.io"]
+    assert (shown["Mode"], shown["IPTables"]["MasqueradeBit"], shown["SyncPeriod"]) == ("iptables", 14, "2s")
     assert "kubeproxy_sync_proxy_rules_iptables_total" in curl(lab, "node-1", "127.0.0.1:10249/metrics")[1]
     assert curl(lab, "node-1", "127.0.0.1:30080/hostname")[0] == 0, "iptables has node ports on loopback"
 

@@ -156,13 +156,21 @@ class Cluster:
             for node, agent in self._agents.items():
                 assert agent.poll() is None, f"the agent of {node} ended: {self._log(node)}"
             questions = [(node, join(each, 80)) for node in plan.NODES.values() for each in addresses]
-            got = await asyncio.gather(*(prober.ask(node, "TCP", to) for node, to in questions))
-            if all(":" in answer.end for answer in got):
+            got = await asyncio.gather(*(answered(prober, node, to) for node, to in questions))
+            if all(got):
                 return
-            assert time.monotonic() < deadline, f"not in the kernels: {got}\n{[*map(self._log, self._agents)]}"
+            missing = [f"{node.name} {to}" for (node, to), well in zip(questions, got, strict=True) if not well]
+            assert time.monotonic() < deadline, f"nobody answers: {missing}\n{[*map(self._log, self._agents)]}"
 
     def _log(self, node: str) -> str:
         return (self._folder / node / "agent.log").read_text()[-3000:]
+
+
+async def answered(prober: Prober, source: plan.Place, to: str) -> bool:
+    try:
+        return ":" in (await prober.ask(source, "TCP", to)).end
+    except OSError:  # before a service is there the network may know no way to its address
+        return False
 
 
 def last_addresses(number: int) -> dict[int, str]:

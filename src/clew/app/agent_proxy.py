@@ -13,6 +13,9 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from clew.app import configz
 from clew.app.agent_config import Configuration
 from clew.app.kube_proxy_settings import conntrack_sysctls, proxy_settings
 from clew.base.clock import Clock
@@ -32,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 OTHERS = ("kube-proxy", "kube-router")  # programs that own the same names
 ANSWER_SECONDS = 1.0
+NOSNIFF = (("X-Content-Type-Options", "nosniff"),)
 
 
 class ProxyPart:
@@ -42,6 +46,7 @@ class ProxyPart:
         self._configuration, self._registry = proxy, registry
         self.mode = proxy.mode or proxy_modes.DEFAULT
         settings = proxy_settings(proxy, node, agent.cluster_cidrs, agent.service_cidrs)
+        self._configz = msgspec.json.encode(configz.document(proxy, self.mode, settings))
         self._problems = ProblemTeller(settings.node)
         self._service_health = ServiceHealth(self._well, clock, self._has_node_ports, self._problems.tell)
         ports = ProxyPorts(
@@ -71,7 +76,8 @@ class ProxyPart:
         health = {"/healthz": self._health.healthz, "/livez": self._health.livez}
         inside = {
             "/metrics": lambda: Page(self._registry.render().encode(), content_type=METRICS),
-            "/proxyMode": lambda: Page(self.mode.encode()),
+            "/proxyMode": lambda: Page(self.mode.encode(), headers=NOSNIFF),
+            "/configz": lambda: Page(self._configz, content_type="application/json", headers=NOSNIFF),
             **health,
         }
         return [

@@ -41,8 +41,10 @@ class ProblemTeller:
         self._queue.put_nowait(problem)
 
     async def run(self, client: Cluster) -> None:
-        """Until cancelled."""
+        """Until cancelled; the first word is that the proxy starts, on the node's object, as kube-proxy's."""
         recorder = EventRecorder(client, "kube-proxy", self._node)
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self._node, "uid": self._node}}
+        await recorder.record(node, "Normal", "Starting", "")
         while True:
             problem = await self._queue.get()
             kind, _, rest = problem.origin.partition(" ")

@@ -45,13 +45,15 @@ async def test_a_problem_is_an_event_on_its_object() -> None:
     task = asyncio.ensure_future(teller.run(cluster))
     try:
         async with asyncio.timeout(5):
-            while len(cluster.events) < 2:
+            while len(cluster.events) < 3:
                 cluster.written.clear()
                 await cluster.written.wait()
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    first, second = cluster.events
+    start, first, second = cluster.events
+    assert start["involvedObject"]["kind"] == "Node"
+    assert (start["type"], start["reason"], start["message"]) == ("Normal", "Starting", "")
     assert first["involvedObject"]["uid"] == "uid-of-web"
     assert first["source"] == {"component": "kube-proxy", "host": "node-1"}
     assert (first["type"], first["reason"]) == ("Warning", "ServiceNotProxied")

@@ -14,7 +14,7 @@ from struct import Struct
 from typing import Self
 
 from clew.kernel.bpf import syscall
-from clew.kernel.bpf.maps import open_pinned, pin
+from clew.kernel.bpf.held import Held, open_pinned
 from clew.kernel.bpf.programs import KINDS, Program
 from clew.kernel.errors import KernelError
 from clew.kernel.netlink import Add, Delete, RtNetlink, clsact
@@ -29,11 +29,11 @@ ALLOW_MULTI, REPLACE = 2, 4
 MOST = 64  # programs at one place of a cgroup, as the kernel has it
 
 
-class Link:
+class Link(Held):
     """A program's place in a cgroup. Closing the last descriptor of one that is not pinned detaches the program."""
 
     def __init__(self, fd: int, what: str) -> None:
-        self.fd = fd
+        super().__init__(fd)
         self.what = what
 
     @classmethod
@@ -45,14 +45,6 @@ class Link:
         """Put another program in the old one's place: no call falls between them."""
         packed = UPDATE.pack(self.fd, program.fd, 0, 0)
         syscall.call(LINK_UPDATE, packed, f"replace the program at {self.what} by {program.name}")
-
-    def pin(self, path: Path) -> None:
-        pin(self.fd, path)
-
-    def close(self) -> None:
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
 
 
 def attach_cgroup(program: Program, cgroup: Path) -> Link:

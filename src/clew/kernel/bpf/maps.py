@@ -12,6 +12,7 @@ from struct import Struct
 from typing import Self
 
 from clew.kernel.bpf import syscall
+from clew.kernel.bpf.held import Held, open_pinned
 from clew.kernel.bpf.image import MapSpec
 from clew.kernel.errors import KernelError
 
@@ -19,15 +20,14 @@ CREATE = Struct("=IIIIIII16s")  # kind, key, value, entries, flags, inner map, n
 ELEMENT = Struct("=I4xQQQ")  # map, key, value or next key, flags
 BATCH = Struct("=QQQQIIQQ")  # in, out, keys, values, count, map, element flags, flags
 INFO = Struct("=IIIIII16s")
-PATH = Struct("=QII")
 ENOTSUPP = 524  # the kernel's own number, of a kind of map that has no batches
 PART = 4096  # entries a call
 BPF_F_NO_PREALLOC = 1
 
 
-class KernelMap:
+class KernelMap(Held):
     def __init__(self, fd: int, spec: MapSpec) -> None:
-        self.fd = fd
+        super().__init__(fd)
         self.spec = spec
         self.name = spec.name
         self.key_size = spec.key_size
@@ -133,14 +133,6 @@ class KernelMap:
         """No program of the user's can write it any more."""
         syscall.call(syscall.MAP_FREEZE, Struct("=I").pack(self.fd), f"freeze the BPF map {self.name}")
 
-    def pin(self, path: Path) -> None:
-        pin(self.fd, path)
-
-    def close(self) -> None:
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
-
     def _element(self, command: int, key: bytes, value: "ctypes.Array[ctypes.c_char] | None", verb: str) -> bool:
         held = ctypes.create_string_buffer(key, self._sized(key, self.key_size))
         packed = ELEMENT.pack(self.fd, ctypes.addressof(held), syscall.address_of(value), 0)
@@ -193,17 +185,6 @@ class KernelMap:
         if len(data) != size:
             raise ValueError(f"BPF map {self.name}: {len(data)} bytes where {size} belong")
         return max(1, size)
-
-
-def pin(fd: int, path: Path) -> None:
-    """Keep what a descriptor means alive at a path of a bpffs."""
-    name = ctypes.create_string_buffer(bytes(path))
-    syscall.call(syscall.OBJ_PIN, PATH.pack(ctypes.addressof(name), fd, 0), f"pin at {path}")
-
-
-def open_pinned(path: Path) -> int:
-    name = ctypes.create_string_buffer(bytes(path))
-    return syscall.call(syscall.OBJ_GET, PATH.pack(ctypes.addressof(name), 0, 0), f"open what is pinned at {path}")[0]
 
 
 def _cut(data: bytes, size: int, count: int) -> Sequence[bytes]:

@@ -19,9 +19,10 @@ from msgspec.structs import replace
 from clew.base.value import Value
 from clew.kernel.bpf import syscall
 from clew.kernel.bpf.errors import BadObject
+from clew.kernel.bpf.held import Held, open_pinned
 from clew.kernel.bpf.image import TO_MAP, TO_MAP_VALUE, Image, MapSpec, ProgramSpec
 from clew.kernel.bpf.kernel_types import KernelFunctions, kernel_functions
-from clew.kernel.bpf.maps import KernelMap, open_pinned, pin
+from clew.kernel.bpf.maps import KernelMap
 from clew.kernel.errors import KernelError
 
 LOAD = Struct(
@@ -60,9 +61,9 @@ class TestRun(Value):
     packet: bytes
 
 
-class Program:
+class Program(Held):
     def __init__(self, fd: int, name: str, section: str = "") -> None:
-        self.fd = fd
+        super().__init__(fd)
         self.name = name
         self.section = section
         info = self._info()
@@ -109,14 +110,6 @@ class Program:
         _result, done = syscall.call(syscall.PROG_TEST_RUN, packed, f"try the program {self.name}")
         _fd, verdict, _length, length = TEST.unpack(done)[:4]
         return TestRun(verdict, back.raw[:length])
-
-    def pin(self, path: Path) -> None:
-        pin(self.fd, path)
-
-    def close(self) -> None:
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
 
     def _info(self, asked_for: bytes = bytes(INFO_LENGTH)) -> bytes:
         info = ctypes.create_string_buffer(asked_for, INFO_LENGTH)

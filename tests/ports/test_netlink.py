@@ -28,14 +28,18 @@ from clew.kernel.netlink import (
     Nexthop,
     Overrun,
     Peer,
+    Plain,
+    Redirect,
     Route,
     RouteGone,
     RtNetlink,
     Rule,
     SetLink,
+    TokenBucket,
     Veth,
     Vxlan,
     clsact,
+    tbf,
 )
 from clew.kernel.netlink.fake import FakeNetlink
 
@@ -355,3 +359,27 @@ def test_filters_hang_on_a_discipline_that_queues_nothing(pair: Pair) -> None:
     [refusal] = pair.kernel.attempt([Delete(clsact("br0"))])
     assert refusal is not None
     assert refusal.number == errno.EINVAL
+
+
+def test_packets_wait_their_turn_and_are_led_elsewhere(pair: Pair) -> None:
+    switch(pair.kernel)
+    pair.kernel.request([Add(Link("ifb7", Plain("ifb"), up=True))])
+    slow = TokenBucket(rate=125_000, limit=20_000, burst=16_000)
+    pair.kernel.request([Add(tbf("br0", slow))])
+    (found,) = [each for each in pair.kernel.qdiscs() if each.kind == "tbf"]
+    assert found == tbf("br0", TokenBucket(125_000, 20_000)), "a dump has no burst"
+    fast = TokenBucket(rate=12_500_000_000, limit=4_000_000_000, burst=2_000_000_000)
+    pair.kernel.request([Add(tbf("br0", fast), replace=True)])
+    (found,) = [each for each in pair.kernel.qdiscs() if each.kind == "tbf"]
+    assert found.bucket == TokenBucket(12_500_000_000, 4_000_000_000), "more than 32 bits"
+    [refusal] = pair.kernel.attempt([Add(Redirect("br0", "ifb7", 100))])
+    assert refusal is not None, "there is nothing that it could hang on"
+    pair.kernel.request([Add(clsact("br0")), Add(Redirect("br0", "ifb7", 100))])
+    assert pair.kernel.redirects("br0") == [Redirect("br0", "ifb7", 100)]
+    assert pair.kernel.filters("br0") == []
+    pair.kernel.request([Delete(Redirect("br0", "ifb7", 100))])
+    assert pair.kernel.redirects("br0") == []
+    pair.kernel.request([Delete(tbf("br0", fast))])
+    assert [each for each in pair.kernel.qdiscs() if each.kind == "tbf"] == []
+    pair.kernel.request([Add(Redirect("br0", "ifb7", 100)), Delete(Link("br0"))])
+    assert pair.kernel.redirects("br0") == []

@@ -117,7 +117,7 @@ def detach_tc(kernel: RtNetlink, dev: str, direction: Direction, *, priority: in
     answer = kernel.attempt([Delete(Filter(dev, direction, priority))])[0]
     if answer is not None and not answer.absent and answer.number != errno.EINVAL:
         raise answer
-    if clsact(dev) in kernel.qdiscs() and not kernel.filters(dev):
+    if clsact(dev) in kernel.qdiscs() and not (kernel.filters(dev) or kernel.redirects(dev)):
         answer = kernel.attempt([Delete(clsact(dev))])[0]
         if answer is not None and not answer.absent and answer.number != errno.EINVAL:
             raise answer

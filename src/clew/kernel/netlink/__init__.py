@@ -26,13 +26,16 @@ from clew.kernel.netlink.values import (
     Peer,
     Plain,
     Qdisc,
+    Redirect,
     Route,
     Rule,
     Thing,
+    TokenBucket,
     Veth,
     Vxlan,
     XfrmInterface,
     clsact,
+    tbf,
 )
 
 __all__ = [
@@ -58,6 +61,7 @@ __all__ = [
     "Peer",
     "Plain",
     "Qdisc",
+    "Redirect",
     "Request",
     "Route",
     "RouteGone",
@@ -65,8 +69,10 @@ __all__ = [
     "Rule",
     "SetLink",
     "Thing",
+    "TokenBucket",
     "Veth",
     "Vxlan",
     "XfrmInterface",
     "clsact",
+    "tbf",
 ]

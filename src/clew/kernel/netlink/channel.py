@@ -17,7 +17,7 @@ from clew.kernel.errors import KernelError
 from clew.kernel.netlink import links, neighbours, routes, traffic, wire
 from clew.kernel.netlink.messages import Message, messages_of
 from clew.kernel.netlink.requests import Add, Delete, DeleteGroup, Request, SetLink
-from clew.kernel.netlink.values import Address, Fdb, Filter, Link, Neighbour, Qdisc, Route, Rule
+from clew.kernel.netlink.values import Address, Fdb, Filter, Link, Neighbour, Qdisc, Redirect, Route, Rule
 from clew.kernel.netns import Namespace, socket_in
 
 T = TypeVar("T")
@@ -110,6 +110,14 @@ class Netlink:
                 decode = functools.partial(traffic.decode_filter, direction=direction)
                 found += self._read(traffic.RTM_GETTFILTER, [traffic.query_filters(link.index, direction)], decode)
         return found
+
+    def redirects(self, dev: str) -> list[Redirect]:
+        link = self.link(dev)
+        if link is None:
+            return []
+        return self._read(
+            traffic.RTM_GETTFILTER, [traffic.query_filters(link.index, "ingress")], traffic.decode_redirect
+        )
 
     def _read(
         self, kind: int, bodies: Sequence[bytes], decode: Callable[[memoryview, Callable[[int], str]], T | None]

@@ -23,6 +23,7 @@ from clew.kernel.netlink.values import (
     Link,
     Neighbour,
     Qdisc,
+    Redirect,
     Route,
     Rule,
     Thing,
@@ -47,6 +48,7 @@ class FakeNetlink:
         self._rules: dict[tuple[int, int, str], Rule] = {}
         self._qdiscs: dict[tuple[str, int], Qdisc] = {}
         self._filters: dict[tuple[str, str, int, int], Filter] = {}
+        self._redirects: dict[tuple[str, int], Redirect] = {}
         self._next_index = 2
         self.refuse: Callable[[Request], int] = lambda _request: 0  # errno to answer with instead of acting
 
@@ -85,6 +87,9 @@ class FakeNetlink:
 
     def filters(self, dev: str) -> list[Filter]:
         return [entry for entry in self._filters.values() if entry.dev == dev]
+
+    def redirects(self, dev: str) -> list[Redirect]:
+        return [entry for entry in self._redirects.values() if entry.dev == dev]
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -126,23 +131,21 @@ class FakeNetlink:
                 _store(self._fdb, (thing.dev, thing.mac), thing, over=over)
             case Rule():
                 _store(self._rules, (thing.family, thing.priority, thing.source), thing, over=False)
-            case Qdisc():
+            case Qdisc(bucket=bucket):
                 self._need(thing.dev)
-                _store(self._qdiscs, (thing.dev, thing.parent), thing, over=over)
+                shown = replace(thing, bucket=replace(bucket, burst=0)) if bucket is not None else thing
+                _store(self._qdiscs, (thing.dev, thing.parent), shown, over=over)
             case Filter():
                 self._add_filter(thing, over=over)
+            case Redirect():
+                self._need(thing.to)
+                self._need_clsact(thing.dev)
+                _store(self._redirects, (thing.dev, thing.priority), thing, over=over)
 
     def _delete(self, thing: Thing) -> None:
         match thing:
-            case Link(name=name, index=index):
-                names = [
-                    link.name
-                    for link in self._links.values()
-                    if link.name == name or (not name and link.index == index)
-                ]
-                if not names:
-                    raise _Refused(errno.ENODEV, f"there is no link {name}" if name else "")
-                self.drop_link(names[0])
+            case Link():
+                self._delete_link(thing)
             case Address():
                 self._need(thing.dev)
                 if self._addresses.pop((thing.dev, thing.address), None) is None:
@@ -159,10 +162,14 @@ class FakeNetlink:
             case Qdisc():
                 self._need(thing.dev)
                 _drop(self._qdiscs, (thing.dev, thing.parent), errno.EINVAL)
-                self._filters = {key: entry for key, entry in self._filters.items() if entry.dev != thing.dev}
+                if thing.kind == "clsact":
+                    self._forget_filters(thing.dev)
             case Filter():
                 self._need(thing.dev)
                 _drop(self._filters, (thing.dev, thing.direction, thing.priority, thing.handle))
+            case Redirect():
+                self._need(thing.dev)
+                _drop(self._redirects, (thing.dev, thing.priority))
 
     def _add_link(self, link: Link) -> None:
         if self.link(link.name) is not None:
@@ -185,6 +192,16 @@ class FakeNetlink:
         mac = link.mac or f"02:00:00:00:00:{index % 256:02x}"
         self._links[link.name] = replace(link, index=index, mac=mac, mtu=link.mtu or 1500)
 
+    def _delete_link(self, link: Link) -> None:
+        names = [
+            each.name
+            for each in self._links.values()
+            if each.name == link.name or (not link.name and each.index == link.index)
+        ]
+        if not names:
+            raise _Refused(errno.ENODEV, f"there is no link {link.name}" if link.name else "")
+        self.drop_link(names[0])
+
     def drop_link(self, name: str) -> None:
         """A link goes, and a veth's other end with it."""
         if name == "lo":
@@ -205,7 +222,7 @@ class FakeNetlink:
         self._neighbours = {key: entry for key, entry in self._neighbours.items() if key[0] != name}
         if addresses:
             self._qdiscs = {key: entry for key, entry in self._qdiscs.items() if entry.dev != name}
-            self._filters = {key: entry for key, entry in self._filters.items() if entry.dev != name}
+            self._forget_filters(name)
             self._fdb = {key: entry for key, entry in self._fdb.items() if key[0] != name}
         for address in [a for a in self._addresses.values() if a.dev == name and (addresses or ":" in a.address)]:
             del self._addresses[name, address.address]
@@ -272,11 +289,18 @@ class FakeNetlink:
         _store(self._routes, route.key, route, over=over)
 
     def _add_filter(self, entry: Filter, *, over: bool) -> None:
-        self._need(entry.dev)
-        if clsact(entry.dev) not in self._qdiscs.values():
-            raise _Refused(errno.EINVAL, "Parent Qdisc doesn't exists")
+        self._need_clsact(entry.dev)
         shown = replace(entry, program=0, program_id=entry.program, tag="")
         _store(self._filters, (entry.dev, entry.direction, entry.priority, entry.handle), shown, over=over)
+
+    def _need_clsact(self, dev: str) -> None:
+        self._need(dev)
+        if clsact(dev) not in self._qdiscs.values():
+            raise _Refused(errno.EINVAL, "Parent Qdisc doesn't exists")
+
+    def _forget_filters(self, dev: str) -> None:
+        self._filters = {key: entry for key, entry in self._filters.items() if entry.dev != dev}
+        self._redirects = {key: entry for key, entry in self._redirects.items() if entry.dev != dev}
 
     def _delete_route(self, route: Route) -> None:
         for key, found in self._routes.items():

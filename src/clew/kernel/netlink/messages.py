@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from clew.kernel.netlink import links, neighbours, routes, traffic, wire
 from clew.kernel.netlink.requests import Add, Delete, DeleteGroup, Request, SetLink
-from clew.kernel.netlink.values import Address, Fdb, Filter, Link, Neighbour, Qdisc, Route, Rule, Thing
+from clew.kernel.netlink.values import Address, Fdb, Filter, Link, Neighbour, Qdisc, Redirect, Route, Rule, Thing
 
 IndexOf = Callable[[str], int]
 Message = tuple[int, int, bytes]  # type, flags beside REQUEST and ACK, body
@@ -51,6 +51,8 @@ def _addition(thing: Thing, index_of: IndexOf) -> tuple[int, bytes]:
             return traffic.RTM_NEWQDISC, traffic.encode_qdisc(thing, index_of)
         case Filter():
             return traffic.RTM_NEWTFILTER, traffic.encode_filter(thing, index_of)
+        case Redirect():
+            return traffic.RTM_NEWTFILTER, traffic.encode_redirect(thing, index_of)
 
 
 def _deletion(thing: Thing, index_of: IndexOf) -> tuple[int, bytes]:
@@ -71,3 +73,5 @@ def _deletion(thing: Thing, index_of: IndexOf) -> tuple[int, bytes]:
             return traffic.RTM_DELQDISC, traffic.encode_qdisc(thing, index_of)
         case Filter():
             return traffic.RTM_DELTFILTER, traffic.encode_filter(thing, index_of, delete=True)
+        case Redirect():
+            return traffic.RTM_DELTFILTER, traffic.encode_redirect(thing, index_of, delete=True)

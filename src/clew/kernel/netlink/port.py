@@ -5,7 +5,7 @@ from typing import Protocol
 
 from clew.kernel.errors import KernelError
 from clew.kernel.netlink.requests import Request
-from clew.kernel.netlink.values import Address, Fdb, Filter, Link, Neighbour, Qdisc, Route, Rule
+from clew.kernel.netlink.values import Address, Fdb, Filter, Link, Neighbour, Qdisc, Redirect, Route, Rule
 
 
 class RtNetlink(Protocol):
@@ -46,6 +46,10 @@ class RtNetlink(Protocol):
 
     def filters(self, dev: str) -> list[Filter]:
         """The BPF filters of a link, both directions; none where it has no clsact, or is not there."""
+        ...
+
+    def redirects(self, dev: str) -> list[Redirect]:
+        """Where a link's incoming packets are led; none where it has no clsact, or is not there."""
         ...
 
     def close(self) -> None: ...

@@ -168,6 +168,14 @@ class Rule(Value):
     proto: int = 0
 
 
+class TokenBucket(Value):
+    """What the discipline `tbf` lets through. `burst` counts at creation; a dump has 0, for the kernel keeps a time."""
+
+    rate: int  # bytes a second
+    limit: int  # bytes that may wait, those of the burst among them
+    burst: int = 0  # bytes at once
+
+
 class Qdisc(Value):
     """A queueing discipline of a link, told apart by its parent. `clsact` holds filters and queues nothing."""
 
@@ -175,6 +183,15 @@ class Qdisc(Value):
     kind: str
     handle: int = 0
     parent: int = 0
+    bucket: TokenBucket | None = None  # of tbf
+
+
+ROOT = 0xFFFFFFFF  # the parent of the discipline that all packets leave by
+
+
+def tbf(dev: str, bucket: TokenBucket, handle: int = 0x10000) -> Qdisc:
+    """The link's packets leave no faster than the bucket allows."""
+    return Qdisc(dev, "tbf", handle, ROOT, bucket)
 
 
 def clsact(dev: str) -> Qdisc:
@@ -201,4 +218,15 @@ class Filter(Value):
     tag: str = ""
 
 
-Thing = Link | Address | Route | Neighbour | Fdb | Rule | Qdisc | Filter
+class Redirect(Value):
+    """All that comes in by `dev` goes out by `to` in place of going on; from an `ifb` it comes back and goes on then.
+
+    One a priority, at the link's clsact discipline; after every filter of a smaller number.
+    """
+
+    dev: str
+    to: str
+    priority: int
+
+
+Thing = Link | Address | Route | Neighbour | Fdb | Rule | Qdisc | Filter | Redirect

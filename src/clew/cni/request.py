@@ -13,7 +13,7 @@ import msgspec
 from clew.base.value import Value
 from clew.cni import runtime_config, versions
 from clew.cni.errors import CniError, Code
-from clew.cni.runtime_config import Args, Port, RuntimeConfig
+from clew.cni.runtime_config import Args, Bandwidth, Port, RuntimeConfig
 
 Command = Literal["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"]
 
@@ -44,6 +44,7 @@ class Config(Value):
     ports: tuple[Port, ...] = ()
     ips: tuple[str, ...] = ()  # addresses that the runtime chose, bare
     mac: str = ""
+    bandwidth: Bandwidth = Bandwidth()
 
 
 class Call(Value):
@@ -128,6 +129,7 @@ def _parse_config(command: str, config: bytes) -> Config:
         runtime_config.ports(asked),
         runtime_config.ips([*asked.ips, *found.args.cni.ips]),
         runtime_config.mac(asked.mac),
+        runtime_config.bandwidth(asked),
     )
 
 

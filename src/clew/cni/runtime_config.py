@@ -1,6 +1,6 @@
 """What a runtime asks for one container, beside the network's own configuration: capabilities of the CNI conventions.
 
-`portMappings`, `ips`, `mac`, `dns` in `runtimeConfig`, and `ips` in `args.cni`. Refusals name the field, its value and
+`portMappings`, `ips`, `mac`, `dns`, `bandwidth` in `runtimeConfig`, and `ips` in `args.cni`. Refusals name the field, its value and
 what would be right. Source: containernetworking/cni CONVENTIONS.md.
 """
 
@@ -16,6 +16,7 @@ from clew.cni.errors import CniError, Code
 Protocol = Literal["TCP", "UDP", "SCTP"]
 PROTOCOLS: dict[str, Protocol] = {"tcp": "TCP", "udp": "UDP", "sctp": "SCTP"}
 MOST_PORT = 65535
+LEAST_RATE, MOST_RATE = 1000, 10**15  # bits a second, as Kubernetes has them for its annotations
 MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
 
@@ -35,6 +36,22 @@ class _Port(msgspec.Struct):
     hostIP: str = ""  # noqa: N815
 
 
+class Bandwidth(Value):
+    """Checked: bits a second and bits at once, as the pod sees it; 0: no limit, or a burst that nobody chose."""
+
+    ingress_rate: int = 0
+    ingress_burst: int = 0
+    egress_rate: int = 0
+    egress_burst: int = 0
+
+
+class _Bandwidth(msgspec.Struct):
+    ingressRate: int = 0  # noqa: N815 - the conventions' own names
+    ingressBurst: int = 0  # noqa: N815
+    egressRate: int = 0  # noqa: N815
+    egressBurst: int = 0  # noqa: N815
+
+
 class _Dns(msgspec.Struct):
     servers: list[str] = []
     searches: list[str] = []
@@ -46,6 +63,7 @@ class RuntimeConfig(msgspec.Struct):
     ips: list[str] = []
     mac: str = ""
     dns: _Dns | None = None
+    bandwidth: _Bandwidth | None = None
 
 
 class _Cni(msgspec.Struct):
@@ -102,6 +120,23 @@ def mac(text: str) -> str:
     if not MAC.fullmatch(text) or int(text[:2], 16) & 1 or not int(text.replace(":", ""), 16):
         raise _refusal("runtimeConfig.mac", text, "a unicast hardware address such as 02:00:00:00:00:07")
     return text.lower()
+
+
+def bandwidth(asked: RuntimeConfig) -> Bandwidth:
+    """CniError (7) names the field."""
+    found = asked.bandwidth
+    if found is None:
+        return Bandwidth()
+    pairs = (("ingress", found.ingressRate, found.ingressBurst), ("egress", found.egressRate, found.egressBurst))
+    for word, rate, burst in pairs:
+        field = f"runtimeConfig.bandwidth.{word}"
+        if rate and not LEAST_RATE <= rate <= MOST_RATE:
+            raise _refusal(f"{field}Rate", rate, f"0, or {LEAST_RATE} to {MOST_RATE} bits a second")
+        if burst < 0:
+            raise _refusal(f"{field}Burst", burst, "0, or a number of bits")
+        if burst and not rate:
+            raise _refusal(f"{field}Burst", burst, f"0 where there is no {word}Rate")
+    return Bandwidth(found.ingressRate, found.ingressBurst, found.egressRate, found.egressBurst)
 
 
 def dns(asked: RuntimeConfig) -> dict[str, Any]:

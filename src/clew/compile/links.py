@@ -7,7 +7,7 @@ from clew.base.addresses import family_of
 from clew.compile.ipam import Pool
 from clew.facts.attachment import ANY, Attachment
 from clew.facts.node import Node
-from clew.ir.links import HostPort, PodPort, Switch
+from clew.ir.links import HostPort, PodPort, PodRates, Rate, Switch
 
 # of routed pods: link-local, the same on every node, as Calico's and the VPC CNI's (RFC 3927, RFC 4291)
 GATEWAYS = {4: "169.254.1.1", 6: "fe80::ecee:eeff:feee:eeee"}
@@ -62,6 +62,16 @@ def host_ports(attachment: Attachment) -> tuple[HostPort, ...]:
             port = mapping.container_port
             found.append(HostPort(mapping.protocol, family, host_ip, mapping.host_port, bare, port, attachment.origin))
     return tuple(found)
+
+
+def rates(attachment: Attachment) -> PodRates | None:
+    """None where nothing is limited."""
+    asked = attachment.bandwidth
+    to_pod = Rate(asked.ingress_rate, asked.ingress_burst) if asked.ingress_rate else None
+    from_pod = Rate(asked.egress_rate, asked.egress_burst) if asked.egress_rate else None
+    if to_pod is None and from_pod is None:
+        return None
+    return PodRates(to_pod, from_pod, attachment.mtu, attachment.origin)
 
 
 def _alone(address: str) -> str:

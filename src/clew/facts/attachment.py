@@ -51,6 +51,15 @@ def _places(host_ip: str) -> tuple[Network, ...]:
     return (network(f"{host_ip}/0" if host_ip in ANY else host_ip),)
 
 
+class Bandwidth(Value):
+    """CNI's capability `bandwidth`, from the pod's point of view: bits a second, bits at once. 0: no limit."""
+
+    ingress_rate: int = 0
+    ingress_burst: int = 0
+    egress_rate: int = 0
+    egress_burst: int = 0
+
+
 class Attachment(Value):
     container: str
     ifname: str  # the interface's name inside the pod
@@ -62,6 +71,7 @@ class Attachment(Value):
     ports: tuple[PortMapping, ...] = ()
     mac: str = ""  # of the pod's end, where the runtime chose it
     linking: Linking = "bridge"  # how it was connected, and stays
+    bandwidth: Bandwidth = Bandwidth()
 
     @property
     def key(self) -> tuple[str, str]:

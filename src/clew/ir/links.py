@@ -43,3 +43,19 @@ class HostPort(Value):
     address: str  # the pod's, bare
     port: int
     origin: str
+
+
+class Rate(Value):
+    """How much may pass."""
+
+    bits: int  # a second
+    burst: int = 0  # bits at once; 0: nobody chose
+
+
+class PodRates(Value):
+    """How fast one pod may receive and send; None: as fast as it goes."""
+
+    to_pod: Rate | None
+    from_pod: Rate | None
+    mtu: int
+    origin: str

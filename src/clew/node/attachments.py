@@ -103,7 +103,7 @@ class Attachments:
 def _attachment(wish: Wish, addresses: tuple[str, ...]) -> Attachment:
     return Attachment(
         wish.container, wish.ifname, wish.network, wish.netns, addresses, wish.mtu, wish.pod, wish.ports, wish.mac,
-        wish.linking,
+        wish.linking, wish.bandwidth,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
+from msgspec.structs import astuple
 
 from clew.base.errors import WorldError
 from clew.base.metrics import Registry
@@ -23,7 +24,7 @@ from clew.compile import asks, links
 from clew.compile.asks import Asks
 from clew.compile.ipam import ExhaustedError, UnsuitableError
 from clew.dataplane.netlink import render
-from clew.facts.attachment import Attachment, PodRef, PortMapping
+from clew.facts.attachment import Attachment, Bandwidth, PodRef, PortMapping
 from clew.facts.pod_asks import ADDRESSES
 from clew.kernel.errors import KernelError
 from clew.node.attachments import Attachments, PortTakenError, TakenError
@@ -168,6 +169,7 @@ class CniCalls:
             tuple(PortMapping(p.host_port, p.container_port, p.protocol, p.host_ip) for p in config.ports),
             config.mac,
             self._network.linking,
+            Bandwidth(*astuple(config.bandwidth)),
             asked.pools,
         )
 

@@ -31,7 +31,7 @@ class CniPaths(Value):
 
 def conflist(paths: CniPaths) -> bytes:
     """The network configuration list. Keys are written as the plugin reads them: plain text, no escapes."""
-    can = dict.fromkeys(("portMappings", "ips", "mac", "dns"), True)
+    can = dict.fromkeys(("portMappings", "ips", "mac", "dns", "bandwidth"), True)
     plugin = {"type": NAME, "capabilities": can, "agentSocket": str(paths.socket), "agentSpool": str(paths.spool)}
     document = {
         "cniVersion": CONFLIST_VERSION,

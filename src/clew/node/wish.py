@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from clew.base.value import Value
-from clew.facts.attachment import Linking, PodRef, PortMapping
+from clew.facts.attachment import Bandwidth, Linking, PodRef, PortMapping
 
 
 class Wish(Value):
@@ -18,6 +18,7 @@ class Wish(Value):
     ports: tuple[PortMapping, ...] = ()
     mac: str = ""
     linking: Linking = "bridge"
+    bandwidth: Bandwidth = Bandwidth()
     pools: Mapping[int, tuple[str, ...]] = {}  # by family: the IPPools to take from, where somebody says so
 
     @property

@@ -1,0 +1,24 @@
+"""ir to token buckets. Pure."""
+
+from clew.dataplane.bandwidth.objects import WAIT, Bucket, Shape
+from clew.ir.links import PodRates, Rate
+
+UNSAID = 2**31 - 1  # bits, and more: what runtimes write where nobody chose a burst
+USUAL = 20  # a twentieth of a second of the rate is the burst then
+HEADER = 18  # bytes of Ethernet's before what the MTU counts, with a VLAN's tag
+LARGEST = 2**32 - 1  # bytes; the kernel's field
+
+
+def shape(rates: PodRates, link: str) -> Shape:
+    """`link` is the host's end of the pod's pair."""
+    return Shape(link, _bucket(rates.to_pod, rates.mtu), _bucket(rates.from_pod, rates.mtu), rates.mtu)
+
+
+def _bucket(rate: Rate | None, mtu: int) -> Bucket | None:
+    if rate is None:
+        return None
+    speed = max(1, rate.bits // 8)
+    chosen = rate.burst // 8 if 0 < rate.burst < UNSAID else speed // USUAL
+    wait = speed // WAIT
+    burst = max(chosen, 2 * (mtu + HEADER))
+    return Bucket(speed, wait + burst) if wait + burst <= LARGEST else Bucket(speed, LARGEST)

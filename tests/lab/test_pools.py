@@ -108,6 +108,19 @@ def test_an_address_by_annotation(lab: SmallLab) -> None:
     lab.kubectl("delete", "pod", "same", "astray", "--wait=true")
 
 
+def test_a_pods_rates_by_annotation(lab: SmallLab) -> None:
+    lab.apply(pod("slow", 1, "kubernetes.io/ingress-bandwidth: 10M, kubernetes.io/egress-bandwidth: 2M"))
+    lab.apply(pod("wrong", 1, "kubernetes.io/egress-bandwidth: '5'"))
+    lab.wait("slow")
+    said = lab.clew("node", "exec", "node-1", "--", "tc", "qdisc", "show").stdout
+    assert "rate 10Mbit" in said
+    assert "rate 2Mbit" in said
+    said = "metadata.annotations[kubernetes.io/egress-bandwidth] is '5': it must be 1k to 1P bits a second"
+    eventually(lambda: any(said in message for _, message in lab.events("wrong")), what="the pod is told")
+    lab.kubectl("delete", "pod", "slow", "wrong", "--wait=true")
+    assert "tbf" not in lab.clew("node", "exec", "node-1", "--", "tc", "qdisc", "show").stdout
+
+
 def test_wrong_pools_are_refused_by_field_and_touch_nothing(lab: SmallLab) -> None:
     refused = lab.kubectl("apply", "-f", "-", text=pool("wrong", "10.99.0.0/16", blockSize=19))
     assert "spec.blockSize: Invalid value: 19" in refused.stderr

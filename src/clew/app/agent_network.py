@@ -16,6 +16,7 @@ from clew.app.agent_config import AgentConfiguration, AgentOptions, Configuratio
 from clew.app.agent_ipsec import IpsecPart
 from clew.base.clock import Clock
 from clew.base.errors import UserError
+from clew.dataplane.bandwidth.apply import BandwidthPlane
 from clew.dataplane.bird.apply import BirdPlane
 from clew.dataplane.hostports.apply import HostPortPlane
 from clew.dataplane.masquerade.apply import MasqueradePlane
@@ -65,6 +66,7 @@ class NetworkPart:
             BirdPlane(Path(agent.state_dir, "bird")),
             HostPortPlane(KernelNft(), KernelConntrack(), Sysctl(), BRIDGE, LINK_GROUP),
             MasqueradePlane(KernelNft()),
+            BandwidthPlane(Netlink()),
         )
         self.network = PodNetwork(self._settings(agent), nodes, attachments, planes, clock, ipam)
 

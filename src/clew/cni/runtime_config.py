@@ -1,7 +1,7 @@
 """What a runtime asks for one container, beside the network's own configuration: capabilities of the CNI conventions.
 
-`portMappings`, `ips`, `mac`, `dns`, `bandwidth` in `runtimeConfig`, and `ips` in `args.cni`. Refusals name the field, its value and
-what would be right. Source: containernetworking/cni CONVENTIONS.md.
+`portMappings`, `ips`, `mac`, `dns`, `bandwidth` in `runtimeConfig`, and `ips` in `args.cni`. Refusals name the field,
+its value and what would be right. Source: containernetworking/cni CONVENTIONS.md.
 """
 
 import re

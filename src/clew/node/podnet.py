@@ -21,6 +21,8 @@ from clew.compile import routing as speaking
 from clew.compile.ipam import Pool
 from clew.compile.routes import DIRECT, Between
 from clew.compile.routing import Routing
+from clew.dataplane.bandwidth import render as shaping
+from clew.dataplane.bandwidth.apply import BandwidthPlane
 from clew.dataplane.bird.apply import BirdPlane
 from clew.dataplane.hostports.apply import HostPortPlane
 from clew.dataplane.masquerade import render as nat
@@ -78,6 +80,7 @@ class Planes(NamedTuple):
     router: BirdPlane
     host_ports: HostPortPlane
     nat: MasqueradePlane
+    rates: BandwidthPlane
 
 
 class LostError(Exception):
@@ -97,7 +100,8 @@ class PodNetwork:
         self._node = settings.node
         self._nodes = nodes
         self._attachments = attachments
-        self._plane, self._tunnels, self._identity, self._router, self._host_ports, self._nat = planes
+        self._plane, self._tunnels, self._identity, self._router = planes[:4]
+        self._host_ports, self._nat, self._rates = planes[4:]
         self._settings = settings
         self._ipam = ipam
         self._pace = Pace(clock, least=0, most=DRIFT, retry=RETRY)
@@ -193,9 +197,11 @@ class PodNetwork:
             return await asyncio.to_thread(self._check, key, ns)
 
     def _check(self, key: Key, ns: int) -> str:
+        name = render.host_name(*key)
         self._plane.read()
         self._host_ports.read()
-        return self._plane.check(render.host_name(*key), ns) or self._host_ports.problem(key)
+        self._rates.read()
+        return self._plane.check(name, ns) or self._rates.problem(name) or self._host_ports.problem(key)
 
     async def _turn(self, turn: Turn) -> None:
         read_back = turn is not Turn.CHANGE or self._disturbed
@@ -225,11 +231,13 @@ class PodNetwork:
                 self._router.read()
                 self._host_ports.read()
                 self._nat.read()
+                self._rates.read()
         except KernelError as refusal:
             failures["read back"] = refusal
         failures |= self._tunnels.make()
         outcome = self._plane.sync()
         failures |= self._tunnels.sweep()
+        failures |= self._rates.sync(self._plane.whole())
         for name, plane in (("router", self._router), (HOST_PORTS, self._host_ports), ("masquerade", self._nat)):
             try:
                 plane.sync()
@@ -253,15 +261,19 @@ class PodNetwork:
             for name in self._plane.ports.desired.keys() - kept:
                 self._plane.drop_port(name)
             self._host_ports.keep_only(changed)
+            self._rates.keep_only(kept)
         for key in changed:
             attachment = self._attachments.get(key)
             if attachment is None:
                 self._plane.drop_port(render.host_name(*key))
                 self._host_ports.want(key, (), "")
+                self._rates.want(render.host_name(*key), None)
             else:
                 port = render.port(links.port(attachment))
                 self._host_ports.want(key, links.host_ports(attachment), port.link.master or port.link.name)
                 self._plane.want_port(port)
+                rates = links.rates(attachment)
+                self._rates.want(port.link.name, shaping.shape(rates, port.link.name) if rates is not None else None)
 
     def _keys(self) -> set[Key]:
         return {key for key, _ in self._attachments.items()}

@@ -95,6 +95,8 @@ class PoolIpam:
 
     async def choose(self, wish: Wish, held: Held) -> tuple[str, ...]:
         """One of each family that a pool gives: the pod's own choice of pools and addresses first."""
+        if wish.linking != "routed":  # the configuration has changed since, and what follows it so far is the links
+            raise UnsuitableError("network.links is bridge, and this agent started with ipam.type pools: restart it")
         wants = self._wants(wish)
         try:
             if any(want.exact for want in wants):  # its last holder may just have gone

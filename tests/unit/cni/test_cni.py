@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from clew.cni import framing, result, versions
 from clew.cni.errors import CniError, Code
 from clew.cni.request import Call, parse
-from clew.cni.runtime_config import Port
+from clew.cni.runtime_config import Bandwidth, Port
 
 ENV = {
     "CNI_COMMAND": "ADD",
@@ -44,6 +44,10 @@ def test_a_call_of_a_kubelet() -> None:
     assert call(prevResult={"ips": []}).config.chained
 
 
+def rated(**bandwidth: Any) -> dict[str, Any]:
+    return {"runtimeConfig": {"bandwidth": bandwidth}}
+
+
 @pytest.mark.parametrize(
     ("env", "config", "code", "words"),
     [
@@ -72,6 +76,12 @@ def test_a_call_of_a_kubelet() -> None:
         ({}, mapped(containerPort=0), 7, "runtimeConfig.portMappings[0].containerPort is '0'"),
         ({}, mapped(protocol="icmp"), 7, "portMappings[0].protocol is 'icmp': it must be tcp, udp or sctp"),
         ({}, mapped(hostIP="node"), 7, "runtimeConfig.portMappings[0].hostIP is 'node'"),
+        ({}, rated(ingressRate=-1), 7, "runtimeConfig.bandwidth.ingressRate is '-1'"),
+        ({}, rated(egressRate=999), 7, "runtimeConfig.bandwidth.egressRate is '999': it must be 0, or 1000 to"),
+        ({}, rated(egressRate=10**15 + 1), 7, "runtimeConfig.bandwidth.egressRate"),
+        ({}, rated(ingressRate=8000, ingressBurst=-8), 7, "runtimeConfig.bandwidth.ingressBurst is '-8'"),
+        ({}, rated(egressBurst=9000), 7, "runtimeConfig.bandwidth.egressBurst is '9000': it must be 0 where"),
+        ({}, rated(ingressRate="1M"), 7, "$.runtimeConfig.bandwidth.ingressRate"),
         ({"CNI_COMMAND": "GC"}, {"cniVersion": "1.1.0"}, 7, "cni.dev/valid-attachments"),
         ({"CNI_COMMAND": "STATUS"}, {}, 1, "STATUS does not exist in CNI 1.0.0: it came with 1.1.0"),
         ({"CNI_COMMAND": "CHECK"}, {"cniVersion": "0.3.1"}, 1, "CHECK does not exist"),
@@ -98,6 +108,8 @@ def test_what_a_runtime_asks_for_one_container() -> None:
     assert config.ips == ("10.244.1.9", "fd00::9")
     assert config.mac == "02:aa:00:00:00:07"
     assert call(runtimeConfig={"portMappings": None}).config.ports == ()
+    assert call(**rated(ingressRate=8000, ingressBurst=16000)).config.bandwidth == Bandwidth(8000, 16000)
+    assert call(**rated()).config.bandwidth == call(runtimeConfig={"bandwidth": None}).config.bandwidth == Bandwidth()
     assert call(args={"cni": {"ips": ["10.244.1.9"]}, "other": 1}).config.ips == ("10.244.1.9",)
     assert call(dns={"nameservers": ["9.9.9.9"]}).config.dns == {"nameservers": ["9.9.9.9"]}
     asked = {"dns": {"servers": ["10.96.0.10"], "options": ["ndots:5"]}}

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from clew.base.metrics import Registry
 from clew.cni import framing
+from clew.dataplane.bandwidth.apply import BandwidthPlane
 from clew.dataplane.bird.apply import BirdPlane
 from clew.dataplane.hostports.apply import SETS, HostPortPlane
 from clew.dataplane.masquerade.apply import MasqueradePlane
@@ -29,7 +30,7 @@ from clew.facts.node import Node
 from clew.facts.pod_asks import PodAsks
 from clew.kernel.conntrack import FakeConntrack
 from clew.kernel.inside import FakeInside
-from clew.kernel.netlink import Add, Address, Delete, Link, Request, Route, SetLink
+from clew.kernel.netlink import Add, Address, Delete, Link, Redirect, Request, Route, SetLink, TokenBucket
 from clew.kernel.netlink.fake import FakeNetlink
 from clew.kernel.nft import FakeNft, NftError
 from clew.kernel.sysctl import FakeSysctl
@@ -118,6 +119,7 @@ class Agent:
                     EspEnds(FakeXfrm(), identity, lambda: 0.0),
                 ), identity, BirdPlane(machine.folder / "bird"),
                 HostPortPlane(machine.nft, FakeConntrack(), FakeSysctl(), "cbr0", 147), MasqueradePlane(machine.nft),
+                BandwidthPlane(machine.kernel),
             ), StillClock(), ipam,
         )  # fmt: skip
         self.registry = Registry()
@@ -304,6 +306,34 @@ async def test_a_runtime_chooses_addresses_mac_and_names(machine: Machine) -> No
             assert words in answer["msg"]
         status, result = await agent.add(2)
         assert result["ips"][0]["address"] == "10.244.1.2/28", "a choice does not move what comes next by itself"
+
+
+async def test_a_pods_rates_come_and_go_with_it(machine: Machine) -> None:
+    slow = {"bandwidth": {"ingressRate": 8_000_000, "ingressBurst": 800_000, "egressRate": 1_000_000}}
+    async with machine.agent() as agent:
+        assert (await agent.call("ADD", "c1", 1, runtimeConfig=slow))[0] == 0
+        (veth,) = [link for link in machine.kernel.links() if link.group == LINK_GROUP]
+        (ifb,) = [link for link in machine.kernel.links() if link.group == 149]
+        buckets = {each.dev: each.bucket for each in machine.kernel.qdiscs() if each.bucket is not None}
+        assert buckets == {veth.name: TokenBucket(1_000_000, 125_000), ifb.name: TokenBucket(125_000, 3_125 + 18_036)}
+        assert machine.kernel.redirects(veth.name) == [Redirect(veth.name, ifb.name, 60000)]
+        assert (await agent.call("CHECK", "c1", 1))[0] == 0
+        machine.kernel.request([Delete(Redirect(veth.name, ifb.name, 60000))])
+        status, answer = await agent.call("CHECK", "c1", 1)
+        assert (status, answer["details"]) == (103, "its bandwidth is not limited as it was asked for")
+        await agent.network.caught_up()
+        assert (await agent.call("CHECK", "c1", 1))[0] == 0, "put back"
+    async with machine.agent() as agent:
+        assert (await agent.call("CHECK", "c1", 1))[0] == 0, "the next agent knows it"
+        assert (await agent.call("DEL", "c1"))[0] == 0
+        assert [link.name for link in machine.kernel.links() if link.group] == []
+        machine.kernel.refuse = lambda request: errno.ENOENT * (isinstance(request, Add) and "ifb" in str(request))
+        status, answer = await agent.call("ADD", "c2", 2, runtimeConfig=slow)
+        assert status == 102
+        assert "ifb" in answer["details"]
+        machine.kernel.refuse = lambda _request: 0
+        assert machine.aliases() == set()
+        assert len(agent.attachments.attached()) == 0
 
 
 def static(name: str, text: str, uid: str = "") -> PodAsks:

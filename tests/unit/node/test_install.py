@@ -33,7 +33,7 @@ def test_both_are_as_runtimes_read_them(tmp_path: Path) -> None:
     assert conflist["plugins"] == [
         {
             "type": "clew-cni",
-            "capabilities": {"portMappings": True, "ips": True, "mac": True, "dns": True},
+            "capabilities": {"portMappings": True, "ips": True, "mac": True, "dns": True, "bandwidth": True},
             "agentSocket": str(tmp_path / "cni.sock"),
             "agentSpool": str(tmp_path / "spool"),
         }

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clew.api.objects import Object
+from clew.api.objects import Object, annotations
+from clew.api.quantity import QuantityError
+from clew.api.quantity import parse as parse_quantity
 from clew.base.errors import WorldError
 from clew.base.value import Value
 from clew.cluster.kubelet.instances import Sandbox, pod_labels
@@ -23,6 +25,8 @@ BIN = "/opt/cni/bin"
 IFNAME = "eth0"
 TIMEOUT = 120.0  # seconds; a plugin may have to wait for the network's control plane
 _SPEAKS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+LEAST_RATE, MOST_RATE = 1000, 10**15  # bits a second
+NO_BURST = 2**31 - 1  # what container runtimes say for none
 _STATUS_SINCE = ("1.1.0",)
 _SUFFIXES = (".conf", ".conflist", ".json")
 
@@ -117,6 +121,27 @@ def port_mappings(pod: Object) -> list[Object]:
     ]  # fmt: skip
 
 
+def bandwidth(pod: Object) -> Object:
+    """The pod's annotations for the capability `bandwidth`, bits a second; CniError where one is no such rate.
+
+    Source: k8s.io/kubernetes pkg/util/bandwidth; a burst is never said.
+    """
+    found: Object = {}
+    for way in ("ingress", "egress"):
+        name = f"kubernetes.io/{way}-bandwidth"
+        text = annotations(pod).get(name)
+        if text is None:
+            continue
+        try:
+            rate = parse_quantity(text)
+        except QuantityError as wrong:
+            raise CniError(f"metadata.annotations[{name}] is {text!r}: {wrong}") from None
+        if not LEAST_RATE <= rate <= MOST_RATE:
+            raise CniError(f"metadata.annotations[{name}] is {text!r}: it must be 1k to 1P bits a second")
+        found |= {f"{way}Rate": int(rate), f"{way}Burst": NO_BURST}
+    return found
+
+
 class Cni:
     """ADD, DEL and STATUS of one node."""
 
@@ -148,8 +173,8 @@ class Cni:
         network = self.network()
         if network is None:
             raise CniError(NOT_INITIALIZED)
-        ports = port_mappings(pod)
-        return network.wire() | {"capabilities": {"portMappings": ports} if ports else {}}
+        asked = {"portMappings": port_mappings(pod), "bandwidth": bandwidth(pod)}
+        return network.wire() | {"capabilities": {name: value for name, value in asked.items() if value}}
 
     async def add(self, sandbox: str, netns: str, pod: Object, planned: Object) -> Attachment:
         """Attach. After a CniError some plugins may have done their part: `delete` undoes it."""

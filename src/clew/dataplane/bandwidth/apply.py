@@ -51,12 +51,13 @@ class BandwidthPlane:
         found = {}
         for name, shape in self._shapes.desired.items():
             if name in links:
-                led = shape.ifb in links and links[shape.ifb].up and self._redirected(shape)
+                led = shape.ifb in links and links[shape.ifb].up
+                led = led and self._redirects(shape) == [Redirect(name, shape.ifb, PRIORITY)]
                 found[name] = replace(shape, to_pod=buckets.get(name), from_pod=buckets.get(shape.ifb) if led else None)
         self._shapes.found_whole(found)
 
-    def _redirected(self, shape: Shape) -> bool:
-        return Redirect(shape.link, shape.ifb, PRIORITY) in self._kernel.redirects(shape.link)
+    def _redirects(self, shape: Shape) -> list[Redirect]:
+        return [each for each in self._kernel.redirects(shape.link) if each.priority == PRIORITY]
 
     def sync(self, links: AbstractSet[str]) -> dict[str, KernelError]:
         """Refusals by the pods' links. What belongs to a link that is not among `links` waits for it."""
@@ -91,8 +92,9 @@ class BandwidthPlane:
         answer = self._kernel.attempt([Add(clsact(shape.link))])[0]
         if answer is not None and not answer.exists:
             raise answer
-        if not self._redirected(shape):
-            self._kernel.request([Add(Redirect(shape.link, shape.ifb, PRIORITY))])
+        here = self._redirects(shape)
+        if here != [Redirect(shape.link, shape.ifb, PRIORITY)]:  # one to an ifb that was removed drops all packets
+            self._kernel.request([*map(Delete, here[:1]), Add(Redirect(shape.link, shape.ifb, PRIORITY))])
 
 
 def _bucket(bucket: Bucket) -> TokenBucket:

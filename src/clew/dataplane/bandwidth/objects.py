@@ -4,7 +4,12 @@ from clew.base.value import Value
 
 IFB_GROUP = 149  # of every link that pods' outgoing packets pass; `ip link show group 149`
 PRIORITY = 60000  # of the redirection: after whatever else looks at the pod's packets
-WAIT = 40  # a fortieth of a second: what may wait beside the burst
+LARGEST = 2**32 - 1  # bytes that the kernel's field of a limit holds
+
+
+def waiting(rate: int) -> int:
+    """Bytes that may wait beside the burst: a fortieth of a second's."""
+    return min(rate // 40, LARGEST // 2)
 
 
 class Bucket(Value):
@@ -16,7 +21,7 @@ class Bucket(Value):
     @property
     def burst(self) -> int:
         """Bytes that pass at once."""
-        return self.limit - self.rate // WAIT
+        return self.limit - waiting(self.rate)
 
 
 class Shape(Value):

@@ -1,12 +1,11 @@
 """ir to token buckets. Pure."""
 
-from clew.dataplane.bandwidth.objects import WAIT, Bucket, Shape
+from clew.dataplane.bandwidth.objects import LARGEST, Bucket, Shape, waiting
 from clew.ir.links import PodRates, Rate
 
 UNSAID = 2**31 - 1  # bits, and more: what runtimes write where nobody chose a burst
 USUAL = 20  # a twentieth of a second of the rate is the burst then
 HEADER = 18  # bytes of Ethernet's before what the MTU counts, with a VLAN's tag
-LARGEST = 2**32 - 1  # bytes; the kernel's field
 
 
 def shape(rates: PodRates, link: str) -> Shape:
@@ -19,6 +18,5 @@ def _bucket(rate: Rate | None, mtu: int) -> Bucket | None:
         return None
     speed = max(1, rate.bits // 8)
     chosen = rate.burst // 8 if 0 < rate.burst < UNSAID else speed // USUAL
-    wait = speed // WAIT
-    burst = max(chosen, 2 * (mtu + HEADER))
-    return Bucket(speed, wait + burst) if wait + burst <= LARGEST else Bucket(speed, LARGEST)
+    wait = waiting(speed)
+    return Bucket(speed, wait + min(max(chosen, 2 * (mtu + HEADER)), LARGEST - wait))

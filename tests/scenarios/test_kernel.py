@@ -273,6 +273,11 @@ VANDALISM = {
         "iptables-legacy -t mangle -F KUBE-PROXY-FIREWALL",
     ),
     "userspace": ("iptables-legacy -t nat -F", "iptables-legacy -t nat -F KUBE-PORTALS-CONTAINER"),
+    "ebpf": (
+        "nft flush ruleset",
+        "tc qdisc delete dev eth0 clsact",
+        "tc filter delete dev veth-b ingress",
+    ),
     "iptables": (
         "iptables-legacy -t nat -F",
         "iptables-legacy -t nat -F KUBE-SERVICES",

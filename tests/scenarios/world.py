@@ -12,12 +12,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import cast
 
+from clew.dataplane.ebpf import facility
 from clew.kernel import netns, sysctl
 from clew.kernel.netlink import Netlink
 from clew.kernel.netlink.requests import Add, Request, SetLink
 from clew.kernel.netlink.values import Address, Bridge, Link, Peer, Route, Veth
 
 from . import plan, sctp
+from .maker import Maker
 
 PATIENCE = 0.35  # seconds after which a packet counts as dropped
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -34,6 +36,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._names = ["fabric", *plan.NODES, *(f"pod-{name}" for name in plan.PODS), "outside"]
+        self._makers: dict[str, Maker] = {}
 
     def path(self, name: str) -> Path:
         return self._folder / f"r7-{os.getpid()}-{name}"
@@ -46,8 +49,12 @@ class World:
                 quick = {"net.ipv6.conf.all.accept_dad": 0, "net.ipv6.conf.default.accept_dad": 0}
                 sysctl.write(quick, self.path(name))  # addresses are usable at once
             self._wire()
+            if facility.cgroup_root():
+                self._makers = {node: Maker(facility.cgroup(self.path(node))) for node in plan.NODES}
             yield self
         finally:
+            for maker in self._makers.values():
+                maker.close()
             for name in self._names:
                 netns.delete(self.path(name))
 
@@ -56,6 +63,13 @@ class World:
         if place.name in plan.PODS:
             return self.path(f"pod-{place.name}")
         return self.path(place.name if place.node else "outside")
+
+    def socket(self, place: plan.Place, family: int, kind: int, protocol: int) -> socket.socket:
+        """As a program of this place would make it: on nodes and in their pods, in the node's control group."""
+        maker = self._makers.get(place.node)
+        if maker is None:
+            return netns.socket_in(self.where(place), family, kind, protocol)
+        return maker.socket(self.where(place), family, kind, protocol)
 
     def _wire(self) -> None:
         with Netlink(self.path("fabric")) as fabric:
@@ -184,9 +198,11 @@ class Prober:
                 return Answer("DROPPED")
             except ConnectionRefusedError:
                 return Answer("REFUSED")
+            except PermissionError:  # so the sender itself is told that its own node drops what it sends
+                return Answer("DROPPED")
 
     def _socket(self, place: plan.Place, family: int, protocol: str) -> socket.socket:
-        opened = netns.socket_in(self._world.where(place), FAMILIES[family], *KINDS[protocol])
+        opened = self._world.socket(place, FAMILIES[family], *KINDS[protocol])
         opened.setblocking(False)
         return opened
 

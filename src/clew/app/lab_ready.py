@@ -10,7 +10,6 @@ import struct
 import time
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 
 from clew.api.kinds import DEPLOYMENT, NODE
 from clew.api.objects import Object
@@ -19,9 +18,9 @@ from clew.app.lab_record import lab_client
 from clew.app.lab_spec import LabSpec
 from clew.app.lab_state import PID
 from clew.app.manifest_objects import dns_address
-from clew.base.errors import UserError
+from clew.base.errors import UserError, WorldError
 from clew.cluster.paths import LabPaths
-from clew.kernel import netns
+from clew.cluster.runtime.entering import socket_in_host
 from clew.servers.dns.wire import name_to_wire
 from clew.watch.client import Client
 from clew.watch.errors import ApiError
@@ -38,6 +37,7 @@ async def wait_until_ready(paths: LabPaths, spec: LabSpec, say: Say, deadline: f
     began = int((paths.run / PID).stat().st_mtime)
     nodes = [name for name in spec.node_names if name not in switched_off(paths)]
     told: set[str] = set()
+    questions = _Questions(paths, spec)
     try:
         while True:
             waiting = await _unready_nodes(client, nodes, began)
@@ -46,7 +46,7 @@ async def wait_until_ready(paths: LabPaths, spec: LabSpec, say: Say, deadline: f
                     told.add(name)
                     say(f"node {name} is ready")
             if not waiting:
-                silent = await _silent(paths, spec, nodes)
+                silent = await questions.silent(nodes)
                 if not silent:
                     say("DNS answers on every node")
                     return
@@ -56,6 +56,7 @@ async def wait_until_ready(paths: LabPaths, spec: LabSpec, say: Say, deadline: f
                 raise UserError(f"not ready in time: {said}", f"see {paths.log}; a slow machine needs a longer --wait")
             await asyncio.sleep(_LOOK)
     finally:
+        questions.close()
         await client.close()
 
 
@@ -85,29 +86,51 @@ def ready_condition(node: Object) -> Object:
     return {}
 
 
-async def _silent(paths: LabPaths, spec: LabSpec, nodes: list[str]) -> list[str]:
-    """The nodes on which cluster DNS does not answer."""
-    servers = [dns_address(cidr) for cidr in spec.service_cidrs]
-    kind = _AAAA if ":" in servers[0] else _A  # the name has an address of the primary family only
-    questions = [(name, server) for name in nodes for server in servers]
-    answers = await asyncio.gather(*(_answers(paths.netns(name), server, kind) for name, server in questions))
-    return sorted({name for (name, _), answered in zip(questions, answers, strict=True) if not answered})
+class _Questions:
+    """Asks cluster DNS on every node, by sockets that are kept for the next time."""
+
+    def __init__(self, paths: LabPaths, spec: LabSpec) -> None:
+        self._paths = paths
+        self._servers = [dns_address(cidr) for cidr in spec.service_cidrs]
+        self._kind = _AAAA if ":" in self._servers[0] else _A  # the name has an address of the primary family only
+        self._sockets: dict[tuple[str, str], socket.socket] = {}
+
+    async def silent(self, nodes: list[str]) -> list[str]:
+        """The nodes on which cluster DNS does not answer."""
+        questions = [(name, server) for name in nodes for server in self._servers]
+        answers = await asyncio.gather(*(self._answers(name, server) for name, server in questions))
+        return sorted({name for (name, _), answered in zip(questions, answers, strict=True) if not answered})
+
+    def close(self) -> None:
+        for each in self._sockets.values():
+            each.close()
+        self._sockets.clear()
+
+    async def _answers(self, node: str, server: str) -> bool:
+        """Whether the DNS server knows the API server's name, asked as a program of the node would ask."""
+        try:
+            sock = self._sockets.get((node, server))
+            if sock is None:
+                family = socket.AF_INET6 if ":" in server else socket.AF_INET
+                sock = await asyncio.to_thread(socket_in_host, self._paths, node, family, socket.SOCK_DGRAM)
+                self._sockets[node, server] = sock
+            return await _answers(sock, server, self._kind)
+        except (OSError, WorldError):  # TimeoutError is one; a node that began anew has another network
+            closing = self._sockets.pop((node, server), None)
+            if closing is not None:
+                closing.close()
+            return False
 
 
-async def _answers(ns: Path, server: str, kind: int) -> bool:
-    """Whether the DNS server knows the API server's name, asked from inside a namespace. RFC 1035, section 4."""
-    family = socket.AF_INET6 if ":" in server else socket.AF_INET
+async def _answers(sock: socket.socket, server: str, kind: int) -> bool:
+    """RFC 1035, section 4."""
     loop = asyncio.get_running_loop()
     query = struct.pack("!6H", 1, _RECURSE, 1, 0, 0, 0) + _ASKED + struct.pack("!2H", kind, _IN)
-    try:
-        with netns.socket_in(ns, family, socket.SOCK_DGRAM) as sock:
-            sock.setblocking(False)
-            await loop.sock_connect(sock, (server, 53))
-            await loop.sock_sendall(sock, query)
-            async with asyncio.timeout(_ANSWER):
-                said = await loop.sock_recv(sock, 512)
-    except OSError:  # TimeoutError is one
-        return False
+    sock.setblocking(False)
+    await loop.sock_connect(sock, (server, 53))
+    await loop.sock_sendall(sock, query)
+    async with asyncio.timeout(_ANSWER):
+        said = await loop.sock_recv(sock, 512)
     return len(said) > len(query) and said[3] & 0xF == 0 and int.from_bytes(said[6:8]) > 0
 
 

@@ -18,4 +18,10 @@ MASQUERADE = MarkBits(
     "set where a packet's way is chosen, read and cleared in postrouting: leave with the node's own address",
 )
 
-MARKS: tuple[MarkBits, ...] = (MASQUERADE,)
+REFUSED = MarkBits(
+    "refused",
+    0x0000_2000,
+    "set by eBPF on arrival, read by its tables in nftables: nobody serves what the packet asks for",
+)
+
+MARKS: tuple[MarkBits, ...] = (MASQUERADE, REFUSED)

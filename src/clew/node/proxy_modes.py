@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clew.base.errors import UserError
+from clew.dataplane.ebpf import apply as ebpf
 from clew.dataplane.iptables import apply as iptables
 from clew.dataplane.ipvs import apply as ipvs
 from clew.dataplane.nftables import apply as nftables
@@ -20,6 +21,7 @@ MODES: Mapping[str, Mode] = {
     "iptables": Mode(iptables.open_backends, iptables.missing),
     "ipvs": Mode(ipvs.open_backends, ipvs.missing),
     "userspace": Mode(userspace.open_backends, userspace.missing),
+    "ebpf": Mode(ebpf.open_backends, ebpf.missing),
 }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from .ebpf import Ebpf
 from .iptables import Iptables
 from .ipvs import Ipvs
 from .nftables import Nftables
@@ -13,6 +14,7 @@ MODES: Mapping[str, ModeUnderTest] = {
     "iptables": Iptables(),
     "ipvs": Ipvs(),
     "userspace": Userspace(),
+    "ebpf": Ebpf(),
 }
 
 __all__ = ["MODES", "ModeUnderTest", "Simulated"]

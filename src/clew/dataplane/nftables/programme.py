@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from clew.dataplane.nftables import layout
 from clew.dataplane.nftables.layout import KEPT, SETS, STICKY, WAY_BITS, WAY_MASK
-from clew.dataplane.nftables.numbers import Numbers
 from clew.dataplane.nftables.objects import Dispatch, Table
 from clew.dataplane.nftables.render import Elements, contribution
 from clew.dataplane.nftables.rules import read_way_chain, structure
 from clew.ir.balancing import Balancer
 from clew.ir.proxying import Settings
 from clew.reconcile import Claims, DeltaMap
+from clew.reconcile.numbers import Numbers
 
 Owner = tuple[str, str]
 SHARED = ("cluster-ips", "hairpin")  # sets in which several services may want the same element

@@ -9,9 +9,9 @@ from typing import Literal
 from clew.base.value import Value
 from clew.dataplane.nftables import layout
 from clew.dataplane.nftables.layout import STICKY, WAY_BITS, WAY_MASK
-from clew.dataplane.nftables.numbers import Numbers
 from clew.dataplane.nftables.rules import way_chain
 from clew.ir.balancing import Backend, Balancer, Frontend
+from clew.reconcile.numbers import Numbers
 
 Elements = dict[str, dict[bytes, bytes]]  # by set: key and value, as kernel.nft has them
 Scope = Literal["cluster", "local"]

@@ -29,6 +29,9 @@ OFFSET_BITS = 24  # of a member's offset, where its struct has members of some b
 WORDS_AFTER = [(TAIL.get(kind, 0) // 4, TAIL_EACH.get(kind, 0) // 4) for kind in range(32)]
 
 
+_KNOWN: dict[Path, dict[tuple[str, ...], int]] = {}
+
+
 class KernelFunction(Value):
     number: int
     module: str  # "vmlinux" for the kernel's own
@@ -64,35 +67,51 @@ class _Part:
 
 
 class KernelTypes:
-    """What the kernel and its loaded modules say of themselves. KernelError where they say nothing."""
+    """What the kernel and its loaded modules say of themselves. KernelError where they say nothing.
+
+    Answers about the kernel itself are kept for as long as the process lives; modules come and go.
+    """
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
-        self._parts = {KERNEL: _Part(_read(folder / KERNEL))}
+        self._parts: dict[str, _Part] = {}
+        self._known = _KNOWN.setdefault(folder, {})
 
     def function(self, name: str, modules: Sequence[str] = ()) -> KernelFunction:
         """KernelError ENOENT where neither the kernel nor one of these modules has a function of that name."""
-        for module in (KERNEL, *modules):
-            part = self._part(module)
-            number = part.find(FUNCTION, name) if part else None
-            if number is not None:
-                return KernelFunction(number, module)
-        raise KernelError(errno.ENOENT, f"find the kernel's function {name}")
+        if (name,) in self._known:
+            return KernelFunction(self._known[name,], KERNEL)
+        module, _part, number = self._find(FUNCTION, name, modules)
+        if module == KERNEL:
+            self._known[name,] = number
+        return KernelFunction(number, module)
 
     def offset(self, struct: str, *members: str, modules: Sequence[str] = ()) -> int:
         """Bytes from the beginning of a struct to a member of a member of it."""
+        if (struct, *members) in self._known:
+            return self._known[struct, *members]
+        module, part, number = self._find(STRUCT, struct, modules)
+        offset = self._offset(part, number, members)
+        if module == KERNEL:
+            self._known[struct, *members] = offset
+        return offset
+
+    def _find(self, kind: int, name: str, modules: Sequence[str]) -> tuple[str, _Part, int]:
         for module in (KERNEL, *modules):
             part = self._part(module)
-            number = part.find(STRUCT, struct) if part else None
+            number = part.find(kind, name) if part else None
             if part is not None and number is not None:
-                return self._offset(part, number, members)
-        raise KernelError(errno.ENOENT, f"find the kernel's struct {struct}")
+                return module, part, number
+        raise KernelError(errno.ENOENT, f"find {name} in the kernel")
 
     def _part(self, module: str) -> _Part | None:
         if module not in self._parts:
+            before = None if module == KERNEL else self._part(KERNEL)
             try:
-                self._parts[module] = _Part(_read(self._folder / module), self._parts[KERNEL])
+                self._parts[module] = _Part(_read(self._folder / module), before)
             except KernelError:
+                if module == KERNEL:
+                    raise
                 return None  # not loaded
         return self._parts[module]
 
@@ -158,15 +177,26 @@ class KernelFunctions:
         return bytes(linked)
 
 
+def _mentioning(name: str) -> list[str]:
+    """The loaded modules in whose types a name occurs."""
+    modules = sorted(each for each in FOLDER.iterdir() if each.name != KERNEL)
+    return [each.name for each in modules if name.encode() in _read(each)]
+
+
+def _found(types: KernelTypes, name: str) -> KernelFunction:
+    try:
+        return types.function(name)
+    except KernelError as refused:
+        if not refused.absent:
+            raise
+        return types.function(name, _mentioning(name))
+
+
 @contextmanager
 def kernel_functions(names: Collection[str]) -> Iterator[KernelFunctions]:
     """What programs that call these functions are linked with. KernelError names one that this kernel lacks."""
-    found: dict[str, KernelFunction] = {}
-    if names:
-        types = KernelTypes()
-        modules = sorted(each.name for each in FOLDER.iterdir() if each.name != KERNEL)
-        having = [name for name in modules if any(each.encode() in _read(FOLDER / name) for each in names)]
-        found = {name: types.function(name, having) for name in names}
+    types = KernelTypes()
+    found = {name: _found(types, name) for name in names}
     wanted = sorted({each.module for each in found.values()} - {KERNEL})
     opened = _descriptors(wanted) if wanted else {}
     try:

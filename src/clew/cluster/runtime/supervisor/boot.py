@@ -22,6 +22,7 @@ OWN = (
     *("var/cache", "var/spool", "var/tmp", "opt/cni/bin", "etc/cni/net.d", "var/log/pods", "var/log/containers"),
     "var/lib/kubelet/pods",
 )
+GROUP_FILE = "run/clew/node-cgroup"  # says which control group is this node's: what a machine of its own needs not say
 PRIVATE = ".node"  # in the tree: what the node itself keeps, covered by no mount
 
 
@@ -58,6 +59,7 @@ def build_root(config: BootConfig) -> None:
     """Turn the node's folder into its root file system and move there."""
     tree = Path(config.tree)
     _folders(tree)
+    (tree / GROUP_FILE).write_text(config.group, encoding="utf-8")
     mounts.propagation("/", mounts.SLAVE)
     mounts.bind(config.tree, config.tree)
     mounts.propagation(config.tree, mounts.PRIVATE)

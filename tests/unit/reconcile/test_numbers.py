@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clew.dataplane.nftables.numbers import Numbers, NumbersExhaustedError
+from clew.reconcile.numbers import Numbers, NumbersExhaustedError
 
 NAMES = st.sampled_from("abcdef")
 STEPS = st.lists(

@@ -1,0 +1,155 @@
+/* Services for sockets of this node's own programs and pods: the address is exchanged before a packet exists, so
+ * packets go from the client to the backend and back untouched.
+ *
+ * Pods use cluster addresses so. What their packets to outside addresses and node ports need (the node's address as
+ * source) no socket can give: they come through the node's door (services_packets.h), like those of clients outside.
+ */
+#ifndef CLEW_SERVICES_SOCKETS_H
+#define CLEW_SERVICES_SOCKETS_H
+
+#include <linux/errno.h>
+#include <linux/in.h>
+#include "services_choice.h"
+
+#define PERMIT 1
+#define DENY 0 /* EPERM, or what bpf_set_retval said */
+#define MPTCP 262
+
+static __always_inline struct endpoint peer4(const struct bpf_sock_addr *ctx)
+{
+	return (struct endpoint){.address = ipv4(ctx->user_ip4), .port = ctx->user_port};
+}
+
+static __always_inline struct endpoint peer6(const struct bpf_sock_addr *ctx)
+{
+	return (struct endpoint){
+		.address = {{ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]}},
+		.port = ctx->user_port,
+	};
+}
+
+static __always_inline int go4(struct bpf_sock_addr *ctx, const struct endpoint *to)
+{
+	ctx->user_ip4 = to->address.words[3];
+	ctx->user_port = to->port;
+	return PERMIT;
+}
+
+static __always_inline int go6(struct bpf_sock_addr *ctx, const struct endpoint *to)
+{
+	ctx->user_ip6[0] = to->address.words[0];
+	ctx->user_ip6[1] = to->address.words[1];
+	ctx->user_ip6[2] = to->address.words[2];
+	ctx->user_ip6[3] = to->address.words[3];
+	ctx->user_port = to->port;
+	return PERMIT;
+}
+
+static __always_inline __u8 protocol_of(const struct bpf_sock_addr *ctx)
+{
+	return ctx->protocol == MPTCP ? IPPROTO_TCP : ctx->protocol;
+}
+
+/* A socket has no source yet. Ranges see the node's address; affinity the network namespace: all that is known of a
+ * pod. The first word is no address that a client can have (multicast). */
+static __always_inline struct client client_of(const struct node *node, __u64 cookie)
+{
+	return (struct client){
+		.address = node->address,
+		.memory = {{0xffffffff, cookie >> 32, cookie, 0}},
+		.inside = 1,
+	};
+}
+
+static __always_inline void note_reply(struct bpf_sock_addr *ctx, const struct endpoint *from,
+				       const struct endpoint *instead)
+{
+	struct socket_key key = {.cookie = bpf_get_socket_cookie(ctx), .peer = *from};
+
+	bpf_map_update_elem(&replies, &key, instead, BPF_ANY);
+}
+
+/* A socket that sends without having connected stays with a backend, as a flow of packets would. */
+static __always_inline int sent_before(struct bpf_sock_addr *ctx, const struct frontend *frontend,
+				       const struct endpoint *peer, struct choice *choice)
+{
+	struct socket_key key = {.cookie = bpf_get_socket_cookie(ctx), .peer = *peer};
+	struct sent *sent = bpf_map_lookup_elem(&senders, &key);
+
+	if (!sent || (sent->set != frontend->cluster && sent->set != frontend->local) ||
+	    !is_member(sent->set, &sent->endpoint))
+		return 0;
+	choice->endpoint = sent->endpoint;
+	choice->set = sent->set;
+	return 1;
+}
+
+static __always_inline void note_sender(struct bpf_sock_addr *ctx, const struct endpoint *peer,
+					const struct choice *choice)
+{
+	struct socket_key key = {.cookie = bpf_get_socket_cookie(ctx), .peer = *peer};
+	struct sent sent = {.endpoint = choice->endpoint, .set = choice->set};
+
+	bpf_map_update_elem(&senders, &key, &sent, BPF_ANY);
+}
+
+/* What becomes of a socket that wants to reach `peer`. */
+static __always_inline enum fate translate(struct bpf_sock_addr *ctx, const struct endpoint *peer, int sends,
+					   struct choice *choice)
+{
+	struct frontend_key key = {.address = peer->address, .port = peer->port, .protocol = protocol_of(ctx)};
+	struct node *node = node_of(&peer->address);
+	struct frontend *frontend;
+	struct client client;
+	enum fate fate;
+	__u64 cookie;
+
+	if (!node || (key.protocol != IPPROTO_TCP && key.protocol != IPPROTO_UDP))
+		return NOT_OURS;
+	cookie = bpf_get_netns_cookie(ctx);
+	if (cookie != node->cookie && (node->flags & MASQUERADE_ALL))
+		return NOT_OURS;
+	frontend = frontend_of(&key);
+	if (!frontend)
+		return is_cluster_address(&peer->address) ? REFUSED : NOT_OURS;
+	if (cookie != node->cookie && (frontend->flags & EXTERNAL))
+		return NOT_OURS;
+	if (sends && sent_before(ctx, frontend, peer, choice))
+		return TO_BACKEND;
+	client = client_of(node, cookie);
+	fate = choose(&key, frontend, &client, choice);
+	if (sends && fate == TO_BACKEND)
+		note_sender(ctx, peer, choice);
+	return fate;
+}
+
+/* Whether the socket may go on, its peer then being where it goes. */
+static __always_inline int redirect(struct bpf_sock_addr *ctx, struct endpoint *peer, int sends, int *changed)
+{
+	struct choice choice = {};
+
+	switch (translate(ctx, peer, sends, &choice)) {
+	case TO_BACKEND:
+		note_reply(ctx, &choice.endpoint, peer);
+		*peer = choice.endpoint;
+		*changed = 1;
+		return PERMIT;
+	case REFUSED:
+		bpf_set_retval(-ECONNREFUSED);
+		return DENY;
+	case DROPPED:
+		return DENY;
+	default:
+		return PERMIT;
+	}
+}
+
+/* The service that a datagram or a connection came from, where the socket went to one. */
+static __always_inline struct endpoint *asked_for(struct bpf_sock_addr *ctx, const struct endpoint *from)
+{
+	struct socket_key key = {.cookie = bpf_get_socket_cookie(ctx), .peer = *from};
+
+	return bpf_map_lookup_elem(&replies, &key);
+}
+
+#endif

@@ -36,7 +36,7 @@ spec:
   - {name: box, image: busybox, command: [sleep, "1000"]}
   - name: asking
     image: clew
-    command: [sh, -c, "while sleep 0.3; do echo $(getent ahostsv4 web | head -n1) $(getent ahostsv4 peers | head -n1); done"]
+    command: [sh, -c, "while sleep 0.3; do echo $(getent ahostsv4 web | head -n1) $(getent ahostsv4 peers); done"]
 ---
 """
 OBJECTS = """
@@ -133,6 +133,7 @@ def test_a_new_service_answers_and_a_deleted_one_does_not(fast: SmallLab) -> Non
         eventually(lambda node=node: "NXDOMAIN" in inside(fast, node, ask), 5, "it is gone")
 
 
+@pytest.mark.parametrize("fast", ["bridge"], indirect=True)
 def test_questions_go_on_without_the_servers_and_without_the_api_server(fast: SmallLab) -> None:
     """What the nodes know they answer when no DNS pod is left; what they do not know, the pods answer from memory."""
     daemon = Path("/run/clew", fast.name, "daemon.pid")
@@ -167,6 +168,7 @@ def sure(lab: SmallLab, node: str) -> bool:
     return "\nclew_dns_fast_path_sure 1\n" in page
 
 
+@pytest.mark.parametrize("fast", ["bridge"], indirect=True)
 def test_switched_off_it_leaves_nothing(fast: SmallLab) -> None:
     system = ("-n", "kube-system")
     assert disciplines(fast).count("clsact") >= 4

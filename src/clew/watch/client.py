@@ -231,7 +231,7 @@ class Client:
         """Any JSON document of the server, such as discovery's."""
         return msgspec.json.decode(await self._http.send("GET", path, accept=accept))
 
-    async def watch(
+    async def watch(  # noqa: PLR0913  # keywords with defaults, as in the API
         self,
         kind: Kind,
         namespace: str = "",
@@ -240,12 +240,13 @@ class Client:
         labels: str = "",
         fields: str = "",
         initial_events: bool = False,
+        opened: Callable[[], None] | None = None,
     ) -> AsyncGenerator[WatchEvent, None]:
         """Changes after `resource_version` as they arrive; ends when the server ends it.
 
         Raises ApiError: `gone` when the version is compacted, Unreachable when the stream breaks. With
-        `initial_events` (KEP-3157) it begins with all objects as ADDED and a BOOKMARK that says so. Close the
-        iterator (contextlib.aclosing) when leaving it early.
+        `initial_events` (KEP-3157) it begins with all objects as ADDED and a BOOKMARK that says so. `opened` is called
+        when the server has agreed. Close the iterator (contextlib.aclosing) when leaving it early.
         """
         seconds = between(*WATCH_SECONDS)
         query = _selection(labels, fields) | {
@@ -259,6 +260,8 @@ class Client:
         async with self._http.response("GET", _path(kind, namespace), query, quiet=seconds + 30) as response:
             if response.status != 200:
                 raise await refusal(response)
+            if opened is not None:
+                opened()
             while data := await response.some():
                 for line in lines.feed(data):
                     event = _decode_event(line)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -47,7 +48,7 @@ class Source(Protocol):
 
     def pages(self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = "") -> AsyncIterator[Page]: ...
 
-    def watch(
+    def watch(  # noqa: PLR0913  # keywords with defaults, as in the API
         self,
         kind: Kind,
         namespace: str = "",
@@ -56,6 +57,7 @@ class Source(Protocol):
         labels: str = "",
         fields: str = "",
         initial_events: bool = False,
+        opened: Callable[[], None] | None = None,
     ) -> AsyncGenerator[WatchEvent, None]: ...
 
 
@@ -166,7 +168,7 @@ class Reflector(Generic[F]):
         self._initial = {} if streaming else None
         events = self._client.watch(
             self._kind, self._namespace, resource_version=version, labels=self._labels, fields=self._fields,
-            initial_events=streaming,
+            initial_events=streaming, opened=partial(self._health, True),
         )  # fmt: skip
         async with aclosing(events) as stream:
             async for event in stream:

@@ -74,10 +74,12 @@ class History:
 
     async def watch(
         self, kind: Any, namespace: str = "", *, resource_version: str, labels: str = "", fields: str = "",
-        initial_events: bool = False,
+        initial_events: bool = False, opened: Callable[[], None] | None = None,
     ) -> AsyncGenerator[WatchEvent, None]:  # fmt: skip
         del kind, namespace, labels, fields
         what, after = self.fault()
+        if opened and what != "down":
+            opened()
         if initial_events:
             resource_version = str(len(self.log))
             async for event in self.initial(what):
@@ -201,6 +203,19 @@ def test_no_event_is_missed_or_seen_twice(
     # A fault takes effect when something happens; enough writes use all of them up.
     steps += [("write", "z"), ("turn", "")] * (len(faults) + 1)
     asyncio.run(scenario())
+
+
+async def test_a_server_is_heard_again_when_it_agrees_to_a_watch_that_brings_nothing() -> None:
+    """The next bookmark of a quiet collection is a minute away: whoever must be sure would wait that long."""
+    history = History([("", 0), ("bookmark", 0), ("down", 0), ("down", 0), ("", 0)])
+    heard: list[bool] = []
+    reflector = Reflector(history, POD, decode, Ledger(history), clock=NoTime(), health=heard.append)
+    running = asyncio.create_task(reflector.run())
+    await until(lambda: not history.faults)
+    await until(lambda: heard[-1])
+    assert heard == [True, True, True, False, False, True]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_state_is_kept_while_the_server_is_away_and_across_its_restart(server: Any, clock: Any) -> None:

@@ -27,6 +27,7 @@ from clew.dataplane.overlay.secure import SecureEnds
 from clew.facts.attachment import Attachment
 from clew.facts.node import Node
 from clew.kernel.conntrack import KernelConntrack
+from clew.kernel.echo import KernelEcho
 from clew.kernel.file_changes import FolderWatch
 from clew.kernel.inside import enter
 from clew.kernel.netlink import Netlink
@@ -35,7 +36,9 @@ from clew.kernel.sysctl import Sysctl
 from clew.kernel.wireguard import KernelWireGuard
 from clew.node import wireguard_key
 from clew.node.ipam import Ipam
-from clew.node.podnet import NetworkSettings, Planes, PodNetwork
+from clew.node.path_mtu import PathMtu
+from clew.node.podnet import PodNetwork
+from clew.node.podnet_settings import NetworkSettings, Planes
 from clew.node.wireguard_key import KeyPair
 from clew.store.table import Table
 from clew.watch.client import Client
@@ -69,10 +72,16 @@ class NetworkPart:
             BandwidthPlane(Netlink()),
         )
         self.network = PodNetwork(self._settings(agent), nodes, attachments, planes, clock, ipam)
+        self._paths = PathMtu(KernelEcho(), clock, self._narrow)
+        self.network.on_peers = self._paths.want
 
     def tasks(self, client: Client) -> list[Coroutine[Any, Any, None]]:
         """What has to run while the agent does."""
-        return [self.network.run(), self._follow(), self._publish_key(client), self._ipsec.run(client)]
+        always = [self.network.run(), self._paths.run(), self._follow()]
+        return [*always, self._publish_key(client), self._ipsec.run(client)]
+
+    def _narrow(self) -> None:
+        self.network.narrow(self._paths.paths)
 
     def _settings(self, agent: AgentConfiguration) -> NetworkSettings:
         """UserError where a key is needed and cannot be had."""
@@ -90,6 +99,7 @@ class NetworkPart:
             agent.network.between(self._key.public),
             agent.network.links,
             agent.network.routing(),
+            agent.network.probe_path_mtu,
         )
 
     async def _follow(self) -> None:

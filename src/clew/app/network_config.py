@@ -79,6 +79,7 @@ class NetworkConfiguration(Section):
     ipam: IpamConfiguration = msgspec.field(default_factory=IpamConfiguration)
     bgp: BgpConfiguration = msgspec.field(default_factory=BgpConfiguration)
     ipsec: IpsecConfiguration = msgspec.field(default_factory=IpsecConfiguration)
+    probe_path_mtu: bool = True
     non_masquerade_cidrs: list[str] = msgspec.field(default_factory=list, name="nonMasqueradeCIDRs")
     masq_link_local: bool = False
     masq_link_local_ipv6: bool = msgspec.field(default=False, name="masqLinkLocalIPv6")

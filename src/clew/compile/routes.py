@@ -7,6 +7,8 @@ it. Both are problems of the node, shown on it, and touch no other node's routes
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_interface
 
+from msgspec.structs import replace
+
 from clew.base.addresses import Network, address, family_of, network, overlap
 from clew.base.errors import Problem
 from clew.base.value import Value
@@ -27,6 +29,7 @@ OVERHEAD: Mapping[tuple[Encapsulation, int], int] = {
 VNI = 1
 PORTS: Mapping[Encapsulation, int] = {"vxlan": 8472, "ipip": 0, "wireguard": 51820, "ipsec": 0}  # flannel's on Linux
 KEYED = frozenset({"wireguard", "ipsec"})  # one end for both families, and nobody is spoken to without a key
+LEAST = {4: 68, 6: 1280}  # bytes below which a family does not work (RFC 791, RFC 8200)
 
 
 class Between(Value):
@@ -39,6 +42,7 @@ class Between(Value):
     port: int = 0  # UDP
     key: str = ""  # wireguard: this node's own public key
     ring: Ring = Ring()  # ipsec: where this node stands
+    paths: Mapping[str, int] = {}  # by a node's address, what the path to it takes where that is less than our link
 
     def carries(self, family: int) -> Encapsulation | None:
         """The encapsulation of a family; IPIP is one of IPv4 in IPv4 alone, other packets travel as they are."""
@@ -57,6 +61,13 @@ class Between(Value):
             left = mtu - OVERHEAD["ipsec", 4 if own.internal_ip(4) else 6]  # as `ipsec.outer` has it
             return left - (left + 2) % 4  # what is encrypted ends at a multiple of four bytes, trailer included
         return mtu - max((OVERHEAD.get((self.encapsulation, each), 0) for each in families), default=0)
+
+    def path_room(self, via: str, tunnel: Encapsulation | None, own: Node | None) -> int:
+        """What the path to `via` leaves to a packet for a pod there; 0: as much as the link."""
+        path, family = self.paths.get(via, 0), family_of(via)
+        if not path or own is None:
+            return 0
+        return max(LEAST[family], self.room(path, (family,), own) if tunnel else path)
 
 
 DIRECT = Between()
@@ -90,7 +101,8 @@ def routes(
                 if tunnel in KEYED and (unkeyed := _unkeyed(node, tunnel)) is not None:
                     problems.append(unkeyed)  # the tunnel drops what is for nobody it knows
                 source = here.internal_ip(cidr.version) if here is not None and tunnel else ""
-                found[str(cidr)] = PodRoute(str(cidr), via, node.origin, tunnel, source)
+                mtu = between.path_room(via, tunnel, here)
+                found[str(cidr)] = PodRoute(str(cidr), via, node.origin, tunnel, source, mtu)
     return found, tuple(problems)
 
 
@@ -112,7 +124,8 @@ def tunnels(
         local, encapsulation = own.internal_ip(family), between.carries(family)
         if not local or encapsulation is None:
             continue
-        peers = tuple(TunnelEnd((node.internal_ip(family),)) for node in others if (node.origin, family) in through)
+        ends = (node.internal_ip(family) for node in others if (node.origin, family) in through)
+        peers = tuple(TunnelEnd((end,), mtu=between.path_room(end, encapsulation, own)) for end in ends)
         sources = tuple(cidr for cidr in cidrs if family_of(cidr) == family)
         room = between.room(mtu, (family,), own)
         found.append(Tunnel(encapsulation, (local,), peers, sources, room, between.vni, between.port, own.origin))
@@ -121,9 +134,10 @@ def tunnels(
 
 def _secure(own: Node, cidrs: list[str], others: Iterable[Node], between: Between, mtu: int) -> Tunnel:
     """One end for both families; a packet may come from a node's pods and from its own addresses."""
-    peers = tuple(peer for node in others if (peer := _keyed_end(own, node, between)) is not None)
-    room = between.room(mtu, {family_of(cidr) for cidr in cidrs}, own)
     kind = between.encapsulation or "wireguard"
+    found = [peer for node in others if (peer := _keyed_end(own, node, between)) is not None]
+    peers = tuple(replace(peer, mtu=between.path_room(peer.addresses[0], kind, own)) for peer in found)
+    room = between.room(mtu, {family_of(cidr) for cidr in cidrs}, own)
     return Tunnel(kind, _own_addresses(own), peers, tuple(cidrs), room, 0, between.port, own.origin, between.key)
 
 

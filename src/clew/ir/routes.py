@@ -15,6 +15,7 @@ class PodRoute(Value):
     origin: str
     tunnel: Encapsulation | None = None  # None: as it is, over the network between the nodes
     source: str = ""  # of what this node itself sends through a tunnel: its own address, by which it is known
+    mtu: int = 0  # bytes that the way takes where it takes less than the link says; 0: the link knows
 
 
 class Association(Value):
@@ -41,6 +42,7 @@ class TunnelEnd(Value):
     outbound: tuple[Association, ...] = ()
     inbound: tuple[Association, ...] = ()
     stays: bool = False  # it may send under a key that is not known here: what the kernel has of it stays
+    mtu: int = 0  # as in PodRoute
 
 
 class Tunnel(Value):

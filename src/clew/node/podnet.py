@@ -8,30 +8,23 @@ nodes, and none of these is touched before that list is complete.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from clew.base.addresses import family_of
 from clew.base.clock import Clock
-from clew.base.value import Value
 from clew.compile import ipsec, links, masquerade, routes
 from clew.compile import routing as speaking
 from clew.compile.ipam import Pool
-from clew.compile.routes import DIRECT, Between
-from clew.compile.routing import Routing
+from clew.compile.routes import Between
 from clew.dataplane.bandwidth import render as shaping
-from clew.dataplane.bandwidth.apply import BandwidthPlane
-from clew.dataplane.bird.apply import BirdPlane
-from clew.dataplane.hostports.apply import HostPortPlane
 from clew.dataplane.masquerade import render as nat
-from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink import render
-from clew.dataplane.netlink.apply import NetlinkPlane, Outcome, Underlay
+from clew.dataplane.netlink.apply import Outcome, Underlay
 from clew.dataplane.netlink.objects import BRIDGE, BridgeLink, NodeRoute
 from clew.dataplane.overlay import render as tunnelling
-from clew.dataplane.overlay.apply import OverlayPlane
 from clew.dataplane.overlay.objects import DEVICES, IPSEC
 from clew.facts.attachment import Attachment, Linking
 from clew.facts.node import Node
@@ -39,7 +32,7 @@ from clew.ir.routes import PodRoute
 from clew.kernel.errors import KernelError
 from clew.kernel.netlink import Event
 from clew.node.ipam import Ipam, Layout
-from clew.node.ipsec import Identity
+from clew.node.podnet_settings import NetworkSettings, Planes
 from clew.node.untold import Untold
 from clew.reconcile import Pace, Turn
 from clew.store.table import StaleRevisionError, Table
@@ -56,31 +49,6 @@ RETRY = 1.0  # seconds after which a refused change is tried again
 DRIFT = 30.0  # seconds after which everything is read back, should somebody have changed it
 HOST_PORTS = "host ports"
 DEFAULT_MTU = 1500  # where no link carries the node's address
-
-
-class NetworkSettings(Value):
-    """From the agent's configuration."""
-
-    node: str  # the name of this agent's Node
-    cluster_cidrs: tuple[str, ...] = ()  # the ranges of all pods; masquerade leaves them alone
-    mtu: int = 0  # of pods; 0: what the way to the other nodes leaves
-    masquerade: bool = True
-    plain: tuple[str, ...] = ()  # networks outside that see pods as they are
-    between: Between = DIRECT
-    linking: Linking = "bridge"  # of pods that come from now on
-    routing: Routing | None = None  # by which routes to other nodes' pods are told; None: they follow from the Nodes
-
-
-class Planes(NamedTuple):
-    """The node's kernel, as far as the pod network changes it, and the keys that go into it."""
-
-    links: NetlinkPlane
-    tunnels: OverlayPlane
-    identity: Identity
-    router: BirdPlane
-    host_ports: HostPortPlane
-    nat: MasqueradePlane
-    rates: BandwidthPlane
 
 
 class LostError(Exception):
@@ -116,6 +84,8 @@ class PodNetwork:
         self._gives = False  # whether there are addresses to give
         self._untold = Untold()
         self._entered: Standing | None = None  # what others may know once the tunnels are as they were last asked for
+        self._paths: Mapping[str, int] = {}
+        self.on_peers: Callable[[Mapping[str, str], int], None] = _nobody_asks
         self.mtu = 0
         self.problems: tuple[Problem, ...] = ()
         self.failures: dict[str, KernelError] = {}
@@ -157,6 +127,14 @@ class PodNetwork:
         if settings.routing is None or settings.routing != self._settings.routing:
             self._untold.begin()
         self._settings, self._ranges_at = settings, (-1, -1, -1)
+        self._pace.poke()
+
+    def narrow(self, paths: Mapping[str, int]) -> None:
+        """By the address of a node, what the path to it takes where that is less than the link, in bytes.
+
+        `on_peers` is who finds that out: it hears of the nodes' addresses with their names, and of the link's MTU.
+        """
+        self._paths, self._ranges_at = dict(paths), (-1, -1, -1)
         self._pace.poke()
 
     async def attach(self, attachment: Attachment, ns: int) -> None:
@@ -292,7 +270,8 @@ class PodNetwork:
         self._ranges_at, self._underlay = ranges_at, underlay
         layout = self._ipam.layout((node for _, node in self._nodes.items()), own)
         self.ranges, self._gives = tuple(pool.cidr for pool in layout.own), bool(layout.families)
-        between = replace(self._settings.between, subnets=underlay.subnets, ring=self._identity.ring)
+        between = replace(self._settings.between, subnets=underlay.subnets, paths=self._paths, ring=self._identity.ring)
+        self.on_peers(_peers(layout.nodes, own) if self._settings.probing else {}, underlay.mtu)
         found, problems = routes.routes(layout.nodes, self._node, between)
         nobody = () if self._bridged() else tuple(map(render.nobody, links.shared(layout.own)))
         told = self._settings.routing is not None
@@ -375,6 +354,18 @@ class PodNetwork:
                 ", ".join(outcome.missing),
             )
         self._said = frozenset(said)
+
+
+def _nobody_asks(peers: Mapping[str, str], link: int) -> None:
+    """Paths take what the link does."""
+
+
+def _peers(nodes: Iterable[Node], own: Node | None) -> dict[str, str]:
+    """By address the other nodes, in the families that we have."""
+    families = [family for family in (4, 6) if own is not None and own.internal_ip(family)]
+    others = [node for node in nodes if own is None or node.name != own.name]
+    found = {node.internal_ip(family): node.origin for node in others for family in families}
+    return {address: origin for address, origin in found.items() if address}
 
 
 def _rendered(route: PodRoute) -> NodeRoute:

@@ -166,6 +166,7 @@ class Node:
         self.ns = lab.namespace(name)
         self.agent: subprocess.Popen[bytes] | None = None
         self.subnet = subnet
+        self._made = 0
         lab.plug(self.ns, addresses, subnet)
         root.mkdir()
 
@@ -241,6 +242,14 @@ class Node:
         agent, self.agent = self.agent, None
         agent.send_signal(number)
         return agent.wait(10)
+
+    def pod_mtu(self) -> int:
+        """What a new pod gets."""
+        self._made += 1
+        pod = self.pod(f"new{self._made}")
+        mtu = pod.result["interfaces"][-1]["mtu"]
+        pod.detach()
+        return int(mtu)
 
     def move(self, address: str) -> None:
         """Another address, in the kernel and with the API server."""
@@ -368,6 +377,21 @@ class Lab:
             kernel.request([Add(Address(a, f"sw{number}", nodad=True)) for a in self._addresses(1, number)])
         forwarding = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
         Sysctl(self.fabric).write({forwarding[family]: 1 for family in self.families})
+
+    def silence(self) -> None:
+        """The router says nothing of packets that are too large for it."""
+        rules = "".join(
+            f"add rule inet quiet out {each} drop\n"
+            for each in ("icmp type destination-unreachable icmp code frag-needed", "icmpv6 type packet-too-big")
+        )
+        text = "add table inet quiet\nadd chain inet quiet out { type filter hook output priority 0; }\n" + rules
+        subprocess.run(
+            ["nsenter", f"--net={self.fabric}", "nft", "-f", "-"], input=text.encode(), check=True, timeout=10
+        )
+
+    def port_of(self, node: "Node") -> str:
+        """The switch's end of its cable."""
+        return self._ports[node.ns.name]
 
     def plug(self, ns: Path, addresses: tuple[str, ...], subnet: int = 0) -> None:
         """Connect a namespace to the fabric as eth0."""

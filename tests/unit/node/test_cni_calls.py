@@ -42,7 +42,8 @@ from clew.node.ipam import PodCidrIpam
 from clew.node.ipsec import Identity
 from clew.node.journal import Journal
 from clew.node.pod_lookup import PodLookup
-from clew.node.podnet import NetworkSettings, Planes, PodNetwork
+from clew.node.podnet import PodNetwork
+from clew.node.podnet_settings import NetworkSettings, Planes
 from clew.node.spool import Spool
 from clew.store.table import Table
 from clew.watch.errors import ApiError, Unreachable

@@ -9,6 +9,8 @@ import errno
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
+from msgspec.structs import replace
+
 from clew.base.value import Value
 from clew.dataplane.netlink import render, wiring
 from clew.dataplane.netlink.objects import (
@@ -262,7 +264,8 @@ def _route(route: NodeRoute) -> Route:
     if route.nobody:
         return Route(route.destination, kind="unreachable", proto=ROUTE_PROTO)
     onlink = bool(route.dev and route.via)
-    return Route(route.destination, via=route.via, dev=route.dev, source=route.source, onlink=onlink, proto=ROUTE_PROTO)
+    way = Route(route.destination, via=route.via, dev=route.dev, onlink=onlink, proto=ROUTE_PROTO)
+    return replace(way, source=route.source, mtu=route.mtu)
 
 
 def _gone(route: NodeRoute) -> Route:
@@ -275,8 +278,8 @@ def _found_route(route: Route) -> NodeRoute:
     if route.kind == "unreachable":
         return NodeRoute(route.destination, "", nobody=True)
     if route.via and not route.onlink:
-        return NodeRoute(route.destination, route.via)
-    return NodeRoute(route.destination, route.via, route.dev, route.source)
+        return NodeRoute(route.destination, route.via, mtu=route.mtu)
+    return NodeRoute(route.destination, route.via, route.dev, route.source, route.mtu)
 
 
 def _explained(refusal: KernelError) -> KernelError:

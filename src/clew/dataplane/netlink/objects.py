@@ -62,6 +62,7 @@ class NodeRoute(Value):
     via: str
     dev: str = ""
     source: str = ""
+    mtu: int = 0  # of packets to there where it is less than the link's
     nobody: bool = False  # the node's own range, where no pod has the address: refused at once, not led elsewhere
 
 

@@ -37,7 +37,7 @@ def port(pod: PodPort) -> Port:
 
 def route(reach: PodRoute, dev: str = "", gateway: str = "") -> NodeRoute:
     """`dev` is the link of its tunnel and `gateway` the other end there, where it leads through one."""
-    return NodeRoute(reach.destination, gateway if dev else reach.via, dev, reach.source)
+    return NodeRoute(reach.destination, gateway if dev else reach.via, dev, reach.source, reach.mtu)
 
 
 def nobody(cidr: str) -> NodeRoute:

@@ -59,7 +59,8 @@ class OverlayPlane:
         ]
         entries += [Fdb(each.mac, each.dev, each.remote) for each in self._kernel.fdb() if each.dev in ours]
         entries += [
-            _route(each.destination, each.dev, each.via) for each in self._kernel.routes(proto=PROTO, table=TABLE)
+            _route(each.destination, each.dev, each.via, each.mtu)
+            for each in self._kernel.routes(proto=PROTO, table=TABLE)
         ]
         entries += [_rule(each.source) for each in self._kernel.rules() if (each.proto, each.table) == (PROTO, TABLE)]
         self._entries.found_whole(_keyed(entries))
@@ -128,7 +129,7 @@ def _entries(overlay: Overlay) -> Iterable[Entry]:
         yield Neighbour(peer.gateway, peer.dev, peer.mac)
         yield Fdb(peer.mac, peer.dev, peer.remote)
     for route in overlay.routes:
-        yield _route(route.destination, route.dev, route.via)
+        yield _route(route.destination, route.dev, route.via, route.mtu)
     for rule in overlay.rules:
         yield _rule(rule.source)
 
@@ -148,8 +149,8 @@ def _keyed(entries: Iterable[Entry]) -> dict[Key, Entry]:
     return found
 
 
-def _route(destination: str, dev: str, via: str) -> Route:
-    return Route(destination, via=via, dev=dev, table=TABLE, proto=PROTO, onlink=bool(via))
+def _route(destination: str, dev: str, via: str, mtu: int) -> Route:
+    return Route(destination, via=via, dev=dev, table=TABLE, proto=PROTO, onlink=bool(via), mtu=mtu)
 
 
 def _rule(source: str) -> Rule:

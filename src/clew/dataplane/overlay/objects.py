@@ -77,6 +77,7 @@ class PeerRoute(Value):
     destination: str  # "172.30.0.12/32"
     via: str  # "": the tunnel knows by itself
     dev: str
+    mtu: int = 0  # 0: the link's
 
 
 class FromPods(Value):

@@ -69,7 +69,7 @@ def overlay(tunnels: Iterable[Tunnel]) -> Overlay:
             elif tunnel.encapsulation == "ipsec":
                 esp.append(_esp(link.name, peer))
             routes += [
-                PeerRoute(_whole(address), gateway(tunnel.encapsulation, address), link.name)
+                PeerRoute(_whole(address), gateway(tunnel.encapsulation, address), link.name, peer.mtu)
                 for address in peer.addresses
             ]
         rules += [FromPods(source) for source in tunnel.sources if tunnel.peers]

@@ -17,7 +17,7 @@ RULE = Struct("=BBBBBBBBI")  # fib_rule_hdr: family, dst bits, src bits, tos, ta
 
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = 1, 4, 5, 6, 7
 RTA_METRICS, RTA_MULTIPATH, RTA_TABLE, RTA_VIA = 8, 9, 15, 18
-RTAX_MTU = 2
+RTAX_LOCK, RTAX_MTU = 1, 2
 RTNH_F_ONLINK = 4
 RTM_F_CLONED = 0x200
 SCOPE_UNIVERSE, SCOPE_LINK, SCOPE_HOST, SCOPE_NOWHERE = 0, 253, 254, 255
@@ -52,7 +52,7 @@ def encode(route: Route, index_of: IndexOf, *, delete: bool = False) -> bytes:
     if route.source:
         parts.append(wire.ip(RTA_PREFSRC, route.source))
     if route.mtu:
-        parts.append(wire.nested(RTA_METRICS, wire.u32(RTAX_MTU, route.mtu)))
+        parts.append(wire.nested(RTA_METRICS, wire.u32(RTAX_LOCK, 1 << RTAX_MTU), wire.u32(RTAX_MTU, route.mtu)))
     return b"".join(parts)
 
 

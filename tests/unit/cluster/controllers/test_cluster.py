@@ -21,6 +21,7 @@ from clew.api.kinds import (
 )  # fmt: skip
 from clew.api.objects import Object, dig, labels, name_of
 from clew.cluster.controllers import ControllerOptions
+from clew.cluster.controllers.endpoints.topology_hints import OVERLOADED
 from clew.watch.errors import ApiError
 
 WIDGET = Kind("example.com", "v1", "Widget", "widgets", True)
@@ -95,6 +96,41 @@ async def test_slices_and_endpoints_follow_the_pods(plane: Any) -> None:
     await plane.admin.delete(SERVICE, "web", "default")
     await plane.until_list(ENDPOINT_SLICE, "default", lambda found: not found, **mine)
     await plane.until_list(ENDPOINTS, "default", lambda found: [name_of(each) for each in found] == ["kubernetes"])
+
+
+async def test_hints_for_zones_come_and_go_and_are_told(plane: Any) -> None:
+    for number, zone in enumerate("ab", 1):
+        await plane.add_node(f"node-{number}", labels={"topology.kubernetes.io/zone": zone})
+    asking = service()
+    asking["metadata"]["annotations"] = {"service.kubernetes.io/topology-mode": "Auto"}
+    for number in (1, 2):
+        await plane.admin.create(POD, pod(f"web-{number}", nodeName=f"node-{number}"))
+    await plane.admin.create(SERVICE, asking)
+
+    def zones(found: list[Object]) -> list[list[str]]:
+        endpoints = [each for piece in found for each in piece.get("endpoints") or ()]
+        return sorted([zone["name"] for zone in (each.get("hints") or {}).get("forZones", ())] for each in endpoints)
+
+    mine = {"labels": "kubernetes.io/service-name=web"}
+    await plane.until_list(ENDPOINT_SLICE, "default", lambda found: zones(found) == [["a"], ["b"]], **mine)
+    await plane.admin.create(POD, pod("web-3", nodeName="node-1"))
+    await plane.until_list(ENDPOINT_SLICE, "default", lambda found: zones(found) == [[], [], []], **mine)
+    await plane.admin.delete(POD, "web-3", "default")
+    await plane.until_list(ENDPOINT_SLICE, "default", lambda found: zones(found) == [["a"], ["b"]], **mine)
+    without: Object = {"metadata": {"annotations": {"service.kubernetes.io/topology-mode": None}}}
+    await plane.admin.patch(SERVICE, "web", without, "default")
+    await plane.until_list(ENDPOINT_SLICE, "default", lambda found: zones(found) == [[], []], **mine)
+
+    def told(found: list[Object]) -> set[str]:
+        about = (each for each in found if each["involvedObject"]["kind"] == "Service")
+        return {f"{each['type']} {each['reason']}: {each['message']}" for each in about}
+
+    expected = {
+        "Normal TopologyAwareHintsEnabled: Topology Aware Hints has been enabled, addressType: IPv4",
+        "Warning TopologyAwareHintsDisabled: Topology Aware Hints has been disabled, addressType: IPv4",
+        f"Warning TopologyAwareHintsDisabled: {OVERLOADED} (3 endpoints, 2 zones), addressType: IPv4",
+    }
+    await plane.until_list(EVENT, "default", lambda found: told(found) >= expected)
 
 
 async def test_endpoints_written_by_hand_are_mirrored(plane: Any) -> None:

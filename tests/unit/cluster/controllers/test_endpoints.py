@@ -30,7 +30,7 @@ def service(**spec: Any) -> Object:
 
 
 def made(svc: Object, *pods: Object) -> list[Object]:
-    return slices(svc, pods, NODES, []).create
+    return slices(svc, pods, NODES, []).changes.create
 
 
 DELETING = {"deletionTimestamp": "2026-01-01T00:00:00Z"}

@@ -6,7 +6,9 @@ from typing import Any
 from clew.api.kinds import ENDPOINT_SLICE, SERVICE
 from clew.api.objects import Object, dig, is_deleting, labels, name_of, namespace_of
 from clew.base.addresses import family_of
+from clew.base.value import Value
 from clew.cluster.controllers import pods as podlike
+from clew.cluster.controllers.endpoints import topology_hints
 from clew.cluster.controllers.endpoints.packing import Changes, Frame, Group, pack
 from clew.cluster.controllers.endpoints.services import (
     HEADLESS,
@@ -29,16 +31,29 @@ _CLOSE = frozenset({"PreferClose", "PreferSameZone", "PreferSameNode"})
 Nodes = Mapping[str, Mapping[str, Any]]
 
 
+class Plan(Value):
+    """What to write; and of a service that asks for hints by zone, by address type why it has none ("": it has)."""
+
+    changes: Changes
+    hints: Mapping[str, str]
+
+
 def slices(
     service: Object, pods: Iterable[Object], nodes: Nodes, existing: Sequence[Object], trigger: str = ""
-) -> Changes:
-    """What to write. `existing` are the slices that this controller manages for the service, `nodes` by name.
+) -> Plan:
+    """`existing` are the slices that this controller manages for the service, `nodes` by name.
 
     `trigger` is when the change happened (metav1.Time), noted on every slice that is written.
     """
     chosen = [pod for pod in pods if not podlike.is_finished(pod) and addresses(pod)]
-    groups = [group for family in families(service) for group in _groups(service, chosen, nodes, family)]
-    return pack(groups, existing, frame(service, trigger))
+    by_family = {family: _groups(service, chosen, nodes, family) for family in families(service)}
+    hints: dict[str, str] = {}
+    if topology_hints.asks(service):
+        shares = topology_hints.shares(nodes.values())
+        for family, groups in by_family.items():
+            hints[family] = topology_hints.hint([each for group in groups for each in group.endpoints], shares)
+    changes = pack([group for groups in by_family.values() for group in groups], existing, frame(service, trigger))
+    return Plan(changes, hints)
 
 
 def families(service: Mapping[str, Any]) -> tuple[str, ...]:
@@ -80,7 +95,7 @@ def endpoint(service: Object, pod: Object, address: str, nodes: Nodes) -> Object
         made["zone"] = zone
     if name := hostname(service, pod):
         made["hostname"] = name
-    if hints := _hints(service, node, zone):
+    if not topology_hints.asks(service) and (hints := _hints(service, node, zone)):
         made["hints"] = hints
     return made
 

@@ -1,9 +1,11 @@
 """Keeps the EndpointSlices of every Service with a selector. Called by run.py."""
 
+from collections.abc import Mapping
+
 from clew.api.kinds import ENDPOINT_SLICE, NODE, POD, SERVICE
 from clew.api.objects import Key, Object, is_deleting, key_of, labels, name_of, namespace_of
 from clew.cluster.controllers.context import BY_LABEL, Context, asked
-from clew.cluster.controllers.endpoints import services
+from clew.cluster.controllers.endpoints import services, topology_hints
 from clew.cluster.controllers.endpoints.endpoint_slices import MANAGER, slices
 from clew.cluster.controllers.endpoints.slice_writer import SliceWriter
 from clew.cluster.controllers.expectations import LOOK_AGAIN
@@ -22,6 +24,8 @@ class EndpointSliceController:
         self._slices = context.informers.of(ENDPOINT_SLICE)
         self._writer = SliceWriter(context)
         self._triggers = services.TriggerTimes()
+        self._board = context.teller("endpoint-slice-controller")
+        self._hinted: dict[Key, Mapping[str, str]] = {}  # what was told of services that ask for hints by zone
         self.queue: WorkQueue[Key] = WorkQueue("endpointslice", pace=0.05)
         self._services.add_index(services.BY_SELECTOR, services.by_selector)
         self._services.subscribe(self._on_service)
@@ -34,6 +38,7 @@ class EndpointSliceController:
             if before is not None:
                 self._triggers.forget(key_of(before))
                 self._writer.forget(key_of(before))
+                self._hinted.pop(key_of(before), None)
         elif before is None or asked(before) != asked(after) or before.get("spec") != after.get("spec"):
             self.queue.add(key_of(after))
 
@@ -46,10 +51,15 @@ class EndpointSliceController:
                     self.queue.add(key)
 
     def _on_node(self, before: Object | None, after: Object | None) -> None:
-        """A zone that becomes known or changes concerns every service with a pod there; it hardly ever does."""
-        if labels(before or {}).get(services.ZONE) != labels(after or {}).get(services.ZONE):
+        """A zone that becomes known or changes concerns every service with a pod there; it hardly ever does.
+
+        How much CPU a zone has concerns those that want endpoints in proportion to it.
+        """
+        moved = labels(before or {}).get(services.ZONE) != labels(after or {}).get(services.ZONE)
+        if moved or topology_hints.bearing(before) != topology_hints.bearing(after):
             for service in self._services.items():
-                self.queue.add(key_of(service))
+                if moved or topology_hints.asks(service):
+                    self.queue.add(key_of(service))
 
     def _on_slice(self, before: Object | None, after: Object | None) -> None:
         """Somebody changed or removed what is ours; our own writes come by here too and find nothing to do."""
@@ -72,4 +82,20 @@ class EndpointSliceController:
         ]
         nodes = {name_of(node): node for node in self._nodes.items()}
         trigger = self._triggers.since(service, pods)
-        return await self._writer.write(key, slices(service, pods, nodes, existing, trigger))
+        plan = slices(service, pods, nodes, existing, trigger)
+        again = await self._writer.write(key, plan.changes)
+        self._tell(service, plan.hints)
+        return again
+
+    def _tell(self, service: Object, hints: Mapping[str, str]) -> None:
+        """What became of the wish for hints by zone, whenever that is not what it was."""
+        before = self._hinted.pop(key_of(service), {})
+        if hints:
+            self._hinted[key_of(service)] = hints
+        for family in sorted({*before, *hints}):
+            now = hints.get(family, topology_hints.DISABLED)
+            if before.get(family, topology_hints.DISABLED) == now or (family not in hints and before[family]):
+                continue
+            kind, verb = ("Warning", "Disabled") if now else ("Normal", "Enabled")
+            message = f"{now or topology_hints.ENABLED}, addressType: {family}"
+            self._board.tell(service, kind, f"TopologyAwareHints{verb}", message)

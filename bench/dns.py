@@ -160,10 +160,10 @@ def kubeconfig(folder: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def program(folder: Path, port: int) -> AsyncIterator[Program]:
+async def program(folder: Path, port: int, host: str = "127.0.0.1") -> AsyncIterator[Program]:
     conf = folder / f"Corefile-{port}"
     conf.write_text(COREFILE.format(port=port))
-    made = Program(DnsOptions(conf, host="127.0.0.1", kubeconfig=str(kubeconfig(folder))))
+    made = Program(DnsOptions(conf, host=host, kubeconfig=str(kubeconfig(folder))))
     running = asyncio.ensure_future(made.run())
     try:
         while not made.listeners:

@@ -23,6 +23,7 @@ class BenchLab:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
+        self.folder = folder
         self.took = 0.0
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
         self._environment = {**os.environ, "PATH": path, "KUBECONFIG": str(folder / "config"), "CLEW_NAME": name}
@@ -35,9 +36,9 @@ class BenchLab:
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout
 
-    def up(self, nodes: int) -> None:
+    def up(self, nodes: int, *more: str) -> None:
         began = time.monotonic()
-        self.run(CLEW, "up", "--nodes", str(nodes))
+        self.run(CLEW, "up", "--nodes", str(nodes), *more)
         self.took = time.monotonic() - began
 
     def processes(self) -> dict[str, list[int]]:
@@ -73,11 +74,12 @@ def _share(pid: int) -> int:
 
 
 @contextmanager
-def lab(nodes: int) -> Iterator[BenchLab]:
+def lab(nodes: int, *more: str) -> Iterator[BenchLab]:
+    """`more`: further arguments of `clew up`."""
     with TemporaryDirectory() as folder:
         made = BenchLab(f"bench{os.getpid()}", Path(folder))
         try:
-            made.up(nodes)
+            made.up(nodes, *more)
             yield made
         finally:
             made.run(CLEW, "down")

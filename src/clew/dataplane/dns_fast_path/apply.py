@@ -140,7 +140,7 @@ class FastPathPlane:
 
     def _attach(self) -> None:
         """Every link by itself; the first refusal is raised when all were tried."""
-        program = self._loaded.programs[PROGRAM] if self._loaded is not None else None
+        program = self.program
         self._links.want_whole(dict.fromkeys(self._wanted, program.id) if program is not None else {})
         refusals = []
         for link in [*self._links.updates, *self._links.deletions]:
@@ -169,6 +169,11 @@ class FastPathPlane:
     def counts(self) -> dict[Outcome, int]:
         """Questions to the servers so far, by what became of them."""
         return self._totals()
+
+    @property
+    def program(self) -> bpf.Program | None:
+        """What is at work; None without a zone."""
+        return self._loaded.programs[PROGRAM] if self._loaded is not None else None
 
     def links(self) -> Collection[str]:
         """Where the program is at work."""

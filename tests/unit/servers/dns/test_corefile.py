@@ -220,6 +220,7 @@ COREFILES = {
 @pytest.mark.parametrize("corefile", COREFILES.values(), ids=COREFILES)
 def test_the_corefiles_that_we_ship_are_understood(corefile: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBE_DNS_UPSTREAM_SERVICE_HOST", "10.96.0.11")
+    monkeypatch.setenv("KUBE_DNS_SERVICE_HOST", "fd00:10:96::a")
     assert plugins(corefile.replace("/etc/resolv.conf", "192.0.2.53"))
 
 

@@ -71,6 +71,9 @@ ANSWERED = {  # of the specification's table, those that need no server
     "nothere.shop.svc.cluster.local. A": Outcome.NXDOMAIN,
     "four.shop.svc.cluster.local. AAAA": Outcome.NODATA,
     "empty.shop.svc.cluster.local. A": Outcome.ADDRESS,
+    "*.shop.svc.cluster.local. A": Outcome.NXDOMAIN,
+    "web.*.svc.cluster.local. A": Outcome.NXDOMAIN,
+    "any.any.svc.cluster.local. A": Outcome.NXDOMAIN,
 }
 
 

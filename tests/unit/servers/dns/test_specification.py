@@ -112,6 +112,13 @@ out CNAME                      elsewhere.test.
 out A                          elsewhere.test. | 192.0.2.1
 out AAAA                       elsewhere.test.
 x.out A                        NXDOMAIN
+*.web A                        NXDOMAIN
+*.shop.svc.cluster.local. A    NXDOMAIN
+web.*.svc.cluster.local. A     NXDOMAIN
+any.any.svc.cluster.local. A   NXDOMAIN
+_http.*.web SRV                NXDOMAIN
+cluster.local. AXFR            REFUSED
+shop.svc.cluster.local. IXFR   REFUSED
 in A                           web.shop.svc.cluster.local. | 10.96.0.7
 in CNAME                       web.shop.svc.cluster.local.
 in TXT                         web.shop.svc.cluster.local.

@@ -547,6 +547,19 @@ def test_the_api_server_proxies_to_services_pods_and_nodes(cluster: Cluster) -> 
     cluster.remove("behind")
 
 
+def test_should_create_services_and_serve_on_different_service_cidrs(cluster: Cluster) -> None:
+    body = {"metadata": {"name": "more"}, "spec": {"cidrs": ["10.187.210.0/28"]}}
+    cluster.lab.apply(json.dumps({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR"} | body))
+    done = cluster.lab.kubectl("wait", "--for=condition=Ready", "servicecidr/more", "--timeout=10s")
+    assert done.returncode == 0, done.stderr
+    for name, spec in (("second", {"clusterIP": "10.187.210.3"}), ("first", {})):
+        vip = cluster.service(name, **spec)["spec"]["clusterIP"]
+        cluster.until("far", vip, BOTH)
+        listed = cluster.lab.kubectl("get", "ipaddress", vip, "--no-headers").stdout.split()
+        assert listed[:2] == [vip, f"services/default/{name}"]
+    cluster.remove("second", "first", "servicecidr/more")
+
+
 def test_traffic_distribution_prefers_what_is_close(cluster: Cluster) -> None:
     """KEP-4444 and KEP-3015: the client's zone, or its node, where it has servers."""
     for node, zone in (("node-1", "a"), ("node-2", "b"), ("node-3", "b")):

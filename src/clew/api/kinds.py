@@ -64,6 +64,8 @@ DAEMON_SET = Kind("apps", "v1", "DaemonSet", "daemonsets", True, ("ds",), ("all"
 CONTROLLER_REVISION = Kind("apps", "v1", "ControllerRevision", "controllerrevisions", True)
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", True)
 EVENTS_EVENT = Kind("events.k8s.io", "v1", "Event", "events", True, ("ev",))
+SERVICE_CIDR = Kind("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", False, subresources=("status",))
+IP_ADDRESS = Kind("networking.k8s.io", "v1", "IPAddress", "ipaddresses", False, ("ip",))
 LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases", True)
 ROLE = Kind("rbac.authorization.k8s.io", "v1", "Role", "roles", True)
 ROLE_BINDING = Kind("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings", True)
@@ -96,7 +98,7 @@ KINDS: tuple[Kind, ...] = (
     CONTROLLER_REVISION, DAEMON_SET, DEPLOYMENT, REPLICA_SET,
     CRD, SELF_SUBJECT_REVIEW, TOKEN_REVIEW,
     LOCAL_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_RULES_REVIEW, SUBJECT_ACCESS_REVIEW,
-    LEASE, ENDPOINT_SLICE, EVENTS_EVENT,
+    LEASE, ENDPOINT_SLICE, EVENTS_EVENT, IP_ADDRESS, SERVICE_CIDR,
     CLUSTER_ROLE_BINDING, CLUSTER_ROLE, ROLE_BINDING, ROLE,
 )  # fmt: skip
 

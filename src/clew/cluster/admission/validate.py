@@ -8,7 +8,17 @@ from collections.abc import Callable, Iterator
 from clew.api import kinds as k
 from clew.api.kinds import Kind
 from clew.api.objects import Object
-from clew.cluster.admission import cluster_kinds, data, definitions, endpoints, pods, roles, services, workloads
+from clew.cluster.admission import (
+    addresses,
+    cluster_kinds,
+    data,
+    definitions,
+    endpoints,
+    pods,
+    roles,
+    services,
+    workloads,
+)
 from clew.cluster.admission.field_errors import FieldError
 from clew.cluster.admission.metadata import validate_metadata
 
@@ -37,6 +47,8 @@ _CHECKS: dict[Kind, Check] = {
     k.EVENT: cluster_kinds.event_errors,
     k.EVENTS_EVENT: cluster_kinds.event_errors,
     k.CRD: definitions.crd_errors,
+    k.SERVICE_CIDR: addresses.service_cidr_errors,
+    k.IP_ADDRESS: addresses.ip_address_errors,
 }
 _UPDATES: dict[Kind, UpdateCheck] = {
     k.POD: pods.pod_update_errors,
@@ -52,6 +64,8 @@ _UPDATES: dict[Kind, UpdateCheck] = {
     k.ROLE_BINDING: roles.binding_update_errors,
     k.CLUSTER_ROLE_BINDING: roles.binding_update_errors,
     k.CRD: definitions.crd_update_errors,
+    k.SERVICE_CIDR: addresses.service_cidr_update_errors,
+    k.IP_ADDRESS: addresses.ip_address_update_errors,
 }
 _ONLY_THE_CHANGE = frozenset({k.POD})  # a pod that lives is judged by what changes, so that new rules do not trap it
 _THE_CHANGE_LAST = frozenset({k.DEPLOYMENT, k.REPLICA_SET, k.DAEMON_SET})  # as their strategies tell it

@@ -2,7 +2,16 @@
 
 import asyncio
 
-from clew.api.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, SERVICE, Kind
+from clew.api.kinds import (
+    CLUSTER_ROLE,
+    CLUSTER_ROLE_BINDING,
+    ENDPOINT_SLICE,
+    ENDPOINTS,
+    NAMESPACE,
+    SERVICE,
+    SERVICE_CIDR,
+    Kind,
+)
 from clew.api.objects import Object
 from clew.cluster.apiserver.bootstrap_roles import BINDINGS, ROLES
 from clew.cluster.apiserver.chores import SELF
@@ -20,6 +29,8 @@ async def bootstrap(registry: Registry) -> None:
     await asyncio.gather(*(_ensure(registry, NAMESPACE, "", {"metadata": {"name": name}}) for name in NAMESPACES))
     await asyncio.gather(*(_role(registry, role) for role in ROLES))
     await asyncio.gather(*(_ensure(registry, CLUSTER_ROLE_BINDING, "", _binding(each)) for each in BINDINGS))
+    cidrs = list(registry.state.options.service_cidrs)
+    await _ensure(registry, SERVICE_CIDR, "", {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": cidrs}})
     await _kubernetes_service(registry)
 
 
@@ -64,7 +75,7 @@ async def _kubernetes_service(registry: Registry) -> None:
     if not options.advertise:
         return
     port, family = options.advertise[0][1], options.ip_families[0]
-    first = str(registry.strategies.pools.networks[family].network_address + 1)
+    first = str(registry.strategies.pools.ranges.of(family)[0].network_address + 1)
     spec = {
         "type": "ClusterIP", "clusterIP": first, "sessionAffinity": "None",
         "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}],

@@ -1,14 +1,16 @@
-"""What an API server does without being asked: end old Events, gather aggregated roles, empty dying custom kinds.
+"""What an API server does without being asked: Events end, roles gather, custom kinds empty, addresses get objects.
 
 Each chore is a loop that looks at storage and writes through the registry; a failing disk is tried again later.
 """
 
 import asyncio
+import contextlib
 from datetime import datetime, timedelta
 
 from clew.api.kinds import CLUSTER_ROLE, CRD, EVENT
 from clew.api.objects import Object
 from clew.base.errors import WorldError
+from clew.cluster.apiserver import address_objects
 from clew.cluster.apiserver.catalog import Custom, is_established, storage_name
 from clew.cluster.apiserver.errors import ApiRefusal
 from clew.cluster.apiserver.identity import Identity
@@ -36,6 +38,7 @@ class Chores:
             group.create_task(self._events())
             group.create_task(self._roles())
             group.create_task(self._definitions())
+            group.create_task(self._addresses())
 
     async def _events(self) -> None:
         while True:
@@ -109,6 +112,17 @@ class Chores:
         except WorldError:
             return False
         return True
+
+    async def _addresses(self) -> None:
+        book = self.registry.strategies.book
+        while True:
+            await book.changed.wait()
+            finished = False
+            with contextlib.suppress(WorldError, ApiRefusal):
+                finished = await address_objects.write(book, self.registry, SELF)
+            if not finished:
+                await self.state.clock.sleep(_AGAIN)
+                book.changed.set()
 
     async def _emptied(self, crd: Object) -> bool:
         try:

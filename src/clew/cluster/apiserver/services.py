@@ -4,49 +4,34 @@ Rebuilt from the stored Services at each start, so there is no second truth. A c
 stored and kept or undone afterwards. Messages are the real server's.
 """
 
-import secrets
 from collections.abc import Iterable
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
 from clew.api.kinds import SERVICE
 from clew.api.objects import Object
 from clew.cluster.admission import FieldError
 from clew.cluster.apiserver import service_fields as fields
+from clew.cluster.apiserver.address_ranges import AddressRanges, Range
 from clew.cluster.apiserver.errors import ApiRefusal, internal, invalid
 from clew.cluster.apiserver.options import ApiServerOptions
 
 inherit = fields.inherit
 Slot = tuple[str, str | int]  # ("IP", address) or (protocol, node port)
-_LARGEST_RANGE = 1 << 20  # addresses of a family that are handed out; an IPv6 range has more than anybody needs
-
-
-class _Range:
-    """Numbers handed out at random, first above a low part that is left to those who ask for one (KEP-3070)."""
-
-    def __init__(self, count: int, low: int) -> None:
-        self.count = count
-        self.low = low
-
-    def candidates(self) -> Iterable[int]:
-        """Every index once, in the order in which to try them."""
-        span = self.count - self.low
-        start = secrets.randbelow(span) if span else 0
-        yield from (self.low + (start + step) % span for step in range(span))
-        yield from range(self.low)
 
 
 class Pools:
     """Every address and port of the cluster's Services. On one loop; nothing awaits."""
 
-    def __init__(self, options: ApiServerOptions, services: Iterable[Object]) -> None:
-        self.networks = {f"IPv{net.version}": net for net in map(ip_network, options.service_cidrs)}
+    def __init__(self, options: ApiServerOptions, services: Iterable[Object], reserved: Iterable[Object] = ()) -> None:
+        self.ranges = AddressRanges(options.service_cidrs)
         self.families = options.ip_families
         self.port_range = options.node_port_range
         self.held: dict[Slot, str] = {}  # to the uid of the Service
         low, high = options.node_port_range
         size = high - low + 1
-        self._ports = _Range(size, min(max(16, size // 32), 128) if size > 64 else 0)
-        self._addresses = {family: _address_range(family, net.num_addresses) for family, net in self.networks.items()}
+        self._ports = Range(size, min(max(16, size // 32), 128) if size > 64 else 0)
+        for address in reserved:
+            self.held["IP", address["metadata"]["name"]] = _owner(address)
         for service in services:
             self.held.update(dict.fromkeys(slots_of(service), _owner(service)))
 
@@ -56,6 +41,18 @@ class Pools:
         for slot in slots_of(service):
             if self.held.get(slot) == owner:
                 del self.held[slot]
+
+    def reserve(self, address: Object) -> "Claim":
+        """An IPAddress object takes its address, unless somebody has it."""
+        claim = Claim(self, address, None)
+        claim.take_own(address["metadata"]["name"])
+        return claim
+
+    def give_back(self, address: Object) -> None:
+        """An IPAddress object that is gone."""
+        slot = ("IP", address["metadata"]["name"])
+        if self.held.get(slot) == _owner(address):
+            del self.held[slot]
 
     def claim(self, new: Object, old: Object | None) -> "Claim":
         """Complete the spec of a Service; 422 where what it asks for cannot be had, and then nothing is taken."""
@@ -74,12 +71,7 @@ class Pools:
         return claim
 
     def free_address(self, family: str) -> str | None:
-        first = int(self.networks[family].network_address) + 1
-        for index in self._addresses[family].candidates():
-            ip = str(ip_address(first + index))
-            if ("IP", ip) not in self.held:
-                return ip
-        return None
+        return next((ip for ip in self.ranges.candidates(family) if ("IP", ip) not in self.held), None)
 
     def free_port(self, protocols: Iterable[str]) -> int | None:
         """A node port that none of the protocols uses (kube-apiserver does not tell them apart either)."""
@@ -91,18 +83,13 @@ class Pools:
         return None
 
 
-def _address_range(family: str, size: int) -> _Range:
-    usable = size - 2 if family == "IPv4" else size - 1
-    return _Range(min(usable, _LARGEST_RANGE), min(max(16, size // 16), 256) if size > 64 else 0)
-
-
 class Claim:
     """What one write of a Service takes from the pools."""
 
     def __init__(self, pools: Pools, new: Object, old: Object | None) -> None:
         self._pools = pools
         self._service = new
-        self._spec = new["spec"]
+        self._spec = new.get("spec") or {}
         self._owner = _owner(new)
         self._before = set(slots_of(old)) if old else set()
         self._taken: list[Slot] = []
@@ -126,6 +113,9 @@ class Claim:
             return True
         return holder == self._owner
 
+    def take_own(self, address: str) -> None:
+        self._take(("IP", address))
+
     def addresses(self) -> None:
         """Cluster addresses, one a family."""
         spec = self._spec
@@ -141,17 +131,17 @@ class Claim:
     def _any(self, family: str) -> str:
         ip = self._pools.free_address(family)
         if ip is None:
-            raise internal(f"failed to allocate a serviceIP: range is full: {self._pools.networks[family]}")
+            raise internal(f"failed to allocate a serviceIP: range is full: {self._pools.ranges.said(family)}")
         self._take(("IP", ip))
         return ip
 
     def _named(self, family: str, asked: str) -> str:
-        ip, network = ip_address(asked), self._pools.networks[family]
+        ip = ip_address(asked)
         why = ""
         if ("IP", str(ip)) not in self._before:
-            outside = ip not in network or ip == network.network_address
-            if outside or (family == "IPv4" and ip == network.broadcast_address):
-                why = f"the provided IP ({asked}) is not in the valid range. The range of valid IPs is {network}"
+            if f"IPv{ip.version}" != family or not self._pools.ranges.hold(ip):
+                valid = self._pools.ranges.said(family)
+                why = f"the provided IP ({asked}) is not in the valid range. The range of valid IPs is {valid}"
             elif not self._take(("IP", str(ip))):
                 why = "provided IP is already allocated"
         if why:

@@ -201,6 +201,17 @@ def _definition(obj: Object, _now: datetime) -> list[Any]:
     return [name(obj), obj["metadata"].get("creationTimestamp")]
 
 
+def _service_cidr(obj: Object, now: datetime) -> list[Any]:
+    return [name(obj), ",".join((obj.get("spec") or {}).get("cidrs") or ()), age(obj, now)]
+
+
+def _ip_address(obj: Object, now: datetime) -> list[Any]:
+    parent = (obj.get("spec") or {}).get("parentRef") or {}
+    resource = ".".join(part for part in (parent.get("resource"), parent.get("group")) if part)
+    said = "/".join(part for part in (resource, parent.get("namespace"), parent.get("name")) if part)
+    return [name(obj), said, age(obj, now)]
+
+
 _CREATED = (NAME, Column("Created At", "date"))
 _WIDE_WORKLOAD = ("Containers", "Images", "Selector")
 
@@ -243,6 +254,8 @@ PRINTERS: dict[Kind, tuple[tuple[Column, ...], Cells]] = {
     k.CLUSTER_ROLE_BINDING: (columns("Role", "Age", wide=("Users", "Groups", "ServiceAccounts")), _binding),
     k.CONTROLLER_REVISION: (columns("Controller", "Revision", "Age"), _revision),
     k.CRD: (_CREATED, _definition),
+    k.SERVICE_CIDR: (columns("CIDRs", "Age"), _service_cidr),
+    k.IP_ADDRESS: (columns("ParentRef", "Age"), _ip_address),
     k.SCALE: (columns("Desired", "Available", "Age"), _scale),
 }  # fmt: skip
 PRINTERS[k.EVENTS_EVENT] = PRINTERS[k.EVENT]

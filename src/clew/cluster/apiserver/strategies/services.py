@@ -2,14 +2,16 @@
 
 from clew.api.kinds import SERVICE
 from clew.api.objects import Object
+from clew.cluster.apiserver.address_book import AddressBook
 from clew.cluster.apiserver.services import Pools, inherit
 from clew.cluster.apiserver.strategies.strategy import Claim, Strategy
 
 
 class ServiceStrategy(Strategy):
-    def __init__(self, pools: Pools) -> None:
+    def __init__(self, pools: Pools, book: AddressBook) -> None:
         super().__init__(SERVICE)
         self.pools = pools
+        self.book = book
 
     def fill(self, obj: Object, subresource: str = "") -> None:  # noqa: ARG002 - the status has defaults, too
         super().fill(obj)
@@ -26,5 +28,9 @@ class ServiceStrategy(Strategy):
     def claim(self, obj: Object, old: Object | None) -> Claim:
         return self.pools.claim(obj, old)
 
+    def stored(self, obj: Object) -> None:
+        self.book.put(obj)
+
     def removed(self, obj: Object) -> None:
         self.pools.release(obj)
+        self.book.drop(obj)

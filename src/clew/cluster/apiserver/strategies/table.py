@@ -1,8 +1,10 @@
 """Which rules hold for which kind."""
 
-from clew.api.kinds import CRD, EVENT, NAMESPACE, NODE, POD, SERVICE, Kind
+from clew.api.kinds import CRD, EVENT, IP_ADDRESS, NAMESPACE, NODE, POD, SERVICE, SERVICE_CIDR, Kind
+from clew.cluster.apiserver.address_book import AddressBook
 from clew.cluster.apiserver.services import Pools
 from clew.cluster.apiserver.state import State
+from clew.cluster.apiserver.strategies.addresses import IpAddressStrategy, ServiceCidrStrategy
 from clew.cluster.apiserver.strategies.custom import CustomStrategy
 from clew.cluster.apiserver.strategies.definitions import DefinitionStrategy
 from clew.cluster.apiserver.strategies.events import EventStrategy
@@ -18,14 +20,17 @@ class Strategies:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self.pools = Pools(state.options, state.objects(SERVICE))
+        self.pools = Pools(state.options, state.objects(SERVICE), state.objects(IP_ADDRESS))
+        self.book = AddressBook(state)
         self._known: dict[Kind, Strategy] = {
             POD: PodStrategy(state),
-            SERVICE: ServiceStrategy(self.pools),
+            SERVICE: ServiceStrategy(self.pools, self.book),
             NAMESPACE: NamespaceStrategy(NAMESPACE),
             NODE: NodeStrategy(NODE),
             EVENT: EventStrategy(EVENT),
             CRD: DefinitionStrategy(state),
+            SERVICE_CIDR: ServiceCidrStrategy(state, self.pools, self.book),
+            IP_ADDRESS: IpAddressStrategy(self.pools, self.book),
         }
         self._custom: dict[Kind, CustomStrategy] = {}
 

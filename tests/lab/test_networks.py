@@ -19,7 +19,7 @@ SHOWN = {
     "ipip": "dev tunl0", "wireguard": "dev wg.clew",
     "ipsec": "dev ipsec.clew", "bgp": "proto bird", "ospf": "proto bird", "routed": "unreachable",
     "pools": "/26",
-    "non-masquerade": "via 172.30.0.12 dev eth0",
+    "bgp-cross-subnet": "dev vxlan.clew", "non-masquerade": "via 172.30.0.12 dev eth0",
 }  # fmt: skip
 REFUSAL = re.compile(r"network: (this kernel does not do \S+|\S+ needs the program bird)")
 

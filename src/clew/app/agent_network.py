@@ -18,6 +18,7 @@ from clew.base.clock import Clock
 from clew.base.errors import UserError
 from clew.dataplane.bandwidth.apply import BandwidthPlane
 from clew.dataplane.bird.apply import BirdPlane
+from clew.dataplane.bird.homes import Home, OwnBird, SharedBird
 from clew.dataplane.hostports.apply import HostPortPlane
 from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink.apply import NetlinkPlane
@@ -66,7 +67,7 @@ class NetworkPart:
             NetlinkPlane(Netlink(), Sysctl(), enter),
             OverlayPlane(Netlink(), SecureEnds(KernelWireGuard(), lambda: self._key.private), self._ipsec.ends),
             self._ipsec.identity,
-            BirdPlane(Path(agent.state_dir, "bird")),
+            BirdPlane(_router(agent)),
             HostPortPlane(KernelNft(), KernelConntrack(), Sysctl(), BRIDGE, LINK_GROUP),
             MasqueradePlane(KernelNft()),
             BandwidthPlane(Netlink()),
@@ -85,10 +86,10 @@ class NetworkPart:
 
     def _settings(self, agent: AgentConfiguration) -> NetworkSettings:
         """UserError where a key is needed and cannot be had."""
-        if agent.network.backend == "wireguard" and not self._key.public:
+        if agent.network.encapsulation == "wireguard" and not self._key.public:
             self._key = wireguard_key.load(Path(agent.state_dir, "wireguard.key"))
             self._has_key.set()
-        if agent.network.backend == "ipsec":
+        if agent.network.encapsulation == "ipsec":
             self._ipsec.choose()
         return NetworkSettings(
             self._node,
@@ -146,10 +147,17 @@ class NetworkPart:
         await wireguard_key.publish(client, self._nodes, self._node, self._key.public, self._clock)
 
 
+def _router(agent: AgentConfiguration) -> Home:
+    bird = agent.network.bird
+    if bird.socket:
+        return SharedBird(Path(bird.socket), Path(bird.include))
+    return OwnBird(Path(agent.state_dir, "bird"))
+
+
 def _waiting(before: Configuration, now: Configuration) -> list[str]:
-    """The fields that differ and are not followed; where addresses come from is asked once."""
+    """The fields that differ and are not followed; where addresses come from, and whose BIRD it is, is asked once."""
     fields = [field for field in AgentConfiguration.__struct_fields__ if field not in FOLLOWED]
     found = [field for field in fields if getattr(before.agent, field) != getattr(now.agent, field)]
-    if before.agent.network.ipam != now.agent.network.ipam:
-        found.append("network.ipam")
+    one, other = before.agent.network, now.agent.network
+    found += [f"network.{field}" for field in ("ipam", "bird") if getattr(one, field) != getattr(other, field)]
     return [*found, *(["KubeProxyConfiguration"] if before.proxy != now.proxy else [])]

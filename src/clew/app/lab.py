@@ -190,7 +190,7 @@ class Daemon:
             "data": {"digest": digest},
         }  # fmt: skip
         async with self._as("kubernetes-admin", "system:masters") as client:
-            if self.spec.network.backend == "ipsec":
+            if self.spec.network.encapsulation == "ipsec":
                 await ipsec_secret.ensure(client, self.spec.network.ipsec.secret)
             with contextlib.suppress(ApiError):
                 known = await client.get(CONFIG_MAP, _MARK, "kube-system")

@@ -154,7 +154,7 @@ def _check_speakers(network: NetworkConfiguration, names: Sequence[str]) -> None
 def _check_reach(network: NetworkConfiguration, nodes: Sequence[NodeSpec]) -> None:
     """Routes to pods name a next hop on the link: behind a router that knows no pods they lead nowhere."""
     used = sorted({each.subnet for each in nodes})
-    if network_config.BACKENDS[network.backend] is None and not network.bgp.peers and len(used) > 1:
+    if network.encapsulation is None and not network.bgp.peers and len(used) > 1:
         raise UserError(
             f"network: {network.backend} does not reach over the router between subnets {' and '.join(used)}",
             "use vxlan or ipip; with crossSubnet: true they encapsulate only what crosses it",

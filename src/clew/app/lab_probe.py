@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clew.app.lab_spec import LabSpec
-from clew.app.network_config import BACKENDS, PROTOCOLS
+from clew.app.network_config import PROTOCOLS
 from clew.base.addresses import family_of
 from clew.base.errors import UserError
 from clew.cluster.paths import LabPaths
@@ -31,7 +31,7 @@ def check(paths: LabPaths, spec: LabSpec) -> None:
         mode(str(spec.proxy.get("mode", "")), space)
         _check_fast_path(spec)
         backend = spec.network.backend
-        kind = BACKENDS[backend]
+        kind = spec.network.encapsulation
         if backend in PROTOCOLS and shutil.which("bird", path=_PATH) is None:
             raise UserError(f"network: {backend} needs the program bird", "try: apt-get install bird2")
         if kind is None:

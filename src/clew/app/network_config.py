@@ -51,6 +51,16 @@ class BgpConfiguration(Section):
     peers: list[PeerConfiguration] = msgspec.field(default_factory=list)
 
 
+class BirdConfiguration(Section):
+    """A BIRD that runs on the nodes already: its control socket, and a file of ours that its own file includes.
+
+    Both empty: one of our own.
+    """
+
+    socket: str = ""
+    include: str = ""
+
+
 class IpamConfiguration(Section):
     """Where pods' addresses come from: each node's spec.podCIDRs, or blocks of IPPools that nodes carve on demand."""
 
@@ -66,9 +76,9 @@ class IpsecConfiguration(Section):
 class NetworkConfiguration(Section):
     """How pods hang together on a node and between nodes.
 
-    `links`: on a bridge, or each by a route of its own. `crossSubnet`: encapsulate only what leaves the node's subnet.
-    `port` is UDP; 0: 8472 or 51820, as flannel's are. The last three are ip-masq-agent's: where pods keep their own
-    address though it lies outside the cluster.
+    `links`: on a bridge, or each by a route of its own. `crossSubnet`: encapsulate only what leaves the node's subnet,
+    by `overlay` where bgp or ospf lead inside it. `port` is UDP; 0: 8472 or 51820, as flannel's are. The last three are
+    ip-masq-agent's: where pods keep their own address though it lies outside the cluster.
     """
 
     backend: str = "host-gw"
@@ -77,12 +87,20 @@ class NetworkConfiguration(Section):
     vni: int = VNI
     port: int = 0
     ipam: IpamConfiguration = msgspec.field(default_factory=IpamConfiguration)
+    overlay: str = "vxlan"
+    bird: BirdConfiguration = msgspec.field(default_factory=BirdConfiguration)
     bgp: BgpConfiguration = msgspec.field(default_factory=BgpConfiguration)
     ipsec: IpsecConfiguration = msgspec.field(default_factory=IpsecConfiguration)
     probe_path_mtu: bool = True
     non_masquerade_cidrs: list[str] = msgspec.field(default_factory=list, name="nonMasqueradeCIDRs")
     masq_link_local: bool = False
     masq_link_local_ipv6: bool = msgspec.field(default=False, name="masqLinkLocalIPv6")
+
+    @property
+    def encapsulation(self) -> Encapsulation | None:
+        """What carries packets to other nodes: all of them, or those of other subnets."""
+        across = self.cross_subnet and self.backend in PROTOCOLS
+        return BACKENDS.get(self.overlay if across else self.backend)
 
     def plain(self) -> tuple[str, ...]:
         """Networks outside the cluster that see pods under their own addresses."""
@@ -100,7 +118,7 @@ class NetworkConfiguration(Section):
 
     def between(self, key: str = "") -> Between:
         """`key` is this node's public one, for wireguard."""
-        encapsulation = BACKENDS[self.backend]
+        encapsulation = self.encapsulation
         port = self.port or (PORTS[encapsulation] if encapsulation else 0)
         return Between(encapsulation, self.cross_subnet, vni=self.vni, port=port, key=key)
 
@@ -123,11 +141,13 @@ def check(found: NetworkConfiguration, where: str = "network") -> None:
     """UserError names the first field that does not hold."""
     if found.backend not in BACKENDS:
         raise UserError(f"{where}.backend: {found.backend!r} is not known", f"use {', '.join(BACKENDS)}")
-    if found.cross_subnet and BACKENDS[found.backend] is None:
-        raise UserError(
-            f"{where}.crossSubnet: {found.backend} encapsulates nothing",
-            "choose vxlan, ipip, wireguard or ipsec beside it",
-        )
+    tunnels = [name for name, kind in BACKENDS.items() if kind]
+    if found.overlay not in tunnels:
+        raise UserError(f"{where}.overlay: {found.overlay!r} encapsulates nothing", f"use {', '.join(tunnels)}")
+    if found.cross_subnet and found.encapsulation is None:
+        others = f"{', '.join(tunnels)}, or bgp or ospf with an overlay"
+        raise UserError(f"{where}.crossSubnet: {found.backend} encapsulates nothing", f"choose {others} beside it")
+    _check_bird(found.bird, f"{where}.bird")
     if not 1 <= found.vni <= _MOST_VNI:
         raise UserError(f"{where}.vni: {found.vni} is out of range", f"use 1 to {_MOST_VNI}")
     if not 0 <= found.port <= _MOST_PORT:
@@ -142,6 +162,14 @@ def check(found: NetworkConfiguration, where: str = "network") -> None:
         raise UserError(f"{where}.ipsec.secret: {found.ipsec.secret!r} is no Secret's name", "use clew-ipsec-keys")
     _check_ipam(found, where)
     _check_bgp(found.bgp, f"{where}.bgp")
+
+
+def _check_bird(bird: BirdConfiguration, where: str) -> None:
+    if bool(bird.socket) != bool(bird.include):
+        raise UserError(f"{where}: socket and include belong together", "name both, or neither for a BIRD of Clew's")
+    for field, path in (("socket", bird.socket), ("include", bird.include)):
+        if path and (not path.startswith("/") or '"' in path):
+            raise UserError(f"{where}.{field}: {path!r} is not an absolute path in plain characters", "write it out")
 
 
 def _check_ipam(found: NetworkConfiguration, where: str) -> None:

@@ -29,3 +29,4 @@ class Speaker(Value):
     links: tuple[str, ...]  # that carry these: where OSPF looks for neighbours
     neighbours: tuple[Neighbour, ...]  # BGP
     origin: str
+    elsewhere: tuple[str, ...] = ()  # of what is believed, what tunnels lead to: it is no matter of the router's

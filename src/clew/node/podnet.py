@@ -274,9 +274,11 @@ class PodNetwork:
         self.on_peers(_peers(layout.nodes, own) if self._settings.probing else {}, underlay.mtu)
         found, problems = routes.routes(layout.nodes, self._node, between)
         nobody = () if self._bridged() else tuple(map(render.nobody, links.shared(layout.own)))
+        tunnelled = [way for way in found.values() if way.tunnel]
+        plain = {way.destination: way for way in found.values() if not way.tunnel}
         told = self._settings.routing is not None
-        ways = self._untold.ways(found, underlay.subnets) if told else found.values()
-        self._plane.want_routes([*map(_rendered, ways), *nobody])
+        ways = self._untold.ways(plain, underlay.subnets) if told else plain.values()
+        self._plane.want_routes([*map(_rendered, (*tunnelled, *ways)), *nobody])
         if own is not None and layout.families:
             self._want_own(own, layout, between, tuple(found.values()))
         unkeyed = self._identity.problems if between.encapsulation == "ipsec" else ()
@@ -296,8 +298,10 @@ class PodNetwork:
         encrypts = between.encapsulation == "ipsec"
         self._entered = ipsec.standing(between.ring, ends[0].peers, own.ipsec) if encrypts else None
         inside = (*settings.cluster_cidrs, *layout.inside)
-        protocol, linked = settings.routing, self._underlay.links
-        self._router.want(speaking.speaker(own, everyone, pools, protocol, inside, linked) if protocol else None)
+        self._router.want(None)
+        if settings.routing is not None:
+            speaker = speaking.speaker(own, everyone, pools, settings.routing, inside, self._underlay.links)
+            self._router.want(replace(speaker, elsewhere=tuple(way.destination for way in ways if way.tunnel)))
         hidden = layout.hidden if settings.masquerade else ()
         self._nat.want(nat.table(masquerade.masquerade(own, hidden, everyone, inside, settings.plain)))
 

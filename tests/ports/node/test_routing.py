@@ -125,7 +125,7 @@ def test_a_node_that_goes_is_forgotten(lab: Any, tools: Any) -> None:
 
 def test_a_machine_without_bird_is_told_so(lab: Any, tools: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     if Path("/usr/sbin/bird").exists():
-        monkeypatch.setattr("clew.dataplane.bird.apply.PATH", "")
+        monkeypatch.setattr("clew.dataplane.bird.homes.PATH", "")
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     one = lab.node(1)
     one.start(network={"backend": "bgp"})

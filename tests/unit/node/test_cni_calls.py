@@ -18,6 +18,7 @@ from clew.base.metrics import Registry
 from clew.cni import framing
 from clew.dataplane.bandwidth.apply import BandwidthPlane
 from clew.dataplane.bird.apply import BirdPlane
+from clew.dataplane.bird.homes import OwnBird
 from clew.dataplane.hostports.apply import SETS, HostPortPlane
 from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink.apply import NetlinkPlane
@@ -118,7 +119,7 @@ class Agent:
                 plane, OverlayPlane(
                     machine.kernel, SecureEnds(FakeWireGuard(machine.kernel), str),
                     EspEnds(FakeXfrm(), identity, lambda: 0.0),
-                ), identity, BirdPlane(machine.folder / "bird"),
+                ), identity, BirdPlane(OwnBird(machine.folder / "bird")),
                 HostPortPlane(machine.nft, FakeConntrack(), FakeSysctl(), "cbr0", 147), MasqueradePlane(machine.nft),
                 BandwidthPlane(machine.kernel),
             ), StillClock(), ipam,

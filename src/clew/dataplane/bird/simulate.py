@@ -11,6 +11,8 @@ def next_hop(own: Speaker, others: Iterable[Speaker], destination: str) -> str:
     target = address(destination)
     if not any(target in network(prefix) for prefix in own.believed):
         return ""
+    if any(target in network(prefix) for prefix in own.elsewhere):
+        return ""
     best: tuple[int, str] = (-1, "")
     heard = {each.address for each in own.neighbours}
     for other in others:

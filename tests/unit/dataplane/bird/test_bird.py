@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from clew.dataplane.bird import control, render
 from clew.dataplane.bird.apply import BirdPlane
 from clew.dataplane.bird.explain import explain
+from clew.dataplane.bird.homes import OwnBird, SharedBird
 from clew.ir.routing import Neighbour, Speaker
 from clew.kernel.errors import KernelError
 
@@ -30,8 +31,8 @@ def test_a_session_a_neighbour_and_family() -> None:
     text = render.configuration(SPEAKER)
     assert protocols(text) == [
         "protocol device",
-        "protocol static own4", "protocol direct links4", "protocol kernel kernel4", "template bgp peer4",
-        "protocol static own6", "protocol direct links6", "protocol kernel kernel6", "template bgp peer6",
+        "protocol static own4", "protocol direct links4", "template bgp peer4", "protocol kernel kernel4",
+        "protocol static own6", "protocol direct links6", "template bgp peer6", "protocol kernel kernel6",
         "protocol bgp 'bgp4:two.example' from peer4", "protocol bgp 'bgp6:two.example' from peer6",
     ]  # fmt: skip
     assert "filter taken4 { if net ~ [ 10.244.0.0/16+ ] then accept; reject; }" in text
@@ -52,7 +53,7 @@ def test_clients_peers_and_passwords() -> None:
         Neighbour("172.30.0.1", "172.30.0.1", 65000, password="se cret"),
     )
     client, peer = render.configuration(replace(SPEAKER, neighbours=neighbours)).splitlines()[-2:]
-    assert "rr client; ipv4 { import filter taken4; export all; };" in client
+    assert "rr client; ipv4 { igp table near4; import filter taken4; export filter taken4; };" in client
     assert peer == (
         "protocol bgp 'bgp4:172.30.0.1' from peer4 { neighbor 172.30.0.1 as 65000; allow local as 1;"
         ' password "se cret"; }'
@@ -105,7 +106,7 @@ def test_nobody_answers(tmp_path: Path) -> None:
 
 
 def test_one_that_runs_is_told_and_not_started(tmp_path: Path) -> None:
-    plane = BirdPlane(tmp_path, "no-such-program")
+    plane = BirdPlane(OwnBird(tmp_path, "no-such-program"))
     plane.want(SPEAKER)
     assert plane.pending
     with bird(tmp_path / "bird.ctl", "0002-Reading configuration\n0003 Reconfigured\n") as asked:
@@ -116,7 +117,7 @@ def test_one_that_runs_is_told_and_not_started(tmp_path: Path) -> None:
 
 
 def test_a_refused_file_keeps_the_difference(tmp_path: Path) -> None:
-    plane = BirdPlane(tmp_path)
+    plane = BirdPlane(OwnBird(tmp_path))
     plane.want(SPEAKER)
     with bird(tmp_path / "bird.ctl", "8002 bird.conf:3:1 syntax error\n"), pytest.raises(KernelError, match="syntax"):
         plane.sync()
@@ -124,7 +125,7 @@ def test_a_refused_file_keeps_the_difference(tmp_path: Path) -> None:
 
 
 def test_without_the_program_the_remedy_is_told(tmp_path: Path) -> None:
-    plane = BirdPlane(tmp_path, "no-such-program")
+    plane = BirdPlane(OwnBird(tmp_path, "no-such-program"))
     plane.want(SPEAKER)
     with pytest.raises(KernelError, match="install BIRD 2"):
         plane.sync()
@@ -132,11 +133,70 @@ def test_without_the_program_the_remedy_is_told(tmp_path: Path) -> None:
 
 
 def test_who_never_had_a_router_is_left_alone(tmp_path: Path) -> None:
-    plane = BirdPlane(tmp_path / "bird", "no-such-program")
+    plane = BirdPlane(OwnBird(tmp_path / "bird", "no-such-program"))
     plane.want(None)
     plane.sync()
     assert not plane.pending
     assert not (tmp_path / "bird").exists()
+
+
+def test_a_file_that_somebody_elses_includes_has_names_of_its_own() -> None:
+    text = render.included(SPEAKER, frozenset({6}))
+    names = [line.split()[3 if line.startswith("protocol ospf") else 2] for line in protocols(text)]
+    assert all(name.strip("'").startswith("clew_") for name in names)
+    assert "protocol kernel clew_kernel4" in text
+    assert "clew_kernel6" not in text, "one a kernel table, and there is one already"
+    assert "router id" not in text
+    assert "protocol device" not in text
+    assert 'export where proto = "clew_own4";' in text, "not what its owner has in static protocols"
+
+
+def test_what_tunnels_lead_to_does_not_go_into_the_kernel() -> None:
+    text = render.configuration(replace(SPEAKER, elsewhere=("10.244.3.0/24",)))
+    four, six = (line for line in text.splitlines() if line.startswith("protocol kernel"))
+    assert "!(net ~ [ 10.244.3.0/24+ ])" in four
+    assert "!(net" not in six
+
+
+NAMES = "2002-Name       Proto      Table      State  Since         Info\n"
+FOREIGN = "1002-kernel1    Kernel     master4    up     12:00:00.000\n"
+OURS = "1002-clew_own4  Static     master4    up     12:00:00.000\n"
+
+
+def test_somebody_elses_is_told_by_a_file_that_it_includes(tmp_path: Path) -> None:
+    plane = BirdPlane(SharedBird(tmp_path / "ctl", tmp_path / "clew.conf"))
+    plane.want(SPEAKER)
+    table = f"{NAMES}{FOREIGN}{OURS}0000 \n"
+    with bird(tmp_path / "ctl", table, "0020 Configuration OK\n", "0003 Reconfigured\n", table) as asked:
+        plane.sync()
+    assert asked == ["show protocols", "configure check", "configure", "show protocols"]
+    assert "clew_own4" in (tmp_path / "clew.conf").read_text()
+    assert not plane.pending
+
+
+def test_a_file_that_it_refuses_does_not_stay(tmp_path: Path) -> None:
+    """It would not start with it any more."""
+    (tmp_path / "clew.conf").write_text("# before\n")
+    plane = BirdPlane(SharedBird(tmp_path / "ctl", tmp_path / "clew.conf"))
+    plane.want(SPEAKER)
+    answers = f"{NAMES}{FOREIGN}0000 \n", "8002 clew.conf:3:1 syntax error\n"
+    with bird(tmp_path / "ctl", *answers), pytest.raises(KernelError, match="syntax error"):
+        plane.sync()
+    assert (tmp_path / "clew.conf").read_text() == "# before\n"
+    assert plane.pending
+
+
+def test_one_that_does_not_read_our_file_or_is_not_there_is_told_so(tmp_path: Path) -> None:
+    plane = BirdPlane(SharedBird(tmp_path / "ctl", tmp_path / "clew.conf"))
+    plane.want(SPEAKER)
+    with pytest.raises(KernelError, match="no BIRD answers at"):
+        plane.sync()
+    table = f"{NAMES}{FOREIGN}0000 \n"
+    with (
+        bird(tmp_path / "ctl", table, "0020 Configuration OK\n", "0003 Reconfigured\n", table),
+        pytest.raises(KernelError, match='add the line include "'),
+    ):
+        plane.sync()
 
 
 def test_an_explanation_names_the_neighbour() -> None:

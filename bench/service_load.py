@@ -97,6 +97,12 @@ class Ours:
     def sync(self, turn: Turn = Turn.CHANGE) -> None:
         self.loop.run_until_complete(self.proxy.sync(turn))
 
+    def close(self) -> None:
+        """Nothing of it is left, also where the mode has things outside of the network namespace."""
+        self.proxy.remove()
+        self.proxy.close()
+        self.loop.close()
+
     def change(self, number: int, endpoints: int) -> None:
         """From the bytes of a watch event to the kernel."""
         self.tables.slices.put(*endpointslice.decode(slice_bytes(number, endpoints)))

@@ -12,21 +12,25 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.figures import Figure, Say, measured, median, scaled
 from bench.service_load import ENDPOINTS, Ours, pod, vip
+from clew.dataplane.ebpf import facility as ebpf
 from clew.kernel import netns, sysctl
 from clew.kernel.netlink import Netlink
 from clew.kernel.netlink.requests import Add, SetLink
 from clew.kernel.netlink.values import Address, Link, Peer, Route, Veth
 from clew.node import proxy_modes
 
-CLIENT, NODE = "10.200.0.2", "10.200.0.1"
+NODE = "10.200.0.1"
+DIRECTLY, BY_SERVICE = "10.200.0.2", "10.200.0.3"  # the client's addresses: no connection is in another's way
+IP_BIND_ADDRESS_NO_PORT = 24  # include/uapi/linux/in.h
 CHUNK = b"x" * 65536
 ROUNDS = 7
+AGAINST = "the pod's own address"
 Target = tuple[str, int]
 
 
@@ -50,7 +54,7 @@ class Place:
                     os.close(descriptor)
             node.request([Add(Address(f"{NODE}/24", "client")), Add(Address("169.254.1.1/32", "server"))])
             node.request([Add(Route(f"{each}/32", dev="server")) for each in pods])
-        _end(self.client, [f"{CLIENT}/24"], Route("0.0.0.0/0", via=NODE))
+        _end(self.client, [f"{DIRECTLY}/24", f"{BY_SERVICE}/24"], Route("0.0.0.0/0", via=NODE))
         _end(self.server, [f"{each}/32" for each in pods], Route("0.0.0.0/0", dev="eth0"))
         sysctl.write({"net.ipv4.conf.server.proxy_arp": 1}, self.node)
 
@@ -94,18 +98,24 @@ def serve(place: Place, stack: ExitStack) -> None:
     stack.callback(stop)
 
 
-def connections(target: Target, count: int) -> None:
+def connected(source: str, target: Target) -> socket.socket:
+    """A connection that was greeted."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+    client.bind((source, 0))
+    client.connect(target)
+    client.recv(1)
+    return client
+
+
+def connections(source: str, target: Target, count: int) -> None:
     for _ in range(count):
-        with socket.socket() as client:
+        with connected(source, target) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # no TIME_WAIT
-            client.connect(target)
-            client.recv(1)
 
 
-def stream(target: Target, chunks: int) -> None:
-    with socket.socket() as client:
-        client.connect(target)
-        client.recv(1)
+def stream(source: str, target: Target, chunks: int) -> None:
+    with connected(source, target) as client:
         for _ in range(chunks):
             client.sendall(CHUNK)
         client.shutdown(socket.SHUT_WR)
@@ -147,16 +157,38 @@ def _with(mode: str, count: int, scale: float) -> Iterator[Figure]:
         place.up(stack, pods)
         serve(place, stack)
         proxy = Ours(place.node, mode)
+        stack.callback(proxy.close)
         proxy.load(count)
         stack.callback(_serving(proxy))
-        direct, service = (pods[0], 8080), (vip(number), 80)
-        plain, by_service = each(place, lambda: connections(direct, many), lambda: connections(service, many))
-        what = f"{mode}, {count:,} services: a new connection"
-        yield Figure(what, by_service / many * 1e6, "µs", plain / many * 1e6, "the pod's own address")
-        plain, by_service = each(place, lambda: stream(direct, chunks), lambda: stream(service, chunks))
-        size = chunks * len(CHUNK) / 1024
-        what = f"{mode}, {count:,} services: a KiB of a connection"
-        yield Figure(what, by_service / size * 1e9, "ns", plain / size * 1e9, "the pod's own address")
+        direct, service = (DIRECTLY, (pods[0], 8080)), (BY_SERVICE, (vip(number), 80))
+        for way, entered in _ways(mode, place.node):
+            at = f"{mode}{way}, {count:,} services"
+            with entered:
+                plain, by_service = each(place, lambda: connections(*direct, many), lambda: connections(*service, many))
+                yield Figure(f"{at}: a new connection", by_service / many * 1e6, "µs", plain / many * 1e6, AGAINST)
+                plain, by_service = each(place, lambda: stream(*direct, chunks), lambda: stream(*service, chunks))
+                size = chunks * len(CHUNK) / 1024
+                yield Figure(f"{at}: a KiB of a connection", by_service / size * 1e9, "ns", plain / size * 1e9, AGAINST)
+
+
+def _ways(mode: str, node: Path) -> list[tuple[str, AbstractContextManager[object]]]:
+    """How a client comes to a service: in mode ebpf by its packets, or where its node asks sockets, by them."""
+    if mode != "ebpf":
+        return [("", nullcontext())]
+    return [(" by packets", nullcontext()), (" by sockets", _joined(ebpf.cgroup(node)))]
+
+
+@contextmanager
+def _joined(group: Path) -> Iterator[None]:
+    """Sockets that this process makes meanwhile belong to a control group."""
+    root = ebpf.cgroup_root()
+    assert root is not None
+    home = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))[3:]
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+    try:
+        yield
+    finally:
+        (root / home.lstrip("/") / "cgroup.procs").write_text(str(os.getpid()))
 
 
 def _serving(proxy: Ours) -> Callable[[], None]:

@@ -30,8 +30,8 @@ GOALS = {"nftables": (1.5, 5.0), "ebpf": (1.0, 5.0), "iptables": (6.0, 1200.0)} 
 def measure(mode: str, path: Path, count: int) -> dict[str, float]:
     """Seconds of CPU for each step, in this process; memory in MiB."""
     netns.create(path)
+    proxy = Ours(path, mode)
     try:
-        proxy = Ours(path, mode)
         decoding, whole = proxy.load(count)
         idle = median(measured(proxy.sync).cpu for _ in range(20))
         many = SLOW_CHANGES if mode in RESTORED else CHANGES
@@ -46,6 +46,7 @@ def measure(mode: str, path: Path, count: int) -> dict[str, float]:
     except WorldError as refused:
         raise RuntimeError(str(refused)) from None  # one that can cross to another process
     finally:
+        proxy.close()
         netns.delete(path)
 
 

@@ -22,6 +22,7 @@ kind: Lab
 nodes: 2
 ipFamily: FAMILY
 network: {backend: host-gw, links: LINKS}
+proxy: {mode: MODE}
 dns: {fastPath: ebpf}
 """
 ASKER = """
@@ -62,10 +63,11 @@ ports: [{name: x, port: 80}]
 
 @pytest.fixture(scope="module", params=["bridge", "routed"])
 def fast(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallLab]:
-    """Bridged pods with IPv4, routed ones with both families."""
+    """Bridged pods with IPv4; routed ones with both families, whose sockets ask an endpoint (mode ebpf)."""
     folder = tmp_path_factory.mktemp("fast")
-    family = "dual" if request.param == "routed" else "ipv4"
-    (folder / "lab.yaml").write_text(FILE.replace("LINKS", request.param).replace("FAMILY", family))
+    family, mode = ("dual", "ebpf") if request.param == "routed" else ("ipv4", "nftables")
+    file = FILE.replace("LINKS", request.param).replace("FAMILY", family).replace("MODE", mode)
+    (folder / "lab.yaml").write_text(file)
     with small_lab(f"fast{os.getpid()}", folder, "--config", str(folder / "lab.yaml")) as lab:
         lab.apply(OBJECTS + "".join(ASKER.replace("NODE", node) for node in NODES))
         done = lab.kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s", seconds=70)

@@ -85,7 +85,7 @@ class FastPathPlane:
         found = {}
         for link in {each.dev for each in self._kernel.qdiscs() if each.kind in HOOKS}:
             for each in self._kernel.filters(link):
-                if (each.priority, each.direction) == (PRIORITY, DIRECTION):
+                if (each.priority, each.direction, each.name) == (PRIORITY, DIRECTION, PROGRAM):
                     found[link] = each.program_id
         self._links.found_whole(found)
         if self._loaded is not None:

@@ -8,7 +8,7 @@ from clew.base.value import Value
 
 IMAGE = "dns"
 PROGRAM = "dns"
-PRIORITY: Final = 147  # of our filters, by which they are known again; before any that translates addresses
+PRIORITY: Final = 40  # of our filters: before any that translates addresses, for it is the asked one that answers
 DIRECTION: Final = "ingress"
 
 KEY, APEX, APEX_LABELS, LABELS, SOA, DEPTH = 128, 64, 6, 32, 128, 3  # as there

@@ -17,5 +17,9 @@ def passed(done: Done) -> int:
     return int(counted[1]) if counted else 0
 
 
+def test_agents_speak_to_each_other_by_it(guest: Guest) -> None:
+    assert passed(guest.pytest("tests/ports/node/ipsec_of_other_kernels.py", seconds=900)) >= 10
+
+
 def test_the_port_is_what_its_fake_says(guest: Guest) -> None:
     assert passed(guest.pytest("tests/ports/xfrm")) == 53, "on the fake and on the kernel"

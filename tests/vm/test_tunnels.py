@@ -6,15 +6,15 @@ import pytest
 from tests.vm.guest import Guest
 from tests.vm.labs import GuestLab, guest_lab
 
-SHOWN = {"ipip": "tunl0", "wireguard": "wg.clew"}
+SHOWN = {"ipip": "tunl0", "wireguard": "wg.clew", "ipsec": "ipsec.clew"}
 
 
 def test_ipip_and_wireguard(guest: Guest) -> None:
-    guest.run("modprobe", "-a", "ipip", "wireguard", "br_netfilter").ok()
+    guest.run("modprobe", "-a", "ipip", "wireguard", "esp4", "xfrm_interface", "br_netfilter").ok()
     guest.pytest("tests/ports/node/tunnels_of_other_kernels.py", seconds=600).ok()
 
 
-@pytest.fixture(params=["ipip", "wireguard"])
+@pytest.fixture(params=["ipip", "wireguard", "ipsec"])
 def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -50,7 +50,7 @@ class Api:
         self._listener = listener
         self._loop = asyncio.new_event_loop()
         self._objects: dict[str, dict[str, dict[str, Any]]] = {
-            kind: {} for kind in ("nodes", "services", "endpointslices", "pods")
+            kind: {} for kind in ("nodes", "services", "endpointslices", "pods", "secrets")
         }
         self._version = 1
         self._history: list[tuple[int, str, bytes]] = []
@@ -60,6 +60,10 @@ class Api:
 
     def put(self, kind: str, name: str, obj: dict[str, Any] | None) -> None:
         asyncio.run_coroutine_threadsafe(self._put(kind, name, obj), self._loop).result(5)
+
+    def annotations(self, node: str) -> dict[str, str]:
+        """What agents have written on a Node."""
+        return dict(self._objects["nodes"][node]["metadata"].get("annotations", {}))
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._main.cancel)
@@ -395,9 +399,10 @@ class Lab:
 
     def plug(self, ns: Path, addresses: tuple[str, ...], subnet: int = 0) -> None:
         """Connect a namespace to the fabric as eth0."""
-        if (old := self._ports.get(ns.name)) is not None:  # its namespace dies slowly
+        if (old := self._ports.get(ns.name)) is not None:  # its namespace dies slowly, or has taken it along already
             with Netlink(self.fabric) as fabric:
-                fabric.request([Delete(Link(old))])
+                (refusal,) = fabric.attempt([Delete(Link(old))])
+                assert refusal is None or refusal.absent, refusal
         self._plugs += 1
         port = self._ports[ns.name] = f"p{self._plugs}"
         switch = f"sw{subnet}" if subnet else "sw"

@@ -13,7 +13,7 @@ from typing import Any, Self
 from clew.kernel import netns
 
 ETH_ALL = socket.htons(3)
-UDP, IPIP = 17, 4
+UDP, IPIP, ESP = 17, 4, 50
 PORTS = {8472: "vxlan", 51820: "wireguard"}
 
 
@@ -24,14 +24,16 @@ class Wire:
         self._listener = listener
 
     def seen(self) -> set[tuple[str, str, str]]:
-        found = set()
+        return {packet for frame in self.frames() if (packet := _outer(frame)) is not None}
+
+    def frames(self) -> list[bytes]:
+        """All since it was asked last, as they were."""
+        found = []
         while True:
             try:
-                frame = self._listener.recv(2048)
+                found.append(self._listener.recv(2048))
             except BlockingIOError:
                 return found
-            if (packet := _outer(frame)) is not None:
-                found.add(packet)
 
 
 def _outer(frame: bytes) -> tuple[str, str, str] | None:
@@ -47,8 +49,8 @@ def _outer(frame: bytes) -> tuple[str, str, str] | None:
 
 def _carrier(protocol: int, payload: bytes) -> str:
     """The tunnel's name; "" where the packet travels as it is."""
-    if protocol == IPIP:
-        return "ipip"
+    if protocol in {IPIP, ESP}:
+        return "ipip" if protocol == IPIP else "ipsec"
     return PORTS.get(struct.unpack_from("!H", payload, 2)[0], "") if protocol == UDP else ""
 
 

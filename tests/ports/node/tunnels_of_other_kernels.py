@@ -2,24 +2,28 @@
 
 import errno
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ports.node.captures import ELSEWHERE, held
 from tests.ports.node.crossing import addresses, everyone_sees_everyone, wire
+from tests.ports.node.secret import KEYS, give, stands
 
 from clew.kernel import netns
 from clew.kernel.netlink import Delete, Link, Netlink
 
-OVERHEAD = {"ipip": 20, "wireguard": 60}
+OVERHEAD = {"ipip": 20, "wireguard": 60, "ipsec": 54}
 
 
-@pytest.fixture(params=["ipip", "wireguard"])
+@pytest.fixture(params=["ipip", "wireguard", "ipsec"])
 def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 def started(lab: Any, tools: Any, backend: str, *numbers: int, **network: Any) -> list[Any]:
     """Nodes whose agents have heard of each other."""
+    give(lab, KEYS)
     nodes = [lab.node(number) for number in numbers]
     for node in nodes:
         node.start(network={"backend": backend, **network})
@@ -31,7 +35,12 @@ def started(lab: Any, tools: Any, backend: str, *numbers: int, **network: Any) -
 
 def test_pods_as_they_are_and_the_mtu_to_the_byte(lab: Any, tools: Any, backend: str) -> None:
     one, two = started(lab, tools, backend, 1, 2)
+    if backend == "ipsec":
+        for node in (one, two):
+            stands(node, tools, "3")
     a, c = one.pod("a"), two.pod("c")
+    if backend == "ipsec":
+        tools.eventually(lambda: answers(tools, a, c), "keys are known on both sides")
     with wire(lab.fabric) as between:
         everyone_sees_everyone(lab, tools, one, two, a, c)
         seen = between.seen()
@@ -53,18 +62,21 @@ def test_pods_as_they_are_and_the_mtu_to_the_byte(lab: Any, tools: Any, backend:
         assert refused.value.errno == errno.EMSGSIZE
 
 
-def _answers(tools: Any, a: Any, c: Any) -> bool:
+def answers(tools: Any, a: Any, c: Any) -> bool:
     try:
         return bool(tools.seen_source(a.ns, c.ns, c.ips[0]) == a.ips[0])
     except TimeoutError:
         return False
 
 
-def test_both_families_through_one_encrypted_tunnel(dual_lab: Any, tools: Any) -> None:
+@pytest.mark.parametrize(("kind", "device"), [("wireguard", "wg.clew"), ("ipsec", "ipsec.clew")])
+def test_both_families_through_one_encrypted_tunnel(dual_lab: Any, tools: Any, kind: str, device: str) -> None:
     one, two = dual_lab.node(1), dual_lab.node(2)
+    give(dual_lab, KEYS)
     for node in (one, two):
-        node.start(network={"backend": "wireguard"})
+        node.start(network={"backend": kind})
     a, c = one.pod("a"), two.pod("c")
+    tools.eventually(lambda: answers(tools, a, c), "keys are known on both sides")
     with Netlink(one.ns) as first, Netlink(two.ns) as second:
         for kernel in (first, second):
             tools.eventually(lambda: len(kernel.routes(proto=147, table=254)) == 2, "routes to the other")  # noqa: B023
@@ -73,15 +85,17 @@ def test_both_families_through_one_encrypted_tunnel(dual_lab: Any, tools: Any) -
         seen = between.seen()
     assert not {packet for packet in seen if {*a.ips, *c.ips} & {packet[0], packet[1]}}
     with Netlink(one.ns) as kernel:
-        kernel.request([Delete(Link("wg.clew"))])
-        tools.eventually(lambda: [route.dev for route in kernel.routes(proto=147)][:1] == ["wg.clew"], "it is back")
-    tools.eventually(lambda: _answers(tools, a, c), "packets pass again")
+        kernel.request([Delete(Link(device))])
+        tools.eventually(lambda: [route.dev for route in kernel.routes(proto=147)][:1] == [device], "it is back")
+    tools.eventually(lambda: answers(tools, a, c), "packets pass again")
 
 
-def test_a_node_whose_key_is_not_known_is_not_spoken_to_in_the_clear(lab: Any) -> None:
+@pytest.mark.parametrize(("kind", "name"), [("wireguard", "WireGuard"), ("ipsec", "IPsec")])
+def test_a_node_whose_key_is_not_known_is_not_spoken_to_in_the_clear(lab: Any, kind: str, name: str) -> None:
     one = lab.node(1)
     two = lab.node(2)
-    one.start(network={"backend": "wireguard"})
+    give(lab, KEYS)
+    one.start(network={"backend": kind})
     two.start()  # a node that knows nothing of encryption
     a, c = one.pod("a"), two.pod("c")
     with wire(lab.fabric) as between:
@@ -89,4 +103,9 @@ def test_a_node_whose_key_is_not_known_is_not_spoken_to_in_the_clear(lab: Any) -
             connection.settimeout(1)
             assert connection.connect_ex((c.ips[0], 80)) != 0
         assert not {packet for packet in between.seen() if packet[1] == c.ips[0]}
-    assert "its agent has published no WireGuard key yet" in (one.root / "agent.log").read_text()
+    assert f"its agent has published no {name} key yet" in (one.root / "agent.log").read_text()
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_the_page_shows_what_is_on_the_wire(tmp_path: Path, tools: Any, name: str) -> None:
+    held(tmp_path, tools, name)

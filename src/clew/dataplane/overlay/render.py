@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from ipaddress import IPv6Address
 
-from clew.base.addresses import address, family_of, with_port
+from clew.base.addresses import address, family_of, network, overlap, with_port
 from clew.dataplane.overlay.objects import (
     IF_ID,
     IPIP,
@@ -67,7 +67,7 @@ def overlay(tunnels: Iterable[Tunnel]) -> Overlay:
             elif tunnel.encapsulation == "wireguard":
                 secure.append(SecurePeer(link.name, peer.key, with_port(outer, tunnel.port), _allowed(peer)))
             elif tunnel.encapsulation == "ipsec":
-                esp.append(_esp(link.name, peer))
+                esp.append(_esp(link.name, peer, tunnel.sources))
             routes += [
                 PeerRoute(_whole(address), gateway(tunnel.encapsulation, address), link.name, peer.mtu)
                 for address in peer.addresses
@@ -80,9 +80,12 @@ def _allowed(peer: TunnelEnd) -> tuple[str, ...]:
     return tuple(sorted({*map(_whole, peer.addresses), *peer.pods}))
 
 
-def _esp(dev: str, peer: TunnelEnd) -> EspPeer:
+def _esp(dev: str, peer: TunnelEnd, own: Iterable[str]) -> EspPeer:
+    """A range of the other's from which this node has borrowed an address is not guarded: its own pods are in it."""
+    lent = [pods for pods in peer.pods if any(overlap(network(pods), network(each)) for each in own)]
+    guarded = tuple(pods for pods in peer.pods if pods not in lent)
     outbound, inbound = (tuple(map(_state, each)) for each in (peer.outbound, peer.inbound))
-    return EspPeer(dev, peer.remote, _allowed(peer), peer.pods, outbound, inbound, peer.stays)
+    return EspPeer(dev, peer.remote, _allowed(peer), guarded, outbound, inbound, peer.stays)
 
 
 def _state(each: Association) -> EspState:

@@ -309,6 +309,18 @@ def test_states_and_policies_of_ipsec_are_made_and_taken_away(kernel: FakeNetlin
     assert (xfrm.keys, xfrm.policies()) == ({}, [])
 
 
+def test_an_address_that_is_lent_goes_its_own_way_and_is_not_guarded_against(kernel: FakeNetlink) -> None:
+    """Blocks lend addresses: a policy for the block must hit neither the borrower's packets nor our own pods'."""
+    peer = replace(ESP.peers[0], pods=("10.244.2.0/26", "10.244.7.65/32", "10.244.9.0/26"))
+    plane = wanted(kernel, replace(ESP, peers=(peer,), sources=("10.244.1.0/26", "10.244.9.3/32")))
+    assert run(plane) == {}
+    policies = XFRMS[kernel].policies()
+    blocked = {each.source for each in policies if each.needs is None}
+    assert blocked == {"10.244.2.0/26", "10.244.7.65/32"}
+    first = {each.target: each.priority for each in policies if each.direction == "out"}
+    assert first["10.244.7.65/32"] < first["10.244.2.0/26"]
+
+
 @pytest.mark.parametrize("refused", [errno.EOPNOTSUPP, errno.EPERM])
 def test_a_kernel_without_xfrm_matters_to_nobody_who_does_not_want_it(kernel: FakeNetlink, refused: int) -> None:
     def states() -> dict[State, int]:

@@ -9,10 +9,21 @@ from collections.abc import Iterable
 
 from clew.dataplane.overlay import devices
 from clew.dataplane.overlay.esp import EspEnds
-from clew.dataplane.overlay.objects import DEVICES, IPIP, PRIORITY, PROTO, TABLE, WIREGUARD, Overlay, TunnelLink
+from clew.dataplane.overlay.objects import (
+    DEVICES,
+    IPIP,
+    PRIORITY,
+    PROTO,
+    SHUT_METRIC,
+    SHUT_PROTO,
+    TABLE,
+    WIREGUARD,
+    Overlay,
+    TunnelLink,
+)
 from clew.dataplane.overlay.secure import SecureEnds
 from clew.kernel.errors import KernelError
-from clew.kernel.netlink import Add, Delete, Fdb, Neighbour, Route, RtNetlink, Rule
+from clew.kernel.netlink import MAIN_TABLE, Add, Delete, Fdb, Neighbour, Route, RtNetlink, Rule
 from clew.reconcile import DeltaMap
 
 Entry = Neighbour | Fdb | Route | Rule
@@ -62,6 +73,7 @@ class OverlayPlane:
             _route(each.destination, each.dev, each.via, each.mtu)
             for each in self._kernel.routes(proto=PROTO, table=TABLE)
         ]
+        entries += [_shut(each.destination) for each in self._kernel.routes(proto=SHUT_PROTO, table=MAIN_TABLE)]
         entries += [_rule(each.source) for each in self._kernel.rules() if (each.proto, each.table) == (PROTO, TABLE)]
         self._entries.found_whole(_keyed(entries))
 
@@ -132,6 +144,8 @@ def _entries(overlay: Overlay) -> Iterable[Entry]:
         yield _route(route.destination, route.dev, route.via, route.mtu)
     for rule in overlay.rules:
         yield _rule(rule.source)
+    for shut in overlay.shut:
+        yield _shut(shut.destination)
 
 
 def _keyed(entries: Iterable[Entry]) -> dict[Key, Entry]:
@@ -151,6 +165,10 @@ def _keyed(entries: Iterable[Entry]) -> dict[Key, Entry]:
 
 def _route(destination: str, dev: str, via: str, mtu: int) -> Route:
     return Route(destination, via=via, dev=dev, table=TABLE, proto=PROTO, onlink=bool(via), mtu=mtu)
+
+
+def _shut(destination: str) -> Route:
+    return Route(destination, kind="unreachable", proto=SHUT_PROTO, metric=SHUT_METRIC)
 
 
 def _rule(source: str) -> Rule:

@@ -2,11 +2,13 @@
 
 from clew.dataplane.overlay.objects import (
     PROTO,
+    SHUT_PROTO,
     TABLE,
     EspPeer,
     FromPods,
     PeerRoute,
     SecurePeer,
+    Shut,
     TunnelLink,
     TunnelPeer,
 )
@@ -43,6 +45,12 @@ def explain_esp(peer: EspPeer) -> str:
 
 def explain_route(route: PeerRoute) -> str:
     return f"what pods of this node send to the node {route.destination} itself goes through {route.dev}; table {TABLE}"
+
+
+def explain_shut(shut: Shut) -> str:
+    return (
+        f"what is for {shut.destination} is refused as long as its encrypted tunnel has no device; proto {SHUT_PROTO}"
+    )
 
 
 def explain_rule(rule: FromPods) -> str:

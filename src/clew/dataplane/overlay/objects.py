@@ -7,6 +7,8 @@ from clew.base.value import Value
 TABLE = 147  # the routing table of what pods send to other nodes themselves
 PRIORITY = 30147  # of the rules that lead there: before the main table's 32766
 PROTO = 147  # of those routes and rules; `ip rule show`, `ip route show table 147`
+SHUT_PROTO = 148  # of routes in the main table that refuse; `ip route show proto 148`
+SHUT_METRIC = 1 << 31  # any other way goes before
 VXLAN = {4: "vxlan.clew", 6: "vxlan6.clew"}
 IPIP = "tunl0"  # the kernel's own device of this name carries whatever the routing table sends through it
 WIREGUARD = "wg.clew"
@@ -80,6 +82,12 @@ class PeerRoute(Value):
     mtu: int = 0  # 0: the link's
 
 
+class Shut(Value):
+    """Where the device of an encrypted tunnel is gone: what was for it is refused, not led out by the default route."""
+
+    destination: str  # another node's pods
+
+
 class FromPods(Value):
     """The rule that leads packets of this node's pods by TABLE first."""
 
@@ -95,3 +103,4 @@ class Overlay(Value):
     esp: tuple[EspPeer, ...] = ()
     routes: tuple[PeerRoute, ...] = ()
     rules: tuple[FromPods, ...] = ()
+    shut: tuple[Shut, ...] = ()

@@ -17,6 +17,7 @@ from clew.dataplane.overlay.objects import (
     Overlay,
     PeerRoute,
     SecurePeer,
+    Shut,
     TunnelLink,
     TunnelPeer,
 )
@@ -57,6 +58,7 @@ def overlay(tunnels: Iterable[Tunnel]) -> Overlay:
     esp: list[EspPeer] = []
     routes: list[PeerRoute] = []
     rules: list[FromPods] = []
+    shut: list[Shut] = []
     for tunnel in tunnels:
         link = _link(tunnel)
         links.append(link)
@@ -72,8 +74,9 @@ def overlay(tunnels: Iterable[Tunnel]) -> Overlay:
                 PeerRoute(_whole(address), gateway(tunnel.encapsulation, address), link.name, peer.mtu)
                 for address in peer.addresses
             ]
+            shut += [Shut(pods) for pods in peer.pods]  # named where the tunnel encrypts
         rules += [FromPods(source) for source in tunnel.sources if tunnel.peers]
-    return Overlay(tuple(links), tuple(peers), tuple(secure), tuple(esp), tuple(routes), tuple(rules))
+    return Overlay(tuple(links), tuple(peers), tuple(secure), tuple(esp), tuple(routes), tuple(rules), tuple(shut))
 
 
 def _allowed(peer: TunnelEnd) -> tuple[str, ...]:

@@ -25,6 +25,11 @@ def to_node(overlay: Overlay, source: str, destination: str) -> Outer | None:
     return None if route is None else outer(overlay, route.dev, route.via, destination)
 
 
+def refused(overlay: Overlay, destination: str) -> bool:
+    """Whether a packet for another node's pod ends here, should its tunnel's device be gone."""
+    return any(address(destination) in network(each.destination) for each in overlay.shut)
+
+
 def outer(overlay: Overlay, dev: str, via: str, destination: str) -> Outer | None:
     """Where a packet ends up that a route sends by `via` over the tunnel `dev`; None: it is dropped there."""
     link = next((each for each in overlay.links if each.name == dev), None)

@@ -137,8 +137,9 @@ def test_nothing_of_it_can_be_left_out(tunnel: Tunnel) -> None:
     whole = overlay([tunnel])
     addresses = [address for peer in tunnel.peers for address in peer.addresses]
 
-    def answers(some: Overlay) -> list[Outer | None]:
-        return [simulate.to_node(some, PODS[family_of(address)], address) for address in addresses]
+    def answers(some: Overlay) -> list[Outer | bool | None]:
+        shut = [simulate.refused(some, pods.partition("/")[0]) for peer in tunnel.peers for pods in peer.pods]
+        return [*(simulate.to_node(some, PODS[family_of(address)], address) for address in addresses), *shut]
 
     for field in Overlay.__struct_fields__:
         objects = getattr(whole, field)
@@ -153,6 +154,7 @@ def test_why_each_object_is_there() -> None:
     assert "172.30.0.12" in explain.explain_peer(rendered.peers[0])
     assert "172.30.0.12/32" in explain.explain_route(rendered.routes[0])
     assert "10.244.1.0/24" in explain.explain_rule(rendered.rules[0])
+    assert "10.244.2.0/24 is refused" in explain.explain_shut(overlay([SECURE]).shut[0])
     assert "IP in IP" in explain.explain_link(overlay([IPIP]).links[0])
     assert "10.244.3.0/24, 172.30.0.13/32 and sends it to 172.30.0.13:51820" in explain.explain_secure(
         overlay([SECURE]).secure[1]
@@ -307,6 +309,23 @@ def test_states_and_policies_of_ipsec_are_made_and_taken_away(kernel: FakeNetlin
     assert run(plane) == {}
     assert kernel.link("ipsec.clew") is None
     assert (xfrm.keys, xfrm.policies()) == ({}, [])
+
+
+@pytest.mark.parametrize(("tunnel", "device"), [(SECURE, "wg.clew"), (ESP, "ipsec.clew")], ids=["wireguard", "ipsec"])
+def test_without_its_device_nothing_is_led_elsewhere_in_the_clear(
+    kernel: FakeNetlink, tunnel: Tunnel, device: str
+) -> None:
+    """The kernel takes the routes of a link that goes, and the default route would lead on."""
+    plane = wanted(kernel, tunnel)
+    assert run(plane) == {}
+    kernel.request([Delete(Link(device))])
+    pods = {prefix for peer in tunnel.peers for prefix in peer.pods}
+    left = {route.destination: route.kind for route in kernel.routes(proto=148)}
+    assert left == dict.fromkeys(pods, "unreachable")
+    plane.read()
+    plane.want(Overlay())
+    assert run(plane) == {}
+    assert kernel.routes(proto=148) == []
 
 
 def test_an_address_that_is_lent_goes_its_own_way_and_is_not_guarded_against(kernel: FakeNetlink) -> None:

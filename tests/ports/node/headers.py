@@ -14,6 +14,7 @@ PAGE = Path(__file__).parents[3] / "docs/design/pod-network.md"
 VXLAN_PORT, WIREGUARD_PORT = 8472, 51820
 NAMES = {17: "UDP", 4: "IPv4", 50: "ESP", 6: "TCP", 41: "IPv6"}
 DATA = b"clew"
+LONG = 16  # bytes that may stand as dots
 
 
 def told(frame: bytes) -> str:
@@ -27,6 +28,8 @@ Header = tuple[str, bytes, set[int], str]  # name, bytes, places of those that d
 
 
 def _hex(data: bytes, hidden: set[int]) -> str:
+    if len(data) > LONG and len(hidden) == len(data):
+        return "·· … ··"
     return " ".join("··" if place in hidden else f"{byte:02x}" for place, byte in enumerate(data))
 
 

@@ -30,6 +30,7 @@ class FastNames:
         self.zone = zone
         self._services, self._namespaces, self._within = services, namespaces, within
         self._seen = [0, 0]
+        self._told = False  # of the names that every cluster has
         self._known: dict[Key, bytes] = {}  # of a service, or of a namespace under ("", name)
         self.entries: dict[bytes, NameEntry] = {each.key: each for each in self._own()}
 
@@ -42,8 +43,8 @@ class FastNames:
 
     def feed(self) -> Changes:
         """What became different since the last time; the first time, all that there is."""
-        first = not any(self._seen)
-        changes: Changes = dict(self.entries) if first else {}
+        changes: Changes = {} if self._told else dict(self.entries)
+        self._told = True
         dirty = self._changes(self._services, 0)
         for _, name in self._changes(self._namespaces, 1):
             dirty |= {("", name), *self._within.get(name)}

@@ -25,8 +25,10 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "STATUS": ("CNI_PATH",),
     "VERSION": (),
 }
+_ASKING = frozenset({"ADD", "CHECK"})  # in which a runtime says what it wants for the container
 SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}  # the version that brought the command
 
+LOOPBACK = "loopback"  # a plugin's type
 IDENTIFIER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 INTERFACE = re.compile(r"[^\s/:\0]{1,15}")
 
@@ -45,6 +47,7 @@ class Config(Value):
     ips: tuple[str, ...] = ()  # addresses that the runtime chose, bare
     mac: str = ""
     bandwidth: Bandwidth = Bandwidth()
+    loopback: bool = False  # the call is for `loopback`, which runtimes have brought up for every pod
 
 
 class Call(Value):
@@ -97,7 +100,12 @@ def parse(env: Mapping[str, str], config: bytes) -> Call:
 
 def _parse_config(command: str, config: bytes) -> Config:
     try:
-        found = msgspec.json.decode(config, type=_Config)
+        document = msgspec.json.decode(config, type=dict[str, Any])
+        if command in _ASKING:
+            document["runtimeConfig"] = runtime_config.folded(document.get("runtimeConfig") or {})
+        else:  # what was asked for is no matter where all of it goes: a DEL must not fail by it
+            document = {name: value for name, value in document.items() if name not in {"runtimeConfig", "args"}}
+        found = msgspec.convert(document, _Config)
     except msgspec.ValidationError as wrong:
         raise CniError(Code.INVALID_CONFIGURATION, "the network configuration is invalid", str(wrong)) from wrong
     except msgspec.DecodeError as wrong:
@@ -130,6 +138,7 @@ def _parse_config(command: str, config: bytes) -> Config:
         runtime_config.ips([*asked.ips, *found.args.cni.ips]),
         runtime_config.mac(asked.mac),
         runtime_config.bandwidth(asked),
+        found.type == LOOPBACK,
     )
 
 

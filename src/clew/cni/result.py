@@ -50,7 +50,7 @@ def encode(result: Result, version: str) -> bytes:
 
 def _interface(interface: Interface, version: str) -> dict[str, Any]:
     found: dict[str, Any] = {"name": interface.name, "mac": interface.mac}
-    if version == NEWEST:
+    if version == NEWEST and interface.mtu:
         found["mtu"] = interface.mtu
     if interface.sandbox:
         found["sandbox"] = interface.sandbox
@@ -58,7 +58,9 @@ def _interface(interface: Interface, version: str) -> dict[str, Any]:
 
 
 def _ip(ip: IP, version: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"address": ip.address, "gateway": ip.gateway, "interface": ip.interface}
+    found: dict[str, Any] = {"address": ip.address, "interface": ip.interface}
+    if ip.gateway:
+        found["gateway"] = ip.gateway
     if version.startswith("0."):
         found["version"] = "6" if ":" in ip.address else "4"
     return found

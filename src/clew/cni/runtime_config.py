@@ -20,6 +20,17 @@ LEAST_RATE, MOST_RATE = 1000, 10**15  # bits a second, as Kubernetes has them fo
 MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
 
+def folded(value: Any) -> Any:
+    """With the conventions' spelling of every name below it.
+
+    containerd writes its own types' names, `HostPort` for `hostPort`; plugins in Go never notice, for Go's JSON does
+    not tell the two apart.
+    """
+    if isinstance(value, dict):
+        return {_NAMES.get(name.lower(), name): folded(inner) for name, inner in value.items()}
+    return [folded(each) for each in value] if isinstance(value, list) else value
+
+
 class Port(Value):
     """One checked entry of `portMappings`."""
 
@@ -64,6 +75,13 @@ class RuntimeConfig(msgspec.Struct):
     mac: str = ""
     dns: _Dns | None = None
     bandwidth: _Bandwidth | None = None
+
+
+_NAMES = {
+    field.encode_name.lower(): field.encode_name
+    for kind in (RuntimeConfig, _Port, _Bandwidth, _Dns)
+    for field in msgspec.structs.fields(kind)
+}
 
 
 class _Cni(msgspec.Struct):

@@ -96,6 +96,11 @@ class CniCalls:
     async def _do(self, call: Call, ns: int | None) -> bytes:
         try:
             match call.command:
+                case "ADD" | "CHECK" if call.config.loopback:
+                    made = await self._loopback(call, ns)
+                    return result.encode(made, call.config.version) if call.command == "ADD" else b""
+                case "DEL" | "GC" | "STATUS" if call.config.loopback:
+                    return b""
                 case "ADD":
                     return result.encode(await self._add(call, ns), call.config.version)
                 case "DEL":
@@ -132,6 +137,14 @@ class CniCalls:
                 await self._detach(call.key)
                 raise CniError(Code.KERNEL_REFUSED, f"cannot attach {attachment.origin}", str(failure)) from failure
         return _result_of(attachment, call)
+
+    async def _loopback(self, call: Call, ns: int | None) -> result.Result:
+        """Brought up where it is down, as the reference plugin of this name does; CHECK finds it so, or so it is."""
+        if ns is None:
+            raise CniError(Code.INVALID_ENVIRONMENT, "the plugin passed no namespace", f"CNI_NETNS is {call.netns!r}")
+        addresses = await self._network.bring_loopback_up(ns)
+        interface = result.Interface(call.ifname, "00:00:00:00:00:00", 0, sandbox=call.netns)
+        return result.Result((interface,), tuple(result.IP(each, "", 0) for each in addresses), ())
 
     async def _reserve(self, call: Call) -> Attachment:
         pod = PodRef(*(call.pod.get(f"K8S_POD_{word}", "") for word in ("NAMESPACE", "NAME", "UID")))

@@ -15,7 +15,10 @@ from clew.kernel import files
 
 NAME = "clew-cni"
 PROGRAM = Path(__file__).parent.parent / "cni" / "plugin" / NAME
+LOOPBACK = "loopback"
+OURS = b"clew-cni 1 "  # in either program: the greeting on the agent's socket
 STATIC = PROGRAM.with_suffix(".static")  # where scripts/build-cni made it: it needs nothing of the node
+USUAL_SOCKET = Path("/run/clew/cni.sock")
 CONFLIST_VERSION = "1.0.0"  # what every runtime in use reads; those that know cniVersions take the newest
 
 
@@ -43,9 +46,17 @@ def conflist(paths: CniPaths) -> bytes:
 
 
 def install_plugin(paths: CniPaths) -> None:
-    """The program, executable by whoever runs the runtime; the static one where it has been built."""
-    program = STATIC if STATIC.exists() else PROGRAM
-    _put(paths.bin_dir / NAME, program.read_bytes(), 0o755)
+    """The program, executable by whoever runs the runtime; the static one where it has been built.
+
+    Container runtimes also call a plugin `loopback` by a configuration of their own, which names no socket: where a
+    node has none, the same program serves. A static one knows the usual socket only.
+    """
+    data = (STATIC if STATIC.exists() else PROGRAM).read_bytes()
+    _put(paths.bin_dir / NAME, data, 0o755)
+    other = paths.bin_dir / LOOPBACK
+    if not other.exists() or OURS in other.read_bytes():
+        said = data if STATIC.exists() else data.replace(str(USUAL_SOCKET).encode(), str(paths.socket).encode())
+        _put(other, said, 0o755)
 
 
 def install_configuration(paths: CniPaths) -> None:

@@ -165,6 +165,10 @@ class PodNetwork:
             self._disturbed = True
             self._pace.poke()
 
+    async def bring_loopback_up(self, ns: int) -> tuple[str, ...]:
+        """In a sandbox's namespace; its addresses. KernelError."""
+        return await asyncio.to_thread(self._plane.bring_loopback_up, ns)
+
     async def caught_up(self) -> None:
         """Until a round that began after this call is over."""
         await self.settled(("", ""))

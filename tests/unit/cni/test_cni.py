@@ -118,6 +118,27 @@ def test_what_a_runtime_asks_for_one_container() -> None:
     }  # fmt: skip
 
 
+def test_containerd_writes_names_as_go_does() -> None:
+    """Seen with containerd 1.6: no plugin in Go notices, ours refused every host port."""
+    config = call(
+        runtimeConfig={
+            "portMappings": [{"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""}],
+            "bandwidth": {"IngressRate": 8000, "IngressBurst": 2**32 - 1, "EgressRate": 0, "EgressBurst": 0},
+            "dns": {"Servers": ["10.96.0.10"], "Searches": ["a"], "Options": []},
+        }
+    ).config
+    assert config.ports == (Port(8080, 80),)
+    assert config.bandwidth == Bandwidth(8000, 2**32 - 1)
+    assert config.dns == {"nameservers": ["10.96.0.10"], "search": ["a"]}
+
+
+def test_what_was_asked_for_is_no_matter_when_it_ends() -> None:
+    wrong = {"portMappings": [{"hostPort": "x"}], "mac": 7}
+    assert call({"CNI_COMMAND": "DEL"}, runtimeConfig=wrong, args={"cni": 3}).config.ports == ()
+    with pytest.raises(CniError, match="runtimeConfig"):
+        call(runtimeConfig=wrong)
+
+
 def test_what_is_not_json() -> None:
     with pytest.raises(CniError) as caught:
         parse(ENV, b"{")

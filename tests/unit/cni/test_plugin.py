@@ -56,9 +56,11 @@ class Agent:
         self._listener.close()
 
 
-def execute(plugin: Path, tmp_path: Path, command: str, ns: str = "", *, filler: int = 0) -> tuple[int, str]:
+def execute(
+    plugin: Path, tmp_path: Path, command: str, ns: str = "", *, filler: int = 0, kind: str = "clew-cni"
+) -> tuple[int, str]:
     config = {
-        "cniVersion": "1.0.0", "name": "clew", "filler": "x" * filler,
+        "cniVersion": "1.0.0", "name": "clew", "type": kind, "filler": "x" * filler,
         "agentSocket": str(tmp_path / "sock"), "agentSpool": str(tmp_path / "spool"),
     }  # fmt: skip
     env = {"CNI_COMMAND": command, "CNI_CONTAINERID": "abc", "CNI_IFNAME": "eth0", "CNI_PATH": "/x", "OTHER": "unseen"}
@@ -106,6 +108,12 @@ def test_nobody_answers(plugin: Path, tmp_path: Path, command: str, code: int) -
     status, text = execute(plugin, tmp_path, command)
     assert (status, json.loads(text)["code"]) == (1, code)
     assert str(tmp_path / "sock") in json.loads(text)["msg"]
+
+
+def test_of_a_loopback_interface_nothing_is_left_to_be_done(plugin: Path, tmp_path: Path) -> None:
+    assert execute(plugin, tmp_path, "DEL", kind="loopback") == (0, "")
+    assert not (tmp_path / "spool").exists()
+    assert execute(plugin, tmp_path, "CHECK", kind="loopback")[0] == 1
 
 
 def test_an_agent_that_dies_in_the_middle(plugin: Path, tmp_path: Path) -> None:

@@ -338,6 +338,20 @@ async def test_a_pods_rates_come_and_go_with_it(machine: Machine) -> None:
         assert len(agent.attachments.attached()) == 0
 
 
+async def test_the_loopback_plugin_of_runtimes(machine: Machine) -> None:
+    async with machine.agent() as agent:
+        lo = {"type": "loopback", "name": "cni-loopback"}
+        status, result = await agent.call("ADD", "c1", 1, **lo)
+        assert (status, result["interfaces"][0]["sandbox"], result["routes"]) == (0, "/ns/c1", [])
+        link = machine.pods[1].link("lo")
+        assert link is not None
+        assert link.up
+        for command, ns in (("CHECK", 1), ("DEL", None), ("STATUS", None)):
+            assert await agent.call(command, "c1", ns, **lo) == (0, {})
+        assert (await agent.call("ADD", "c1", None, **lo))[0] == 4
+        assert len(agent.attachments.attached()) == 0, "there is nothing to keep of it"
+
+
 def static(name: str, text: str, uid: str = "") -> PodAsks:
     return PodAsks("default", name, uid, (("cni.projectcalico.org/ipAddrs", text),))
 

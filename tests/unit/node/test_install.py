@@ -41,6 +41,20 @@ def test_both_are_as_runtimes_read_them(tmp_path: Path) -> None:
     assert where.config_file.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_node_without_a_loopback_plugin_gets_one(tmp_path: Path) -> None:
+    """Container runtimes call it for every pod, by a configuration that does not name the agent's socket."""
+    where = paths(tmp_path)
+    install_plugin(where)
+    ours = where.bin_dir / "loopback"
+    assert str(where.socket).encode() in ours.read_bytes()
+    ours.write_bytes(ours.read_bytes() + b"# older\n")
+    install_plugin(where)
+    assert b"# older" not in ours.read_bytes(), "ours is kept up to date"
+    ours.write_bytes(b"\x7fELF somebody else's")
+    install_plugin(where)
+    assert ours.read_bytes() == b"\x7fELF somebody else's", "a node's own stays"
+
+
 def test_what_is_right_is_not_written_again(tmp_path: Path) -> None:
     where = paths(tmp_path)
     install_plugin(where)

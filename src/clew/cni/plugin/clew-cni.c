@@ -222,6 +222,8 @@ int main(void)
     struct text answer = ask(agent, &call, ns);
     if (answer.length > 0)
         say(answer.bytes + 1, answer.length - 1, answer.bytes[0] - '0');
+    if (strcmp(command, "DEL") == 0 && strcmp(field(&config, "type", ""), "loopback") == 0)
+        say("", 0, 0); /* the namespace takes it along */
     if (strcmp(command, "DEL") == 0) {
         const char *spool = field(&config, "agentSpool", "/var/lib/clew-agent/spool");
         if (bury(spool, variable("CNI_CONTAINERID"), variable("CNI_IFNAME"), &call) < 0)

@@ -178,6 +178,10 @@ class NetlinkPlane:
             return f"the host's link {name} is missing or was changed"
         return self._enter(ns, lambda kernel, _settings: wiring.pod_problem(kernel, port.pod))
 
+    def bring_loopback_up(self, ns: int) -> tuple[str, ...]:
+        """In the namespace of a descriptor; its addresses. It needs no bridge, and may be done beside a run."""
+        return self._enter(ns, lambda kernel, _settings: wiring.loopback_up(kernel))
+
     def concerns(self, event: Event) -> bool:
         """Whether something happened that may have taken from what is ours, and that was most likely not our doing.
 

@@ -170,6 +170,12 @@ def remove_ports(kernel: RtNetlink, names: Sequence[str]) -> dict[str, KernelErr
     return refused
 
 
+def loopback_up(kernel: RtNetlink) -> tuple[str, ...]:
+    """The loopback interface up, and its addresses."""
+    kernel.request([SetLink("lo", up=True)])
+    return tuple(sorted(found.address for found in kernel.addresses() if found.dev == "lo"))
+
+
 def pod_problem(kernel: RtNetlink, pod: PodEnd) -> str:
     """What is wrong with a pod's end, seen from inside its namespace; empty where it is as it was made (CNI CHECK)."""
     link = kernel.link(pod.ifname)

@@ -107,7 +107,7 @@ def look(host: Machine) -> dict[str, list[str]]:
 
 def test_up_work_and_down_leave_nothing(host: Machine) -> None:
     before = look(host)
-    assert host.clew("up", "--ip-family", "dual").returncode == 0
+    assert host.clew("up", "--ip-family", "dual", "--proxy-mode", "ebpf").returncode == 0
     host.run("kubectl", "apply", "-f", "-", text=PODS)
     host.well("sh", "-c", BUSY)
     host.does("node", "cut", "node-2")
@@ -125,7 +125,7 @@ def test_up_work_and_down_leave_nothing(host: Machine) -> None:
 
 def test_a_death_of_everything_and_down_leave_nothing(host: Machine) -> None:
     before = look(host)
-    assert host.clew("up", "--nodes", "2").returncode == 0
+    assert host.clew("up", "--nodes", "2", "--proxy-mode", "ebpf").returncode == 0
     host.kill_everything()
     assert host.does("down") == "lab clew is removed\n"
     assert_untouched(host, before)

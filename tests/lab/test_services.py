@@ -6,6 +6,7 @@ end the mode is switched on the running nodes.
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -180,7 +181,12 @@ def test_a_mode_that_is_not_there_is_refused_by_name(lab: SmallLab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "theirs"), [("iptables", "userspace", "KUBE-SERVICES"), ("userspace", "nftables", "KUBE-")]
+    ("before", "after", "theirs"),
+    [
+        ("iptables", "userspace", "KUBE-SERVICES"),
+        ("userspace", "ebpf", "KUBE-"),
+        ("ebpf", "nftables", "clew-ebpf|clew_services|clew_connect4"),
+    ],
 )
 def test_switching_the_mode_leaves_nothing_of_the_old_one(lab: SmallLab, before: str, after: str, theirs: str) -> None:
     config = lab.get("configmap", "clew-agent", "-n", "kube-system")
@@ -195,9 +201,13 @@ def test_switching_the_mode_leaves_nothing_of_the_old_one(lab: SmallLab, before:
         eventually(lambda node=node: curl(lab, node, "127.0.0.1:10249/proxyMode")[1] == after, 40, "switched")  # type: ignore[misc]
 
         def gone(node: str = node) -> bool:
-            return theirs not in lab.clew("node", "exec", node, "--", "iptables-legacy-save").stdout
+            group = f"$(find /sys/fs/cgroup -maxdepth 4 -path '*/clew/{lab.name}/{node}')"
+            filters = "for dev in /sys/class/net/*; do tc filter show dev ${dev##*/} ingress; done"
+            programs = f"for each in {group}; do bpftool cgroup show $each; done"
+            look = f"iptables-legacy-save; nft list tables; {filters}; {programs}"
+            return not re.search(theirs, lab.clew("node", "exec", node, "--", "sh", "-c", look).stdout)
 
-        eventually(gone, 20, f"no chain of mode {before} is left")
+        eventually(gone, 20, f"nothing of mode {before} is left")
         assert curl(lab, "outside", f"{NODES[node]}:30080/hostname")[0] == 0
         listening = lab.clew("node", "exec", node, "--", "ss", "-ltnH").stdout
         assert (":30080 " in listening) == (after == "userspace")

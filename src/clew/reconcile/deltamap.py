@@ -70,6 +70,18 @@ class DeltaMap(Generic[K, V]):
             self._desired[key] = value
         self._compare(key)
 
+    def want_each(self, entries: Mapping[K, V]) -> None:
+        """Several keys of the desired side at once."""
+        self._desired.update(entries)
+        for key, value in entries.items():
+            if self._actual.get(key) == value:
+                self._updates.pop(key, None)
+            else:
+                self._updates[key] = value
+        for unwanted in (self._deletions, self._draining):
+            if unwanted:
+                unwanted.difference_update(entries)
+
     def found(self, key: K, value: V | None) -> None:
         """One key as read back from the world; None: it is not there."""
         if value is None:

@@ -10,7 +10,7 @@ VALUES = st.integers(0, 2)
 MAYBE = st.one_of(st.none(), VALUES)
 STEP = st.one_of(
     st.tuples(st.sampled_from(["want", "found"]), KEYS, MAYBE),
-    st.tuples(st.sampled_from(["want_whole", "found_whole"]), st.dictionaries(KEYS, VALUES)),
+    st.tuples(st.sampled_from(["want_whole", "found_whole", "want_each"]), st.dictionaries(KEYS, VALUES)),
     st.tuples(st.just("done"), KEYS),
     st.tuples(st.just("done_whole")),
 )

@@ -21,10 +21,12 @@ from clew.base.errors import WorldError
 from clew.cluster.images import OwnProgram
 from clew.cluster.images.stand_ins.pause import program as pause_program
 from clew.cluster.paths import LabPaths
+from clew.cluster.runtime.attached import take_off
 from clew.cluster.runtime.channel import connect
 from clew.cluster.runtime.errors import NodeLostError
 from clew.cluster.runtime.settings import NodeSettings
 from clew.cluster.runtime.supervisor import boot, cgroups
+from clew.kernel import netns
 
 PATIENCE = 20.0  # seconds for a start, or for processes to vanish after SIGKILL
 
@@ -73,6 +75,8 @@ def cut_off(paths: LabPaths, node: str = "") -> None:
         _end_all(group, pids, end)
         if time.monotonic() > end:
             raise PowerError(f"processes in {group} do not end: {' '.join(map(str, pids))}")
+    networks = [paths.netns(node)] if node else sorted(paths.netns_dir.glob("*"))
+    take_off(group, [each for each in networks if netns.pinned(each)])
     moment = threading.Event()  # the kernel lets go of a group a moment after its last process has ended
     while left := cgroups.remove(group):
         if time.monotonic() > end:

@@ -182,7 +182,7 @@ class KernelDatapath:
     def _load(self, image: Image, maps: Mapping[str, bpf.KernelMap]) -> Loaded:
         types = bpf.KernelTypes()
         state_at = types.offset("nf_conn", "proto", "tcp", "state", modules=TRACKING)
-        loaded = bpf.load(image, maps=maps, constants={"tcp_state_at": state_at})
+        loaded = bpf.load(image, maps=maps, constants={"tcp_state_at": state_at}, types=types)
         loaded.programs[KEEPER].bind(loaded.maps[NAMES])  # no program reads it, and it has to last as they do
         return loaded
 

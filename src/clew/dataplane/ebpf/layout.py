@@ -18,6 +18,7 @@ MAPPED = bytes(10) + b"\xff\xff"
 NAME = 208
 ADDRESS = 16
 IPV6_SETS = 1 << 31
+NO_MORE = bytes(2)  # fills the last word
 PRESENT = (1).to_bytes(4, "little")
 IMAGE = "services"  # bpf/services.bpf.c
 
@@ -124,7 +125,7 @@ def unpack_frontend(value: bytes) -> Frontend:
 
 
 def pack_endpoint(address: str, port: int) -> bytes:
-    return pack_address(address) + _PORT.pack(port) + bytes(2)
+    return pack_address(address) + _PORT.pack(port) + NO_MORE
 
 
 def unpack_endpoint(value: bytes) -> tuple[str, int]:

@@ -94,15 +94,15 @@ class Programme:
         self._around = around
 
     def _render(self, balancers: Iterable[Balancer]) -> Contribution:
+        family = self.settings.family
+        parts = [contribution(each, self._numbers) for each in balancers if each.family == family]
+        if len(parts) == 1:
+            return parts[0]
         entries: Entries = {}
-        sets: list[str] = []
-        for balancer in balancers:
-            if balancer.family == self.settings.family:
-                one = contribution(balancer, self._numbers)
-                for name, more in one.entries.items():
-                    entries.setdefault(name, {}).update(more)
-                sets += one.sets
-        return Contribution(entries, tuple(sets))
+        for part in parts:
+            for name, more in part.entries.items():
+                entries.setdefault(name, {}).update(more)
+        return Contribution(entries, tuple(name for part in parts for name in part.sets))
 
     def _let_go(self, before: Contribution, after: Contribution) -> None:
         for name, entries in before.entries.items():
@@ -115,10 +115,9 @@ class Programme:
     def _take(self, owner: Owner, before: Contribution, after: Contribution) -> None:
         for name, entries in after.entries.items():
             if name != CLUSTER_IPS:
-                delta, known = self.deltas[name], before.entries.get(name, {})
-                for key, value in entries.items():
-                    if known.get(key) != value:
-                        delta.want(key, value)
+                known = before.entries.get(name)
+                new = {key: value for key, value in entries.items() if known.get(key) != value} if known else entries
+                self.deltas[name].want_each(new)
         wanted = after.entries.get(CLUSTER_IPS, {})
         if wanted or CLUSTER_IPS in before.entries:
             for key in self._cluster_ips.claim(owner, wanted):

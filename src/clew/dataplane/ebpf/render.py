@@ -105,13 +105,12 @@ class _Port:
 
     def _members(self, number: int, backends: tuple[Backend, ...]) -> None:
         balancer = self._balancer
-        remembered = balancer.affinity or any(frontend.protocol == "UDP" for frontend in balancer.frontends)
-        head = layout.pack_number(number)
-        for index, backend in enumerate(backends):
-            endpoint = layout.pack_endpoint(backend.address, backend.port)
-            self._put(ENDPOINTS, layout.pack_place(number, index), endpoint)
-            if remembered:
-                self._put(MEMBERS, head + endpoint)
+        endpoints = [layout.pack_endpoint(backend.address, backend.port) for backend in backends]
+        places = {layout.pack_place(number, index): endpoint for index, endpoint in enumerate(endpoints)}
+        self._entries.setdefault(ENDPOINTS, {}).update(places)
+        if balancer.affinity or any(frontend.protocol == "UDP" for frontend in balancer.frontends):
+            head = layout.pack_number(number)
+            self._entries.setdefault(MEMBERS, {}).update(dict.fromkeys([head + each for each in endpoints], PRESENT))
 
 
 def surroundings(settings: Settings, surface: Surface) -> Entries:

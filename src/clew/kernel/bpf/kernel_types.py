@@ -193,9 +193,9 @@ def _found(types: KernelTypes, name: str) -> KernelFunction:
 
 
 @contextmanager
-def kernel_functions(names: Collection[str]) -> Iterator[KernelFunctions]:
+def kernel_functions(names: Collection[str], types: KernelTypes | None = None) -> Iterator[KernelFunctions]:
     """What programs that call these functions are linked with. KernelError names one that this kernel lacks."""
-    types = KernelTypes()
+    types = types or KernelTypes()
     found = {name: _found(types, name) for name in names}
     wanted = sorted({each.module for each in found.values()} - {KERNEL})
     opened = _descriptors(wanted) if wanted else {}

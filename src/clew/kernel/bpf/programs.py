@@ -21,7 +21,7 @@ from clew.kernel.bpf import syscall
 from clew.kernel.bpf.errors import BadObject
 from clew.kernel.bpf.held import Held, open_pinned
 from clew.kernel.bpf.image import TO_MAP, TO_MAP_VALUE, Image, MapSpec, ProgramSpec
-from clew.kernel.bpf.kernel_types import KernelFunctions, kernel_functions
+from clew.kernel.bpf.kernel_types import KernelFunctions, KernelTypes, kernel_functions
 from clew.kernel.bpf.maps import KernelMap
 from clew.kernel.errors import KernelError
 
@@ -149,11 +149,12 @@ def load(
     entries: Mapping[str, int] | None = None,
     constants: Mapping[str, int] | None = None,
     maps: Mapping[str, KernelMap] | None = None,
+    types: KernelTypes | None = None,
 ) -> Loaded:
     """Make the maps, with `entries` for the size of some and `maps` in place of others, and load every program.
 
-    `constants` are unsigned numbers for `const volatile` variables. KernelError carries the verifier's last lines;
-    then nothing stays loaded.
+    `constants` are unsigned numbers for `const volatile` variables; `types` spare reading them once more. KernelError
+    carries the verifier's last lines; then nothing stays loaded.
     """
     given = dict(maps or {})
     made: dict[str, KernelMap] = {}
@@ -166,7 +167,7 @@ def load(
             made[name] = _constants(image, name, constants or {})
         every = made | given
         called = {call.function for program in image.programs.values() for call in program.kernel_calls}
-        with kernel_functions(called) as functions:
+        with kernel_functions(called, types) as functions:
             for name, program in image.programs.items():
                 programs[name] = _load(program, image.license, every, functions)
     except BaseException:

@@ -4,11 +4,10 @@ Changes go many to a send, each acknowledged by itself. Who only looks loads no 
 """
 
 import errno
-import shutil
-import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 
+from clew.kernel import modules
 from clew.kernel.errors import KernelError
 from clew.kernel.ipvs import wire
 from clew.kernel.ipvs.port import (
@@ -28,8 +27,6 @@ from clew.kernel.nfnetlink import ACK, ERROR, NETLINK_GENERIC, Channel, error_nu
 
 BATCH = 100  # changes in one send; every answer has to fit into the socket's buffer
 DUMPS = 20
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-MODPROBE_SECONDS = 30
 ABSENT = "the kernel has no IPVS (ip_vs)"
 
 
@@ -48,9 +45,9 @@ class KernelIpvs:
         with self._lock:
             if self._resolved():
                 return
-            why = _load_module()
+            why = modules.load("ip_vs")
             if why or not self._resolved():
-                raise IpvsError(errno.EOPNOTSUPP, "use IPVS", detail=why or ABSENT)
+                raise IpvsError(errno.EOPNOTSUPP, "use IPVS", detail=f"{ABSENT}: {why}" if why else ABSENT)
 
     def servers(self) -> Mapping[VirtualKey, VirtualServer]:
         found = (wire.read_service(part) for part in self._dump(wire.GET_SERVICE, b"", "list virtual servers"))
@@ -131,17 +128,6 @@ class KernelIpvs:
     def _resolved(self) -> bool:
         self._family = self._family or self._channel.generic(wire.NAME)
         return bool(self._family)
-
-
-def _load_module() -> str:
-    """Load ip_vs; "" where that worked, else why not."""
-    program = shutil.which("modprobe", path=PATH)
-    if program is None:
-        return f"{ABSENT}, and there is no program modprobe to load it: install the package kmod"
-    done = subprocess.run([program, "ip_vs"], capture_output=True, text=True, check=False, timeout=MODPROBE_SECONDS)
-    if done.returncode:
-        return f"{ABSENT}: {' '.join(done.stderr.split())}"
-    return ""
 
 
 def missing(ns: Namespace | None = None) -> str:

@@ -1,5 +1,6 @@
 """The port to iptables, on the fake and on the programs of both kinds."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from clew.base.xtables import Jump, Wanted, change, comment, read, removal
 from clew.kernel import netns
 from clew.kernel.iptables import Iptables, IptablesError, KernelIptables
+from clew.kernel.netlink import Netlink, SetLink
 
 RULES = (
     "-s 10.0.0.0/8 -j RETURN",
@@ -102,6 +104,21 @@ def test_rules_of_either_kind_of_programs_are_found(iptables: Iptables) -> None:
     holding = [each for each in iptables.kinds() if "OURS" in found(each).get("nat", {})]
     assert len(holding) == 1
     assert all("OURS" not in found(each).get("nat", {}) for each in iptables.others())
+
+
+def test_rules_tell_how_many_packets_they_met(iptables: Iptables) -> None:
+    iptables.restore(4, "*filter\n-A OUTPUT -p udp -j ACCEPT\nCOMMIT\n")
+    assert iptables.met(4, "filter", "OUTPUT") == {"-p udp -j ACCEPT": 0}
+    assert iptables.met(4, "nat", "OUTPUT") == {}
+    assert iptables.met(6, "filter", "OUTPUT") == {}
+    if isinstance(iptables, KernelIptables):
+        assert iptables._ns is not None
+        with Netlink(iptables._ns) as links:
+            links.request([SetLink("lo", up=True)])
+        with netns.socket_in(iptables._ns, socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(3):
+                sender.sendto(b"x", ("127.0.0.1", 9))
+        assert iptables.met(4, "filter", "OUTPUT") == {"-p udp -j ACCEPT": 3}
 
 
 @pytest.mark.root

@@ -17,6 +17,7 @@ from clew.base.value import Value
 from clew.base.xtables import read
 from clew.dataplane.iptables.objects import FIREWALL, SIGNS, ChainKey
 from clew.dataplane.iptables.programme import TABLES, Owner, Programme
+from clew.dataplane.iptables.rules import INVALID
 from clew.dataplane.iptables.script import going, removal, script
 from clew.ir.balancing import Balancer
 from clew.ir.proxying import Settings
@@ -74,6 +75,7 @@ class Backend:
         self._known = False
         self._right = b""  # digest of the text that was as wanted
         self._refused = self._refused_partial = 0
+        self._invalid = self._met = 0  # packets: in all, and by the rule that is there
         self._last: dict[str, int] = dict.fromkeys(TABLES, 0)
         self._total = self.programme.sizes()  # counted by whoever syncs: metrics are asked for by another thread
 
@@ -129,6 +131,7 @@ class Backend:
             return False
         texts = self._texts()
         digest = hashlib.blake2b("".join(texts).encode(), digest_size=16).digest()
+        self._count_invalid()
         if digest == self._right:
             return True
         self._take(texts)
@@ -155,11 +158,20 @@ class Backend:
             labels = (("table", table), family)
             rows.append(Measure(f"{start}_total", "Rules owned by the service proxy", self._total[table], labels))
             rows.append(Measure(f"{start}_last", "Rules written by the last sync", self._last[table], labels))
+        text = "Packets that connection tracking called invalid and KUBE-FORWARD dropped, as of the last look"
+        name = "kubeproxy_iptables_ct_state_invalid_dropped_packets_total"
+        rows.append(Measure(name, text, self._invalid, (family,), "counter"))
         texts = {"restore": (self._refused, "syncs"), "partial_restore": (self._refused_partial, "partial syncs")}
         for what, (times, of) in texts.items():
             name = f"{start}_{what}_failures_total"
             rows.append(Measure(name, f"How often iptables-restore refused {of}", times, (family,), "counter"))
         return tuple(rows)
+
+    def _count_invalid(self) -> None:
+        """Counted anew whenever somebody makes the rule anew."""
+        met = self._iptables.met(self._family, "filter", "KUBE-FORWARD").get(INVALID, 0)
+        self._invalid += met - self._met if met >= self._met else met
+        self._met = met
 
     def _leave_other_kinds(self) -> None:
         """Once our rules are in, what is left in the tables of the other kind of programs goes."""

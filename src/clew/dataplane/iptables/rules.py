@@ -28,6 +28,7 @@ from clew.dataplane.iptables.objects import (
 from clew.ir.proxying import Settings
 
 TO_THIS_NODE = "-m addrtype --dst-type LOCAL"
+INVALID = "-m conntrack --ctstate INVALID -j DROP"
 LAST = "kubernetes service nodeports; NOTE: this must be the last rule in this chain"
 LOOPBACK = {4: "127.0.0.0/8", 6: "::1/128"}
 
@@ -40,7 +41,7 @@ def fixed_chains(settings: Settings) -> Mapping[ChainKey, tuple[str, ...]]:
         ("filter", CANARY): (),
         ("nat", CANARY): (),
         ("filter", FORWARD): (
-            *(() if settings.tcp_be_liberal else ("-m conntrack --ctstate INVALID -j DROP",)),
+            *(() if settings.tcp_be_liberal else (INVALID,)),
             rule(remark("kubernetes forwarding rules"), f"-m mark --mark {bit}/{bit} -j ACCEPT"),
             rule(
                 remark("kubernetes forwarding conntrack rule"), "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"

@@ -6,7 +6,7 @@ printed.
 """
 
 import errno
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from clew.base.addresses import Family
 from clew.base.xtables.rules import parse
@@ -43,6 +43,9 @@ class FakeIptables:
 
     def tables(self, family: Family) -> Collection[str]:
         return set(self.families[family])
+
+    def met(self, family: Family, table: str, chain: str) -> Mapping[str, int]:
+        return dict.fromkeys(self.families[family].get(table, {}).get(chain, ()), 0)
 
     def save(self, family: Family, table: str) -> str:
         if table not in self.families[family]:

@@ -4,7 +4,7 @@ Called by the dataplanes whose rules are iptables rules. Every call starts a pro
 milliseconds for a small table, half a second for 5,000 services.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from clew.base.addresses import Family
@@ -22,6 +22,10 @@ class Iptables(Protocol):
 
     def save(self, family: Family, table: str) -> str:
         """One table as iptables-save prints it, without remarks; "" where nobody made it yet. Makes none."""
+        ...
+
+    def met(self, family: Family, table: str, chain: str) -> Mapping[str, int]:
+        """How many packets each rule of a chain met since it was made; nothing where the chain is not there."""
         ...
 
     def tables(self, family: Family) -> Collection[str]:

@@ -8,7 +8,7 @@ takes those that have tables, and makes none.
 import errno
 import shutil
 import subprocess
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -63,6 +63,14 @@ class KernelIptables:
         program = f"{WORDS[family]}-{kind}-save"
         text = self._run([program, "-t", table], "", f"read table {table}")
         return "".join(f"{line}\n" for line in text.splitlines() if not line.startswith("#"))
+
+    def met(self, family: Family, table: str, chain: str) -> Mapping[str, int]:
+        kind, tables = self._there(family)
+        if table not in tables:
+            return {}
+        text = self._run([f"{WORDS[family]}-{kind}-save", "-c", "-t", table], "", f"count what table {table} met")
+        rows = (line.partition(f"] -A {chain} ") for line in text.splitlines())
+        return {rule: int(counts.removeprefix("[").partition(":")[0]) for counts, found, rule in rows if found}
 
     def tables(self, family: Family) -> Collection[str]:
         return self._there(family)[1]

@@ -12,6 +12,7 @@ from clew.base.addresses import Family
 from clew.base.xtables import read
 from clew.dataplane.iptables.apply import Backend
 from clew.dataplane.iptables.programme import LARGE, TABLES
+from clew.dataplane.iptables.rules import INVALID
 from clew.ir.proxying import Settings
 from clew.kernel.iptables import FakeIptables, IptablesError
 from clew.kernel.sysctl import FakeSysctl
@@ -272,6 +273,20 @@ def test_settings_reach_the_rules_of_services() -> None:
     backend.settle(other)
     backend.sync({})
     assert tables(iptables) == fresh(EVERY["two share a pod"], other)
+
+
+def test_invalid_packets_are_counted_over_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where somebody flushed the chain, and the rule's own count began anew."""
+    iptables = FakeIptables()
+    backend = Backend(iptables, SETTINGS, FakeSysctl())
+    backend.sync(EVERY["one"])
+    assert INVALID in iptables.met(4, "filter", "KUBE-FORWARD")
+    seen = []
+    for met in (0, 5, 9, 2):
+        monkeypatch.setattr(iptables, "met", lambda *_, count=met: {INVALID: count})
+        assert backend.verify()
+        seen += [each.value for each in backend.measures() if "ct_state_invalid" in each.name]
+    assert seen == [0, 5, 9, 11]
 
 
 def test_measures_are_kube_proxys() -> None:

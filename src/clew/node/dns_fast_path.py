@@ -134,22 +134,25 @@ class DnsFastPath:
         sure = self._names is not None and all(now - since < PATIENCE for since in self._unheard.values())
         self._busy = True
         try:
-            await asyncio.to_thread(self._apply, read_back, sure)
+            refusals = await asyncio.to_thread(self._apply, read_back, sure)
         except KernelError as refusal:
             self._pace.failed()
             self._sure.set(0)
             self._say(f"names are answered by the servers alone for now: {refusal}")
         else:
+            if refusals:
+                self._pace.failed()
             self._sure.set(sure)
-            self._say("" if sure or self._names is None else "the API server is not heard: what is known may be old")
+            doubt = "" if sure or self._names is None else "the API server is not heard: what is known may be old"
+            self._say("; ".join([*filter(None, (doubt,)), *map(str, refusals)]))
         finally:
             self._busy = False
 
-    def _apply(self, read_back: bool, sure: bool) -> None:  # noqa: FBT001 - called by to_thread
+    def _apply(self, read_back: bool, sure: bool) -> list[KernelError]:  # noqa: FBT001 - called by to_thread
         if read_back:
             self._plane.read()
         until = time.monotonic_ns() + int(LEASE * 1e9) if sure else 0  # the kernel's clock, not a test's
-        self._plane.sync(until, self._serial)
+        return self._plane.sync(until, self._serial)
 
     def _compile(self) -> None:
         self._compile_zone()

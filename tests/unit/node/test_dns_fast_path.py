@@ -23,6 +23,7 @@ from clew.kernel.bpf.fake import FakeMap
 from clew.kernel.errors import KernelError
 from clew.kernel.netlink import Add, Link, LinkChanged, Overrun, Plain
 from clew.kernel.netlink.fake import FakeNetlink
+from clew.kernel.netlink.values import Filter
 from clew.node.dns_fast_path import PATIENCE, RETRY, DnsFastPath, FastPathSettings, FastPathTables
 from clew.store.table import Table
 
@@ -90,12 +91,15 @@ class World:
         self.kernel = FakeNetlink()
         self.clock = Hands()
         self.loads: list[Loaded] = []
+        self.refusals: list[KernelError] = []
         self.registry = Registry()
         self.path = DnsFastPath(
             FastPathSettings(), self.tables, FastPathPlane(self.kernel, self._load), self.clock, self.registry
         )
 
     def _load(self) -> Any:
+        if self.refusals:
+            raise self.refusals.pop(0)
         self.loads.append(Loaded(len(self.loads) + 1))
         return self.loads[-1]
 
@@ -255,6 +259,30 @@ async def test_a_kernel_that_refuses_a_name_gets_no_answers_until_it_takes_it(ca
         await until(lambda: said in caplog.text and not world.sure())
         names.update_all = real  # type: ignore[method-assign]
         await in_time(world, lambda: world.sure() and "\3new\4shop\3svc" in world.names())
+
+
+async def test_a_kernel_that_does_not_take_the_program_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+    async with at_work() as world:
+        world.refusals = [KernelError(errno.EPERM, "load the program dns")] * 2
+        world.fill()
+        await in_time(world, world.sure)
+        assert caplog.text.count("load the program dns") == 1, "said once"
+        other = Corefile("kube-system", "coredns", PLAIN.replace("cluster.local", "other.test"))
+        world.refusals = [KernelError(errno.EPERM, "load the program dns")] * 2
+        world.tables.corefiles.put(("kube-system", "coredns"), other)
+        await in_time(world, lambda: len(world.loads) == 2 and world.sure())
+        assert world.loads[0].closed
+        assert 'reason="nodata"} 0' in world.registry.render()
+
+
+async def test_a_link_that_refuses_costs_the_others_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async with at_work() as world:
+        world.kernel.refuse = lambda request: errno.EINVAL if isinstance(getattr(request, "thing", None), Filter) else 0
+        world.fill()
+        await until(lambda: "DNS fast path: add" in caplog.text)
+        assert world.sure()
+        world.kernel.refuse = lambda _request: 0
+        await in_time(world, lambda: world.kernel.filters(LINK))
 
 
 async def test_links_follow_attachments_and_come_again() -> None:

@@ -92,36 +92,36 @@ class FastPathPlane:
             self._names.found_whole(dict(self._loaded.maps[NAMES].items()))
             self._servers.found_whole(dict(self._loaded.maps[SERVERS].items()))
 
-    def sync(self, until: int, serial: int) -> None:
+    def sync(self, until: int, serial: int) -> list[KernelError]:
         """The kernel as wanted; questions are answered until then (nanoseconds of CLOCK_MONOTONIC, 0: none are).
 
-        KernelError: then nothing is answered until the next sync is well.
+        Returns the refusals of single links. KernelError: nothing is answered until the next sync is well.
         """
-        old = self._loaded if self._zone != self._made_for else None
         try:
             self._make()
             self._fill()
             self._say(until, serial)
-            self._attach()
         except KernelError:
             with contextlib.suppress(KernelError):
                 self._say(0, serial)
             raise
-        finally:
-            if old is not None:
-                old.close()
+        return self._attach()
 
     def _make(self) -> None:
+        """Another program for another zone; the old one answers nothing while it still stands at links."""
         if self._zone == self._made_for:
             return
-        self._made_for = None
-        fresh = self._loader() if self._zone is not None else None
-        self._counted = self._totals()
-        self._loaded, self._made_for = fresh, self._zone
+        if self._loaded is not None:
+            self._counted = self._totals()
+            self._say(0, 0)
+            self._loaded.close()
+        self._loaded = self._made_for = None
         self._names.found_whole({})
         self._servers.found_whole({})
-        if fresh is not None and self._zone is not None:
-            fresh.maps[ZONE].update(FIRST, self._zone.packed())
+        if self._zone is not None:
+            self._loaded = self._loader()
+            self._loaded.maps[ZONE].update(FIRST, self._zone.packed())
+        self._made_for = self._zone
 
     def _fill(self) -> None:
         """What is to go goes last: a full map is no reason to answer wrongly."""
@@ -138,8 +138,8 @@ class FastPathPlane:
         if self._loaded is not None:
             self._loaded.maps[LIVE].update(FIRST, live(until, serial))
 
-    def _attach(self) -> None:
-        """Every link by itself; the first refusal is raised when all were tried."""
+    def _attach(self) -> list[KernelError]:
+        """Every link by itself."""
         program = self.program
         self._links.want_whole(dict.fromkeys(self._wanted, program.id) if program is not None else {})
         refusals = []
@@ -154,8 +154,7 @@ class FastPathPlane:
                     refusals.append(refusal)
             else:
                 self._links.done(link)
-        if refusals:
-            raise refusals[0]
+        return refusals
 
     def _totals(self) -> dict[Outcome, int]:
         if self._loaded is None:
@@ -184,4 +183,5 @@ class FastPathPlane:
         self.want_zone(None)
         self.want_links(())
         self.read()
-        self.sync(0, 0)
+        for refusal in self.sync(0, 0):
+            raise refusal

@@ -1,5 +1,6 @@
 """IPsec where the kernel has ESP: the port's suite on it."""
 
+import json
 import re
 
 import pytest
@@ -8,7 +9,7 @@ from tests.vm.guest import Done, Guest
 
 @pytest.fixture(scope="module", autouse=True)
 def _modules(guest: Guest) -> None:
-    guest.run("modprobe", "-a", "esp4", "esp6", "xfrm_user", "xfrm_interface", "br_netfilter").ok()
+    guest.run("modprobe", "-a", "esp4", "esp6", "xfrm_user", "xfrm_interface", "ipip", "wireguard", "br_netfilter").ok()
 
 
 def passed(done: Done) -> int:
@@ -19,6 +20,13 @@ def passed(done: Done) -> int:
 
 def test_agents_speak_to_each_other_by_it(guest: Guest) -> None:
     assert passed(guest.pytest("tests/ports/node/ipsec_of_other_kernels.py", seconds=900)) >= 10
+
+
+def test_the_benchmark_of_streams_measures_every_way(guest: Guest) -> None:
+    said = guest.python("-m", "bench.one", "tunnels", "0.01", seconds=200).ok().stdout
+    figures = [json.loads(line)["figure"] for line in said.splitlines() if '"figure"' in line]
+    assert {each["what"].partition(":")[0] for each in figures} == {"host-gw", "vxlan", "ipip", "wireguard", "ipsec"}
+    assert all(each["value"] > 0 for each in figures if each["unit"] == "MiB/s")
 
 
 def test_the_port_is_what_its_fake_says(guest: Guest) -> None:

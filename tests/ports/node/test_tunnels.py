@@ -9,6 +9,7 @@ from tests.ports.node.crossing import addresses, everyone_sees_everyone, wire
 
 from clew.kernel import netns
 from clew.kernel.netlink import Delete, Link, Netlink
+from clew.kernel.sysctl import Sysctl
 
 pytestmark = pytest.mark.root
 
@@ -32,6 +33,16 @@ def test_vxlan_carries_pods_as_they_are(any_lab: Any, tools: Any) -> None:
         link = kernel.link("eth0")
         assert link is not None
         assert link.mtu == 1500 - (70 if 6 in any_lab.families else 50)
+
+
+def test_a_strict_filter_by_the_reverse_path_drops_nothing(lab: Any, tools: Any) -> None:
+    """Red Hat's default. A node's own address comes in by the tunnel: the rule of pods' packets leads back there."""
+    one, two = lab.node(1), lab.node(2)
+    for node in (one, two):
+        Sysctl(node.ns).write({f"net.ipv4.conf.{each}.rp_filter": 1 for each in ("all", "default")})
+        node.start(**VXLAN)
+    a, c = one.pod("a"), two.pod("c")
+    everyone_sees_everyone(lab, tools, one, two, a, c)
 
 
 def test_vxlan_across_subnets_only(dual_lab: Any, tools: Any) -> None:

@@ -92,6 +92,7 @@ winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", roo
         (AGENT + "network: {nonMasqueradeCIDRs: [10.0.0.1/8]}\n", "network.nonMasqueradeCIDRs[0]: 10.0.0.1/8"),
         (AGENT + "network: {bird: {socket: /run/bird.ctl}}\n", "network.bird: socket and include belong together"),
         (AGENT + "network: {bird: {socket: a, include: /b}}\n", "network.bird.socket: 'a' is not an absolute path"),
+        (AGENT + "network: {backend: ipsec, ipsec: {secret: Keys}}\n", "'Keys' is no Secret's name"),
         (AGENT + "network: {crossSubnet: true}\n", "network.crossSubnet: host-gw encapsulates nothing"),
         (AGENT + "network: {backend: bgp, overlay: host-gw}\n", "network.overlay: 'host-gw' encapsulates nothing"),
         (AGENT.replace("v1alpha1", "v9"), "apiVersion is 'clew.dev/v9'"),

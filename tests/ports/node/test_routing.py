@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.packages import unpacked
-from tests.ports.node.crossing import addresses, everyone_sees_everyone
+from tests.ports.node.crossing import addresses
 
 from clew.kernel.netlink import Netlink
 
@@ -42,20 +42,6 @@ def start(tools: Any, nodes: list[Any], **network: Any) -> None:
             for cidr, address in zip(other.cidrs, addresses(other), strict=True)
         }  # fmt: skip
         tools.eventually(lambda: learnt(node) == others, f"{node.name} knows the others' pods")  # noqa: B023
-
-
-@pytest.mark.parametrize("backend", ["bgp", "ospf"])
-def test_everyone_sees_everyone(dual_lab: Any, tools: Any, backend: str) -> None:
-    one, two = dual_lab.node(1), dual_lab.node(2)
-    if backend == "bgp":
-        start(tools, [one, two], backend=backend)
-    else:  # the way is the other's link-local address in IPv6
-        for node in (one, two):
-            node.start(network={"backend": backend})
-        for node, other in ((one, two), (two, one)):
-            tools.eventually(lambda: set(learnt(node)) == set(other.cidrs), "both know each other's pods", 3)  # noqa: B023
-    a, c = one.pod("a"), two.pod("c")
-    everyone_sees_everyone(dual_lab, tools, one, two, a, c)
 
 
 def test_routes_stay_while_the_agent_is_away_and_go_with_the_backend(lab: Any, tools: Any) -> None:

@@ -103,8 +103,9 @@ static __always_inline int serve(struct __sk_buff *skb, const struct packet *pac
 	case TO_BACKEND:
 		masqueraded = is_masqueraded(frontend, node, client.inside, packet, &choice.endpoint) &&
 			      (node->address.words[0] | node->address.words[1] | node->address.words[3]);
-		enter(skb, packet, &choice.endpoint, masqueraded ? &node->address : 0);
-		return GO_ON;
+		if (enter(skb, packet, &choice.endpoint, masqueraded ? &node->address : &packet->source))
+			return GO_ON;
+		return TC_ACT_SHOT; /* rather than to leave for an address that nobody has; a client asks again */
 	case REFUSED:
 		return refuse(skb, node);
 	case DROPPED:

@@ -107,34 +107,41 @@ static __always_inline int is_under_way(struct __sk_buff *skb, const struct pack
 	return 0;
 }
 
-/* From now on the flow leads to `to`, and its source is `from` where that is given. */
-static __always_inline void enter(struct __sk_buff *skb, const struct packet *packet, const struct endpoint *to,
-				  const struct address *from)
+static __always_inline struct nf_conn___init *allocate(struct __sk_buff *skb, const struct packet *packet)
 {
 	struct tracking_options options = {.namespace = HERE, .protocol = packet->protocol};
 	struct bpf_sock_tuple tuple = {};
-	union nf_inet_addr address = plain(&to->address);
-	struct nf_conn___init *flow;
-	struct nf_conn *entered;
 
 	if (is_ipv4(&packet->destination)) {
 		fill(packet, &tuple);
-		flow = bpf_skb_ct_alloc(skb, &tuple, sizeof(tuple.ipv4), &options, sizeof(options));
-	} else {
-		fill(packet, &tuple);
-		flow = bpf_skb_ct_alloc(skb, &tuple, sizeof(tuple.ipv6), &options, sizeof(options));
+		return bpf_skb_ct_alloc(skb, &tuple, sizeof(tuple.ipv4), &options, sizeof(options));
 	}
+	fill(packet, &tuple);
+	return bpf_skb_ct_alloc(skb, &tuple, sizeof(tuple.ipv6), &options, sizeof(options));
+}
+
+/* From now on the flow leads to `to`, its source being `from`. The port of the source stays where it can: tracking takes
+ * another one where answers could not be told from those of a flow that goes to the backend directly.
+ * Whether tracking knows the flow now. */
+static __always_inline int enter(struct __sk_buff *skb, const struct packet *packet, const struct endpoint *to,
+				 const struct address *from)
+{
+	union nf_inet_addr destination = plain(&to->address), source = plain(from);
+	struct nf_conn___init *flow = allocate(skb, packet);
+	struct nf_conn *entered;
+
 	if (!flow)
-		return;
+		return 0;
 	bpf_ct_set_timeout(flow, FIRST_MOMENTS);
-	bpf_ct_set_nat_info(flow, &address, bpf_ntohs(to->port), DESTINATION);
-	if (from) {
-		address = plain(from);
-		bpf_ct_set_nat_info(flow, &address, 0, SOURCE);
-	}
+	bpf_ct_set_nat_info(flow, &destination, bpf_ntohs(to->port), DESTINATION);
+	bpf_ct_set_nat_info(flow, &source, 0, SOURCE);
 	entered = bpf_ct_insert_entry(flow);
-	if (entered) /* otherwise another packet of the flow was faster */
-		bpf_ct_release(entered);
+	if (!entered) /* another packet of the flow may have been faster */
+		entered = look(skb, packet);
+	if (!entered)
+		return 0;
+	bpf_ct_release(entered);
+	return 1;
 }
 
 #endif

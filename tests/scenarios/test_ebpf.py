@@ -214,6 +214,28 @@ async def test_pods_whose_sockets_are_not_asked_are_served_by_their_packets(
 
 
 @pytest.mark.usefixtures("prober")
+async def test_a_flow_to_the_backend_itself_and_one_by_the_service_may_have_one_port(node: Node1, world: World) -> None:
+    """Their answers look alike, until tracking gives one of them another port. Once they left for nowhere."""
+    await node.serve(A, protocol="TCP")
+    loop = asyncio.get_running_loop()
+    for kept_open in (True, False):
+        with contextlib.ExitStack() as stack:
+            for target in ((A.addresses[4], 8080), (VIP, 80), ("172.30.0.11", 30080)):
+                client = stack.enter_context(
+                    netns.socket_in(world.where(B), socket.AF_INET, socket.SOCK_STREAM)  # only its packets are seen
+                )
+                client.setblocking(False)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                client.bind((B.addresses[4], 47200 + kept_open))
+                async with asyncio.timeout(SOON):
+                    await loop.sock_connect(client, target)
+                    assert (await loop.sock_recv(client, 100)).startswith(b"10.244.1.10:8080")
+                if not kept_open:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    client.close()
+
+
+@pytest.mark.usefixtures("prober")
 @pytest.mark.parametrize("reset", [True, False], ids=["reset", "closed"])
 async def test_a_client_outside_uses_its_port_again(node: Node1, world: World, *, reset: bool) -> None:
     """Connection tracking begins such a flow anew; it has to be led to a backend again."""

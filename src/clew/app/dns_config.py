@@ -4,13 +4,14 @@ Called by agent_config and lab_config.
 """
 
 import re
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from clew.app.section import Section
 from clew.base.errors import UserError
 
+FAST_PATHS = ("none", "ebpf")
 _OBJECT = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
 
 
@@ -20,7 +21,7 @@ class DnsConfiguration(Section):
     `service` (NAMESPACE/NAME) is what pods ask, `corefile` the ConfigMap that says how its servers answer.
     """
 
-    fast_path: Literal["none", "ebpf"] = "none"
+    fast_path: str = "none"
     service: str = "kube-system/kube-dns"
     corefile: str = "kube-system/coredns"
 
@@ -37,6 +38,8 @@ def parse(value: Any, where: str = "dns") -> DnsConfiguration:
 
 def check(found: DnsConfiguration, where: str = "dns") -> None:
     """UserError names the first field that does not hold."""
+    if found.fast_path not in FAST_PATHS:
+        raise UserError(f"{where}.fastPath: {found.fast_path!r} is not known", f"use {' or '.join(FAST_PATHS)}")
     for field, text in (("service", found.service), ("corefile", found.corefile)):
         if not _OBJECT.fullmatch(text):
             raise UserError(f"{where}.{field}: {text!r} is no NAMESPACE/NAME", "e.g. kube-system/kube-dns")

@@ -117,6 +117,9 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
             "network: host-gw does not reach over the router between subnets subnet-1 and subnet-2",
         ),
         ("network: calico", "network.backend: 'calico' is not known"),
+        ("dns: {fastPath: xdp}", "dns.fastPath: 'xdp' is not known (use none or ebpf)"),
+        ("dns: {fastpath: ebpf}", "dns.fastpath: no such field (did you mean fastPath?)"),
+        ("dns: {service: kube-dns}", "dns.service: 'kube-dns' is no NAMESPACE/NAME"),
         ("network: {backend: vxlan, vnii: 3}", "network.vnii: no such field (did you mean vni?)"),
         ("network: {backend: bgp, bgp: {routeReflectors: [x]}}", "network.bgp.routeReflectors: there is no node 'x'"),
         (

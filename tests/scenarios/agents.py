@@ -76,9 +76,14 @@ class Cluster:
         """End the agents, and take their rules away."""
         for agent in self._agents.values():
             agent.terminate()
-        for agent in self._agents.values():
-            agent.wait(PATIENCE)
-        self._agents.clear()
+        try:
+            for node, agent in self._agents.items():
+                assert agent.wait(PATIENCE) == 0, f"the agent of {node} did not end well: {self._log(node)}"
+        finally:
+            for agent in self._agents.values():
+                agent.kill()
+                agent.wait()
+            self._agents.clear()
 
     def _client(self) -> Client:
         credential = self._authority.client("admin", ("system:masters",))

@@ -50,7 +50,7 @@ def _complete(obj: Object, facts: ClusterFacts) -> None:
     match obj["kind"], obj["metadata"]["name"]:
         case "ConfigMap", "clew-agent":
             obj["data"]["agent.yaml"] = agent_configuration(facts)
-        case "Role", "clew-agent":
+        case "Role", "clew-agent-ipsec":
             obj["rules"][0]["resourceNames"] = [facts.network.ipsec.secret]
         case "DaemonSet", "clew-agent":
             if facts.api_host:

@@ -11,7 +11,9 @@ from tests.ports.node.secret import KEYS, give
 
 from clew.kernel import netns
 
-NAMES = [f"{backend}, IPv{family}" for backend in ("host-gw", "vxlan", "ipip", "wireguard") for family in (4, 6)]
+NAMES = [
+    f"{backend}, IPv{family}" for backend in ("host-gw", "vxlan", "ipip", "wireguard", "ipsec") for family in (4, 6)
+]
 BACKENDS = [name for name in NAMES if name != "ipip, IPv6"]  # which travels as in host-gw
 HERE = [name for name in BACKENDS if name.startswith(("host-gw", "vxlan"))]
 ELSEWHERE = [name for name in BACKENDS if name not in HERE]  # what this machine's kernel may lack

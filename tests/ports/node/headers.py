@@ -28,7 +28,7 @@ Header = tuple[str, bytes, set[int], str]  # name, bytes, places of those that d
 
 
 def _hex(data: bytes, hidden: set[int]) -> str:
-    if len(data) > LONG and len(hidden) == len(data):
+    if len(data) > LONG and hidden.issuperset(range(len(data))):
         return "·· … ··"
     return " ".join("··" if place in hidden else f"{byte:02x}" for place, byte in enumerate(data))
 
@@ -63,8 +63,7 @@ def _payload(protocol: int, data: bytes) -> Iterator[Header]:
     if NAMES[protocol] == "UDP":
         yield from _udp(data)
     elif NAMES[protocol] == "ESP":
-        words = "SPI, sequence number; then IV, what is encrypted and padded, ICV"
-        yield "ESP", data[:8], _span((0, 8)), words
+        yield "ESP", data[:8], _span((0, 8)), "SPI, sequence number"
         yield "", data[8:16], _span((0, 8)), "IV"
         yield "", data[16:-16], _span((0, len(data))), f"{len(data) - 32} bytes encrypted"
         yield "", data[-16:], _span((0, 16)), "ICV"

@@ -128,6 +128,11 @@ class Identity:
                 self._made |= new
             return new
 
+    def strike(self, spis: Collection[int]) -> None:
+        with self._lock:
+            _keep(self._path, self._epoch, self._made.difference(spis))
+            self._made.difference_update(spis)
+
     def renew(self, reason: str) -> None:
         epoch = secrets.token_hex(16)
         with self._lock:

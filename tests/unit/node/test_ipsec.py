@@ -1,6 +1,7 @@
 """Nodes with fake kernels and real identities that hear of each other late: whoever could be heard stays so."""
 
 import asyncio
+import errno
 import json
 import random
 from collections.abc import Iterator
@@ -226,6 +227,28 @@ def test_a_state_that_somebody_removes_is_never_made_again(world: World, directi
             world.hear_all(machine)
     assert world.deaf() == []
     assert lost not in one.kernel.keys.values()
+
+
+def test_a_kernel_that_refuses_states_is_asked_again_for_the_same(tmp_path: Path) -> None:
+    """It once looked as if states had been lost: a new epoch at each try, and what was missing was said but once."""
+    world = World(tmp_path, 2)
+    world.settle(FIRST)
+    one, two = world.machines
+    one.reboot()
+    one.told(FIRST)
+    one.round(look=True)
+    epoch = one.identity.ring.epoch
+    one.kernel.refuse = lambda thing: errno.EOPNOTSUPP if isinstance(thing, State) else 0
+    for _ in range(3):
+        assert not one.round(look=True)
+        assert one.identity.ring.epoch == epoch
+    one.kernel.refuse = lambda _: 0
+    for _ in range(3):
+        for machine in (one, two):
+            machine.round(look=True)
+            world.hear_all(machine)
+    assert one.identity.ring.epoch == epoch
+    assert world.deaf() == []
 
 
 def test_a_key_that_has_encrypted_enough_is_changed_without_loss(world: World) -> None:

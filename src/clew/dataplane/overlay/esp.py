@@ -42,6 +42,10 @@ class Ledger(Protocol):
         """Write them down before they are made; returns those that had not been before."""
         ...
 
+    def strike(self, spis: Collection[int]) -> None:
+        """These were entered, and the kernel refused them: they never were."""
+        ...
+
     def renew(self, reason: str) -> None:
         """Start anew: other states will be wanted soon."""
         ...
@@ -119,7 +123,7 @@ class EspEnds:
         failures: Failures = {}
         missing = list(self._states.updates)
         fresh = self._ledger.enter([spi for _, spi in missing]) if missing else frozenset[int]()
-        renew = self._twice
+        renew, refused = self._twice, []
         for at in missing:
             each = self._lookup[at]
             if at[1] not in fresh:
@@ -131,9 +135,12 @@ class EspEnds:
                 if refusal.exists:
                     renew = f"the SPI {at[1]:#010x} is taken"
                 else:
+                    refused.append(at[1])
                     failures[f"{IPSEC} SPI {at[1]:#010x}"] = refusal
             else:
                 self._states.done(at)
+        if refused:
+            self._ledger.strike(refused)
         if renew:
             self._ledger.renew(renew)
             failures[f"{IPSEC} states"] = KernelError(errno.ESTALE, "keep states", detail=f"{renew}: new keys follow")

@@ -68,6 +68,9 @@ class Book:
     def enter(self, spis: Collection[int]) -> frozenset[int]:
         return frozenset(spis)
 
+    def strike(self, spis: Collection[int]) -> None:
+        raise AssertionError(spis)
+
     def renew(self, reason: str) -> None:
         raise AssertionError(reason)
 

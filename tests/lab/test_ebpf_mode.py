@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from .small_lab import SmallLab, eventually, small_lab
-from .test_services import MANIFESTS, NODES, REFUSED, address, answers, curl, pods
+from .test_services import MANIFESTS, NODES, REFUSED, address, answers, curl, pods, programs
 
 pytestmark = pytest.mark.root
 
@@ -59,10 +59,8 @@ def test_what_nobody_serves_is_refused_at_once(lab: SmallLab) -> None:
 
 
 def test_an_agent_that_dies_leaves_services_at_work_and_its_successor_as_they_are(lab: SmallLab) -> None:
-    def attached() -> list[str]:
-        group = f"$(find /sys/fs/cgroup -maxdepth 4 -path '*/clew/{lab.name}/node-1')"
-        shown = lab.run("sh", "-c", f"for each in {group}; do bpftool cgroup show $each; done").stdout
-        return sorted(line.split()[0] for line in shown.splitlines() if "clew_" in line)
+    def attached() -> list[int]:
+        return sorted(number for number, _ in programs(lab, "node-1"))
 
     before = attached()
     assert len(before) == 8

@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from clew.dataplane.ebpf import facility
+from clew.kernel import bpf
+from clew.kernel.bpf.programs import KINDS
+
 from .small_lab import SmallLab, eventually, small_lab
 
 pytestmark = pytest.mark.root
@@ -51,6 +55,16 @@ def answers(lab: SmallLab, source: str, target: str) -> set[str]:
     done = lab.clew("node", "exec", source, "--", "sh", "-c", loop)
     assert done.returncode == 0, f"{source} to {target}: {done.stderr}"
     return set(done.stdout.split())
+
+
+def programs(lab: SmallLab, node: str) -> list[tuple[int, str]]:
+    """Ids and names of the BPF programs that a node's control group holds."""
+    root = facility.cgroup_root()
+    assert root is not None
+    held = [each for kind in KINDS if kind != "tc" for each in bpf.held(root / f"clew/{lab.name}/{node}", kind)]
+    for each in held:
+        each.close()
+    return [(each.id, each.name) for each in held]
 
 
 def service(lab: SmallLab, name: str) -> Any:
@@ -201,11 +215,10 @@ def test_switching_the_mode_leaves_nothing_of_the_old_one(lab: SmallLab, before:
         eventually(lambda node=node: curl(lab, node, "127.0.0.1:10249/proxyMode")[1] == after, 40, "switched")  # type: ignore[misc]
 
         def gone(node: str = node) -> bool:
-            group = f"$(find /sys/fs/cgroup -maxdepth 4 -path '*/clew/{lab.name}/{node}')"
             filters = "for dev in /sys/class/net/*; do tc filter show dev ${dev##*/} ingress; done"
-            programs = f"for each in {group}; do bpftool cgroup show $each; done"
-            look = f"iptables-legacy-save; nft list tables; {filters}; {programs}"
-            return not re.search(theirs, lab.clew("node", "exec", node, "--", "sh", "-c", look).stdout)
+            look = f"iptables-legacy-save; nft list tables; {filters}"
+            said = lab.clew("node", "exec", node, "--", "sh", "-c", look).stdout
+            return not re.search(theirs, f"{said} {programs(lab, node)}")
 
         eventually(gone, 20, f"nothing of mode {before} is left")
         assert curl(lab, "outside", f"{NODES[node]}:30080/hostname")[0] == 0

@@ -77,18 +77,31 @@ def test_calls_are_given_the_number_and_the_module() -> None:
     assert linked == bytes.fromhex("85200000070000008520010009000000")
 
 
+TASK = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+const volatile __u32 at = 0;
+SEC("tc") int look(struct __sk_buff *skb)
+{
+	__u32 word = 0;
+
+	bpf_probe_read_kernel(&word, sizeof(word), (void *)bpf_get_current_task() + at);
+	return word & 0x7fffffff;
+}
+char L[] SEC("license") = "GPL";
+"""
+
+
 @pytest.mark.root
-def test_places_in_structs_are_those_that_bpftool_prints() -> None:
+def test_places_in_structs_are_where_the_kernel_has_them(tmp_path: Path) -> None:
+    """The name of the running task, read at the place that is said to be its."""
+    source = tmp_path / "task.bpf.c"
+    source.write_text(TASK)
+    image = bpf.parse("task", compile_object(source, tmp_path / "task.o"))
     types = bpf.KernelTypes()
-    printed = subprocess.run(
-        ["bpftool", "btf", "dump", "file", "/sys/kernel/btf/vmlinux"], check=True, capture_output=True, text=True
-    ).stdout
-    body = printed.split("STRUCT 'task_struct' size=", 1)[1].split("\n[", 1)[0]
-    for member in ("pid", "comm", "exit_code"):
-        bits = int(body.split(f"'{member}' ", 1)[1].split("bits_offset=")[1].split()[0])
-        assert types.offset("task_struct", member) == bits // 8
-    number = int(printed.split("FUNC 'tcp_v4_connect'", 1)[0].rsplit("[", 1)[1].split("]")[0])
-    assert types.function("tcp_v4_connect") == kernel_types.KernelFunction(number, "vmlinux")
+    with bpf.load(image, constants={"at": types.offset("task_struct", "comm")}, types=types) as loaded:
+        found = loaded.programs["look"].test_run(FRAME).verdict
+    assert found.to_bytes(4, "little") == Path("/proc/thread-self/comm").read_bytes()[:4]
     with pytest.raises(KernelError) as refused:
         types.offset("task_struct", "no_such_member")
     assert refused.value.absent

@@ -7,6 +7,7 @@ addresses of the node.
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,11 +26,15 @@ from clew.kernel.errors import KernelError
 from clew.kernel.netlink.monitor import AddressChanged, LinkChanged, Monitor, Overrun
 from clew.kernel.nft import KernelNft, Nft
 
+logger = logging.getLogger(__name__)
+
+RETRY = 1.0  # seconds
+
 
 def open_backends(where: Path | None, settings: Sequence[Settings]) -> list["Backend"]:
     """One backend a family, in a network namespace or the caller's own."""
-    datapath = KernelDatapath(where)
-    return [Backend(datapath, KernelNft(where), each, where) for each in settings]
+    datapath, lock = KernelDatapath(where), threading.Lock()
+    return [Backend(datapath, KernelNft(where), each, where, lock) for each in settings]
 
 
 class SyncResult(Value):
@@ -47,7 +52,15 @@ class SyncResult(Value):
 class Backend:
     quick = True
 
-    def __init__(self, datapath: Datapath, nft: Nft, settings: Settings, where: Path | None = None) -> None:
+    def __init__(
+        self,
+        datapath: Datapath,
+        nft: Nft,
+        settings: Settings,
+        where: Path | None = None,
+        lock: "threading.Lock | None" = None,
+    ) -> None:
+        """`lock`: of all backends of the datapath."""
         self._datapath, self._nft, self._where = datapath, nft, where
         self.settings = settings
         self.programme = Programme(settings)
@@ -55,7 +68,8 @@ class Backend:
         self._waiting: dict[Owner, Iterable[Balancer]] = {}  # wanted, but not yet known to the programme
         self._chains: Chains | None = None  # in the kernel
         self._fingerprint = b""
-        self._lock = threading.Lock()  # `serve` looks at devices while others may sync
+        self._lock = lock or threading.Lock()  # `serve` looks at devices while others may sync
+        self._begun = False  # whether the kernel was once as it should be
 
     def prepare(self) -> None:
         """Nothing: programs need no more than their places."""
@@ -75,7 +89,9 @@ class Backend:
                 while True:
                     await heard.wait()
                     heard.clear()
-                    await asyncio.to_thread(self._look_again)
+                    if not await asyncio.to_thread(self.look_again):
+                        await asyncio.sleep(RETRY)
+                        heard.set()
             finally:
                 loop.remove_reader(monitor.fileno())
 
@@ -120,13 +136,28 @@ class Backend:
             self.programme.found(found)
             return right and intact
 
+    def look_again(self) -> bool:
+        """The node's devices or addresses have changed. False where the kernel refused: to be tried again soon."""
+        with self._lock:
+            if not self._begun:
+                return True  # the first sync will see them
+            try:
+                if self._known:
+                    self.programme.look(self._datapath.surface())
+                self._sync()
+            except KernelError as refused:
+                self._known = False
+                logger.warning("devices of the node: %s; trying again in %g s", refused, RETRY)
+                return False
+        return True
+
     def tidy(self) -> None:
         """Nothing is kept for a while."""
 
     def remove(self) -> None:
         """Take everything of ours out of the kernel; what is not there is fine."""
         with self._lock:
-            self._known = False
+            self._known = self._begun = False
             self._datapath.remove()
             if self._nft.listing(self.settings.ip, TABLE) is not None:
                 self._nft.run(rules.removal(self.settings))
@@ -151,14 +182,8 @@ class Backend:
         except KernelError:
             self._known = False
             raise
+        self._begun = True
         return SyncResult(tables, written, removed, attached)
-
-    def _look_again(self) -> None:
-        """The node's devices or addresses have changed."""
-        with self._lock:
-            if self._known:
-                self.programme.look(self._datapath.surface())
-                self._sync()
 
     def _read_back(self) -> None:
         listing = self._nft.listing(self.settings.ip, TABLE)

@@ -276,6 +276,27 @@ def test_what_depends_on_settings_and_devices_follows_them() -> None:
     assert (node.cookie, node.address) == (7, "")
 
 
+def test_a_device_that_cannot_be_guarded_yet_is_tried_again_and_ends_nothing() -> None:
+    """Once what a kernel refused on such an occasion went up to the agent, which ended."""
+    refusing: list[str] = []
+    datapath = FakeDatapath(lambda what: KernelError(errno.EBUSY, what) if what in refusing else None)
+    backend = Backend(datapath, FakeNft(), SETTINGS)
+    datapath.seen = Surface((*SURFACE.devices, Device(9, "veth1", "cbr0")), SURFACE.addresses, SURFACE.cookie)
+    assert backend.look_again(), "nothing has begun: the first sync will look"
+    assert datapath.attached == set()
+    backend.sync(STATES["one"])
+    datapath.seen = Surface((*datapath.seen.devices, Device(10, "veth2", "cbr0")), ("192.0.2.7",), SURFACE.cookie)
+    refusing.append("update addresses")
+    assert not backend.look_again()
+    assert not backend.look_again()
+    assert "veth2" not in datapath.attached
+    refusing.clear()
+    assert backend.look_again()
+    assert datapath.attached == {"sockets", "eth0", "veth1", "veth2"}
+    assert read(datapath) == fresh(STATES["one"])
+    assert backend.verify()
+
+
 def test_removal_takes_rules_and_programs() -> None:
     datapath, nft = FakeDatapath(), FakeNft()
     backend = Backend(datapath, nft, SETTINGS)

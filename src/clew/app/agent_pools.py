@@ -40,10 +40,13 @@ class AddressPart:
         self._clock = clock
         self._client = client
         self._pods: Table[PodAsks] = Table("pods")
-        self.lookup = PodLookup(self._pods, self._ask)
+        self._namespaces: Table[PodAsks] = Table("namespaces")
+        self.lookup = PodLookup(self._pods, self._namespaces, self._ask)
         self._pools: PoolIpam | None = None
         self.ipam: Ipam = PodCidrIpam()
-        if configuration.network.ipam.type == POOLS:
+        if configuration.network.ipam.type != POOLS:
+            self._namespaces.replace({})  # what they may say is which pools
+        else:
             self._tables = PoolTables(Table[IPPool]("ippools"), Table[Block]("ipamblocks"), nodes)
             self._view = BlockView(self._tables.blocks)
             claims = BlockClaims(node, ApiLedger(client), self._view, clock)
@@ -61,6 +64,7 @@ class AddressPart:
         progress = self._view.progress
         return [
             *tasks,
+            reflect(kinds.NAMESPACE, pod_asks.decode_namespace, self._namespaces).run(),
             reflect(kinds.IP_POOL, ippool.decode, pools).run(),
             reflect(kinds.IPAM_BLOCK, ipamblock.decode, blocks, progress=progress).run(),
             make_first(self._client, pools, self._cidrs),

@@ -57,6 +57,7 @@ class Call(Value):
     netns: str = ""
     ifname: str = ""
     pod: Mapping[str, str] = {}  # K8S_POD_NAMESPACE and its like, from CNI_ARGS
+    any_netns: bool = False  # CNI_NETNS may be the node's own network
 
     @property
     def key(self) -> tuple[str, str]:
@@ -78,6 +79,8 @@ class _Config(msgspec.Struct):
     runtimeConfig: RuntimeConfig = msgspec.field(default_factory=RuntimeConfig)  # noqa: N815
     args: Args = msgspec.field(default_factory=Args)
     valid: list[_Attachment] | None = msgspec.field(default=None, name="cni.dev/valid-attachments")
+    valid_too: list[_Attachment] | None = msgspec.field(default=None, name="cni.dev/attachments")  # libcni writes both
+    ipam: dict[str, Any] | None = None
 
 
 def parse(env: Mapping[str, str], config: bytes) -> Call:
@@ -95,6 +98,7 @@ def parse(env: Mapping[str, str], config: bytes) -> Call:
         netns=env.get("CNI_NETNS", ""),
         ifname=_interface(env),
         pod=_parse_args(env.get("CNI_ARGS", "")),
+        any_netns=env.get("CNI_NETNS_OVERRIDE", "").lower() in {"1", "t", "true"},
     )
 
 
@@ -118,13 +122,17 @@ def _parse_config(command: str, config: bytes) -> Config:
         raise _configuration("name", found.name, "letters, digits, '_', '.' and '-'")
     if found.mtu and not 68 <= found.mtu <= 65535:
         raise _configuration("mtu", found.mtu, "0, or 68 to 65535")
-    valid = None if found.valid is None else tuple((one.containerID, one.ifname) for one in found.valid)
+    listed = found.valid_too if found.valid is None else found.valid
+    valid = None if listed is None else tuple((one.containerID, one.ifname) for one in listed)
     if command == "GC" and valid is None:
         raise CniError(
             Code.INVALID_CONFIGURATION,
             "cni.dev/valid-attachments is missing",
             "GC needs the list of what is in use; an empty list removes everything",
         )
+    if command in _ASKING and found.ipam:
+        text = f"ipam is {msgspec.json.encode(found.ipam).decode()}"
+        raise CniError(Code.UNSUPPORTED_FIELD, text, "the agent gives addresses: see network.ipam of its configuration")
     asked = found.runtimeConfig
     return Config(
         version,

@@ -1,7 +1,7 @@
 """What a Pod asks of the pod network by annotation, as its users type it: addresses and pools, by Calico's names.
 
 Only a Pod's text is kept; compile/asks.py reads it, so that a refusal names the annotation to the one who wrote it.
-Called by reflectors (`decode`) and by node/pod_lookup.py (`from_api`).
+Called by reflectors (`decode`, `decode_namespace`) and by node/pod_lookup.py (`from_api`).
 """
 
 from typing import Any
@@ -46,3 +46,10 @@ def decode(data: bytes) -> tuple[tuple[str, str], PodAsks]:
     """For a reflector: key and fact."""
     found = from_api(data)
     return found.key, found
+
+
+def decode_namespace(data: bytes) -> tuple[tuple[str, str], PodAsks]:
+    """For a reflector of Namespaces: the pools that their annotations choose for every Pod in them."""
+    found = from_api(data)
+    pools = tuple((name, text) for name, text in found.annotations if name in POOLS.values())
+    return ("", found.name), PodAsks(found.name, "", found.uid, pools)

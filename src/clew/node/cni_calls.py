@@ -70,14 +70,15 @@ class CniCalls:
         """Compare journal and kernel; blocking, before the network runs."""
         self._linkless = self._network.start()
 
-    async def answer(self, data: bytes, ns: int | None) -> bytes:
-        """The answer to one call as the plugin sent it; never raises."""
+    async def answer(self, data: bytes, ns: int | None, *, here: bool = False) -> bytes:
+        """The answer to one call as the plugin sent it; never raises. `here`: the namespace is the node's own."""
         started = time.monotonic()
         command, version = "?", NEWEST
         try:
             env, config = framing.decode_call(data)
             command, version = env.get("CNI_COMMAND", "?"), _version_of(config)
             call = parse(env, config)
+            _check_place(call, here=here)
             body = await self._do(call, ns)
         except CniError as refusal:
             self._count.add(command, str(int(refusal.code)))
@@ -242,6 +243,13 @@ class CniCalls:
             users.pop()
             if not users:
                 self._locks.pop(key, None)
+
+
+def _check_place(call: Call, *, here: bool) -> None:
+    """CniError where a call would put a pod's interface into the node's own network."""
+    if here and not call.any_netns:
+        text = f"CNI_NETNS is {call.netns!r}: the node's own network"
+        raise CniError(Code.INVALID_ENVIRONMENT, text, "name a pod's, or set CNI_NETNS_OVERRIDE=1")
 
 
 def _result_of(attachment: Attachment, call: Call) -> result.Result:

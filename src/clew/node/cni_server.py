@@ -16,7 +16,7 @@ from clew.base.errors import UserError
 from clew.cni import framing, result
 from clew.cni.errors import CniError, Code
 from clew.cni.versions import NEWEST
-from clew.kernel import private_socket
+from clew.kernel import netns, private_socket
 from clew.node.cni_calls import CniCalls
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,8 @@ async def _answer(peer: socket.socket, calls: CniCalls, descriptors: list[int]) 
         refusal = CniError(Code.IO_FAILURE, "the call did not arrive whole", str(problem))
         return framing.encode_answer(result.encode_error(refusal, NEWEST), failed=True)
     try:
-        return await calls.answer(data, descriptors[0] if descriptors else None)
+        ns = descriptors[0] if descriptors else None
+        return await calls.answer(data, ns, here=ns is not None and netns.identity(ns) == netns.current())
     except Exception:  # a call that trips over a defect must not take the node's services down with it
         logger.exception("a CNI call failed by our own fault")
         defect = CniError(Code.DEFECT, "the agent has a defect", "its log has the traceback")

@@ -7,6 +7,8 @@ not have. A sandbox that is no Pod's asks nothing. Called by node/cni_calls.py.
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from msgspec.structs import replace
+
 from clew.facts.attachment import PodRef
 from clew.facts.pod_asks import PodAsks
 from clew.store.table import Table
@@ -17,15 +19,27 @@ Ask = Callable[[str, str], Awaitable[PodAsks]]  # namespace and name; ApiError
 
 
 class PodLookup:
-    def __init__(self, table: Table[PodAsks], ask: Ask) -> None:
+    """`namespaces` are looked at for what a Pod does not say itself; where they do not matter, the table is empty."""
+
+    def __init__(self, table: Table[PodAsks], namespaces: Table[PodAsks], ask: Ask) -> None:
         self._table = table
+        self._namespaces = namespaces
         self._ask = ask
 
     async def find(self, pod: PodRef) -> PodAsks:
         """ApiError where the server does not answer, or will not."""
-        nobody = PodAsks(pod.namespace, pod.name, pod.uid)
         if not pod.name:
-            return nobody
+            return PodAsks(pod.namespace, pod.name, pod.uid)
+        if not self._namespaces.in_sync:
+            raise Unreachable("the API server", TimeoutError("the list of Namespaces has not arrived"))
+        found = await self._find(pod)
+        said = self._namespaces.get(("", pod.namespace))
+        if said is None:
+            return found
+        return replace(found, annotations=tuple({**dict(said.annotations), **dict(found.annotations)}.items()))
+
+    async def _find(self, pod: PodRef) -> PodAsks:
+        nobody = PodAsks(pod.namespace, pod.name, pod.uid)
         seen = self._table.get((pod.namespace, pod.name))
         if seen is not None and pod.uid in {"", seen.uid}:
             return seen

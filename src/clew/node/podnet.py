@@ -48,6 +48,7 @@ Key = tuple[str, str]
 RETRY = 1.0  # seconds after which a refused change is tried again
 DRIFT = 30.0  # seconds after which everything is read back, should somebody have changed it
 HOST_PORTS = "host ports"
+STALE = (-1, -1, -1, False)
 DEFAULT_MTU = 1500  # where no link carries the node's address
 
 
@@ -77,7 +78,7 @@ class PodNetwork:
         self._planes = asyncio.Lock()  # held by whoever changes or reads them, in whatever thread
         self._disturbed = False
         self._ports_at = 0
-        self._ranges_at = (-1, -1, -1)  # revisions of the nodes, of whose ranges are where, and of the keys
+        self._ranges_at = STALE  # revisions of nodes, of whose ranges are where, of keys; whether there is a bridge
         self._said: frozenset[str] = frozenset()
         self._underlay = Underlay()
         self.ranges: tuple[str, ...] = ()  # this node's
@@ -126,7 +127,7 @@ class PodNetwork:
         """Follow these from the next round on. Pods that are connected keep their links and what these are like."""
         if settings.routing is None or settings.routing != self._settings.routing:
             self._untold.begin()
-        self._settings, self._ranges_at = settings, (-1, -1, -1)
+        self._settings, self._ranges_at = settings, STALE
         self._pace.poke()
 
     def narrow(self, paths: Mapping[str, int]) -> None:
@@ -134,7 +135,7 @@ class PodNetwork:
 
         `on_peers` is who finds that out: it hears of the nodes' addresses with their names, and of the link's MTU.
         """
-        self._paths, self._ranges_at = dict(paths), (-1, -1, -1)
+        self._paths, self._ranges_at = dict(paths), STALE
         self._pace.poke()
 
     async def attach(self, attachment: Attachment, ns: int) -> None:
@@ -190,7 +191,7 @@ class PodNetwork:
         self._disturbed = False
         self._compile_ports()
         if self._untold and turn is not Turn.CHANGE and self._untold.told(self._plane.told()):
-            self._ranges_at = (-1, -1, -1)
+            self._ranges_at = STALE
         self._compile_nodes(look=read_back)
         waiting, self._waiters = self._waiters, []
         outcome = await asyncio.to_thread(self._apply, read_back)
@@ -262,7 +263,7 @@ class PodNetwork:
 
     def _compile_nodes(self, *, look: bool) -> None:
         """What follows from the list of nodes, whole: it changes seldom. `look`: the links below may have changed."""
-        ranges_at = self._nodes.revision, self._ipam.revision, self._identity.revision
+        ranges_at = self._nodes.revision, self._ipam.revision, self._identity.revision, self._bridged()
         if not self._in_sync() or (ranges_at == self._ranges_at and not look):
             return
         own = self._nodes.get(("", self._node))

@@ -12,7 +12,7 @@ from clew.base.addresses import family_of
 from clew.base.clock import Clock
 from clew.base.errors import Problem, WorldError
 from clew.compile import blocks, pools
-from clew.compile.ipam import UnsuitableError
+from clew.compile.ipam import ExhaustedError, UnsuitableError
 from clew.facts.ipamblock import Block
 from clew.facts.ippool import IPPool
 from clew.facts.node import Node
@@ -101,12 +101,19 @@ class PoolIpam:
         try:
             if any(want.exact for want in wants):  # its last holder may just have gone
                 await self._claims.give_back(held.promised)
-            found = [await self._claims.claim(want) for want in wants]
+            found = [await self._claim(want, held) for want in wants]
         except TakenAddressError as taken:
             raise UnsuitableError(f"{wish.ips_field}: {taken}") from taken
         finally:
             self._pace.poke()  # half of what was wanted is given back, where the other half was not to be had
         return tuple(f"{address}/{128 if ':' in address else 32}" for address in found)
+
+    async def _claim(self, want: Want, held: Held) -> str:
+        try:
+            return await self._claims.claim(want)
+        except ExhaustedError:  # unless somebody has just gone
+            await self._claims.give_back(held.promised)
+            return await self._claims.claim(want)
 
     def freed(self) -> None:
         self._pace.poke()

@@ -43,6 +43,9 @@ def mac_of(name: str) -> str:
     return ":".join(f"{byte:02x}" for byte in (2, *hashlib.sha256(name.encode()).digest()[:5]))
 
 
+CORE = ("nodes", "services", "endpointslices", "pods", "secrets")
+
+
 class Api:
     """An API server's lists and watches of nodes, services and slices, in a thread of its own."""
 
@@ -50,7 +53,7 @@ class Api:
         self._listener = listener
         self._loop = asyncio.new_event_loop()
         self._objects: dict[str, dict[str, dict[str, Any]]] = {
-            kind: {} for kind in ("nodes", "services", "endpointslices", "pods", "secrets")
+            kind: {} for kind in (*CORE, "namespaces", "ippools", "ipamblocks")
         }
         self._version = 1
         self._history: list[tuple[int, str, bytes]] = []
@@ -64,6 +67,9 @@ class Api:
     def annotations(self, node: str) -> dict[str, str]:
         """What agents have written on a Node."""
         return dict(self._objects["nodes"][node]["metadata"].get("annotations", {}))
+
+    def names(self, kind: str) -> list[str]:
+        return sorted(self._objects[kind])
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._main.cancel)
@@ -103,9 +109,10 @@ class Api:
             queue.put_nowait(line)
 
     async def _annotate(self, kind: str, name: str, patch: dict[str, Any]) -> dict[str, Any]:
-        """The one patch that agents send: annotations of their Node."""
+        """The patches that agents send: annotations of their Node, the verdict on an IPPool."""
         obj = json.loads(json.dumps(self._objects[kind][name]))
-        obj["metadata"].setdefault("annotations", {}).update(patch["metadata"]["annotations"])
+        obj["metadata"].setdefault("annotations", {}).update(patch.get("metadata", {}).get("annotations", {}))
+        obj.setdefault("status", {}).update(patch.get("status", {}))
         await self._put(kind, name, obj)
         return obj
 
@@ -116,11 +123,15 @@ class Api:
                 method, target = head.split()[:2]
                 path, _, query = target.partition("?")
                 if method == "PATCH":
-                    *_, kind, name = path.split("/")
+                    *_, kind, name = path.removesuffix("/status").split("/")
                     length = int(head.lower().partition("content-length:")[2].split()[0])
                     found = await self._annotate(kind, name, json.loads(await reader.readexactly(length)))
-                elif "/pods/" in path:
-                    await self._pod(path.rsplit("/", 1)[1], writer)
+                elif method in {"POST", "PUT", "DELETE"}:
+                    length = int(head.lower().partition("content-length:")[2].split()[0])
+                    await self._write(method, path, json.loads(await reader.readexactly(length)), writer)
+                    continue
+                elif (parts := path.split("/"))[-2] in {"pods", "ipamblocks", "ippools"}:
+                    await self._one(parts[-2], parts[-1], writer)
                     continue
                 else:
                     kind = path.rsplit("/", 1)[1]
@@ -137,14 +148,32 @@ class Api:
         finally:
             writer.close()
 
-    async def _pod(self, name: str, writer: asyncio.StreamWriter) -> None:
-        """One Pod, of whatever namespace; most containers here are none."""
-        found = self._objects["pods"].get(name)
-        body = json.dumps(
-            found or {"kind": "Status", "code": 404, "reason": "NotFound", "message": "no such pod"}
-        ).encode()
-        status = b"200 OK" if found else b"404 Not Found"
-        writer.write(b"HTTP/1.1 %s\r\nContent-Type: application/json\r\n" % status)
+    async def _one(self, kind: str, name: str, writer: asyncio.StreamWriter) -> None:
+        """One object, of whatever namespace; most containers here are no Pod's."""
+        found = self._objects[kind].get(name)
+        await self._answer(
+            writer, 200 if found else 404, found or {"kind": "Status", "code": 404, "reason": "NotFound"}
+        )
+
+    async def _write(self, method: str, path: str, obj: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        """One version in place of the one that its writer saw, or a conflict: all that blocks of addresses need."""
+        kind, name = path.split("/")[-2:] if method != "POST" else (path.rsplit("/", 1)[1], obj["metadata"]["name"])
+        if kind not in {"ippools", "ipamblocks"}:  # an Event
+            await self._answer(writer, 201, obj)
+            return
+        now = self._objects[kind].get(name)
+        seen = obj.get("preconditions") if method == "DELETE" else obj["metadata"]
+        same = now is not None and (seen or {}).get("resourceVersion") == now["metadata"]["resourceVersion"]
+        if (method == "POST") == (now is not None) or (method != "POST" and not same):
+            reason = "AlreadyExists" if method == "POST" else "Conflict"
+            await self._answer(writer, 409, {"kind": "Status", "code": 409, "reason": reason})
+            return
+        await self._put(kind, name, None if method == "DELETE" else obj)
+        await self._answer(writer, 200, obj)
+
+    async def _answer(self, writer: asyncio.StreamWriter, status: int, document: dict[str, Any]) -> None:
+        body = json.dumps(document).encode()
+        writer.write(b"HTTP/1.1 %d It\r\nContent-Type: application/json\r\n" % status)
         writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
         await writer.drain()
 

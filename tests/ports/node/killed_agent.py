@@ -14,6 +14,7 @@ import socketserver
 import struct
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ from clew.base.clock import SystemClock
 from clew.base.metrics import Registry
 from clew.dataplane.bandwidth.apply import BandwidthPlane
 from clew.dataplane.bird.apply import BirdPlane
+from clew.dataplane.bird.homes import OwnBird
 from clew.dataplane.hostports.apply import HostPortPlane
 from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink.apply import NetlinkPlane
@@ -292,12 +294,15 @@ async def _agent(folder: Path, world: Path, kind: str) -> None:
         NetworkSettings(OWN.name, ("10.244.0.0/16",), linking="routed" if kind == "pools" else "bridge"), nodes,
         attachments.table,
         Planes(
-            NetlinkPlane(kernel, FakeSysctl(), enter), tunnels, identity, BirdPlane(folder / "bird"),
+            NetlinkPlane(kernel, FakeSysctl(), enter), tunnels, identity, BirdPlane(OwnBird(folder / "bird")),
             HostPortPlane(nft, FakeConntrack(), FakeSysctl(), "cbr0", 147), MasqueradePlane(nft),
             BandwidthPlane(kernel),
         ), clock, ipam,
     )  # fmt: skip
-    calls = CniCalls(attachments, network, Spool(folder / "spool"), PodLookup(Table("pods"), _nobody), Registry())
+    namespaces: Table[PodAsks] = Table("namespaces")
+    namespaces.replace({})
+    lookup = PodLookup(Table("pods"), namespaces, _nobody)
+    calls = CniCalls(attachments, network, Spool(folder / "spool"), lookup, Registry())
     calls.adopt()
     async with asyncio.TaskGroup() as group:
         group.create_task(network.run())
@@ -316,6 +321,8 @@ def fork_agents(folder: str, world: str, kind: str) -> None:
         if not pid:
             try:
                 asyncio.run(_agent(Path(folder), Path(world), kind))
+            except BaseException:  # noqa: BLE001 - it is the child's last word
+                traceback.print_exc()
             finally:
                 os._exit(1)
         print(pid, flush=True)  # noqa: T201 - this is the program's answer

@@ -45,6 +45,14 @@ def test_each_version_gets_its_own_shape(node: Any) -> None:
         assert (status, error["code"]) == (1, 1), "incompatible version"
 
 
+def test_the_nodes_own_network_is_no_pods(node: Any) -> None:
+    status, error = node.cni("ADD", "astray", node.ns)
+    assert (status, error["code"]) == (1, 4)
+    assert f"CNI_NETNS is '{node.ns}': the node's own network" in error["msg"]
+    with Netlink(node.ns) as kernel:
+        assert [link for link in kernel.links() if link.group == 147] == []
+
+
 class Chain:
     """Ours first and Debian's behind it, as a runtime runs a list: results handed on, DEL in reverse order."""
 

@@ -82,6 +82,7 @@ def rated(**bandwidth: Any) -> dict[str, Any]:
         ({}, rated(ingressRate=8000, ingressBurst=-8), 7, "runtimeConfig.bandwidth.ingressBurst is '-8'"),
         ({}, rated(egressBurst=9000), 7, "runtimeConfig.bandwidth.egressBurst is '9000': it must be 0 where"),
         ({}, rated(ingressRate="1M"), 7, "$.runtimeConfig.bandwidth.ingressRate"),
+        ({}, {"ipam": {"type": "host-local"}}, 2, 'ipam is {"type":"host-local"}'),
         ({"CNI_COMMAND": "GC"}, {"cniVersion": "1.1.0"}, 7, "cni.dev/valid-attachments"),
         ({"CNI_COMMAND": "STATUS"}, {}, 1, "STATUS does not exist in CNI 1.0.0: it came with 1.1.0"),
         ({"CNI_COMMAND": "CHECK"}, {"cniVersion": "0.3.1"}, 1, "CHECK does not exist"),
@@ -137,6 +138,13 @@ def test_what_was_asked_for_is_no_matter_when_it_ends() -> None:
     assert call({"CNI_COMMAND": "DEL"}, runtimeConfig=wrong, args={"cni": 3}).config.ports == ()
     with pytest.raises(CniError, match="runtimeConfig"):
         call(runtimeConfig=wrong)
+
+
+def test_what_is_in_use_by_either_name() -> None:
+    """The specification's first draft had one name, its text another, and libcni writes both."""
+    listed = [{"containerID": "c1", "ifname": "eth0"}]
+    for name in ("cni.dev/valid-attachments", "cni.dev/attachments"):
+        assert call({"CNI_COMMAND": "GC"}, cniVersion="1.1.0", **{name: listed}).config.valid == (("c1", "eth0"),)
 
 
 def test_what_is_not_json() -> None:

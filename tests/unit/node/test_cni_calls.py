@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from clew.base.metrics import Registry
 from clew.cni import framing
+from clew.compile.asks import Asks, asks
 from clew.dataplane.bandwidth.apply import BandwidthPlane
 from clew.dataplane.bird.apply import BirdPlane
 from clew.dataplane.bird.homes import OwnBird
@@ -26,9 +27,9 @@ from clew.dataplane.netlink.objects import LINK_GROUP
 from clew.dataplane.overlay.apply import OverlayPlane
 from clew.dataplane.overlay.esp import EspEnds
 from clew.dataplane.overlay.secure import SecureEnds
-from clew.facts.attachment import Linking
+from clew.facts.attachment import Linking, PodRef
 from clew.facts.node import Node
-from clew.facts.pod_asks import PodAsks
+from clew.facts.pod_asks import PodAsks, decode_namespace
 from clew.kernel.conntrack import FakeConntrack
 from clew.kernel.inside import FakeInside
 from clew.kernel.netlink import Add, Address, Delete, Link, Redirect, Request, Route, SetLink, TokenBucket
@@ -79,6 +80,8 @@ class Machine:
         if nodes:
             self.nodes.replace({node.key: node for node in nodes})
         self.asks: Table[PodAsks] = Table("pods")  # what the agent's watch has shown it
+        self.namespaces: Table[PodAsks] = Table("namespaces")
+        self.namespaces.replace({})
         self.server: dict[tuple[str, str], PodAsks] | None = {}  # what the API server says; None: it is away
 
     async def ask(self, namespace: str, name: str) -> PodAsks:
@@ -125,7 +128,7 @@ class Agent:
             ), StillClock(), ipam,
         )  # fmt: skip
         self.registry = Registry()
-        lookup = PodLookup(machine.asks, machine.ask)
+        lookup = PodLookup(machine.asks, machine.namespaces, machine.ask)
         self.calls = CniCalls(self.attachments, self.network, Spool(machine.folder / "spool"), lookup, self.registry)
 
     async def call(self, command: str, container: str = "c1", ns: int | None = None, **config: Any) -> tuple[int, Any]:
@@ -380,6 +383,32 @@ async def test_a_pod_chooses_its_address_by_annotation(machine: Machine) -> None
         status, answer = await agent.add(9)
         assert (status, "ipam.type" in answer["msg"]) == (105, True)
         assert machine.aliases() == {"c1/eth0"}, "what is refused leaves nothing"
+
+
+async def test_a_namespace_chooses_pools_for_its_pods(machine: Machine) -> None:
+    key, said = decode_namespace(
+        json.dumps({"metadata": {"name": "default", "annotations": {
+            "cni.projectcalico.org/ipv4pools": '["theirs"]', "cni.projectcalico.org/ipAddrs": '["10.244.1.9"]',
+        }}}).encode()
+    )  # fmt: skip
+    machine.namespaces.put(key, said)
+    own = PodAsks("default", "own", "", (("cni.projectcalico.org/ipv4pools", '["mine"]'),))
+    machine.asks.put(("default", "own"), own)
+    machine.asks.put(("default", "plain"), PodAsks("default", "plain"))
+    lookup = PodLookup(machine.asks, machine.namespaces, machine.ask)
+    assert asks(await lookup.find(PodRef("default", "plain"))) == Asks((), {4: ("theirs",)})
+    assert asks(await lookup.find(PodRef("default", "own"))) == Asks((), {4: ("mine",)}), "a pod's own word goes first"
+    with pytest.raises(Unreachable):
+        await PodLookup(machine.asks, Table("namespaces"), machine.ask).find(PodRef("default", "plain"))
+
+
+async def test_the_nodes_own_network_is_no_pods(machine: Machine) -> None:
+    async with machine.agent() as agent:
+        for override, code in (("", 4), ("1", 0)):
+            env = environment("ADD", "c1") | ({"CNI_NETNS_OVERRIDE": override} if override else {})
+            answer = await agent.calls.answer(framing.encode_call(env, configuration()), 1, here=True)
+            assert json.loads(answer[1:]).get("code", 0) == code
+        assert "the node's own network" not in answer.decode()
 
 
 async def test_without_the_servers_word_a_pod_that_is_not_known_waits(machine: Machine) -> None:

@@ -66,13 +66,19 @@ def settings(families: frozenset[int]) -> tuple[Setting, ...]:
 
 
 def bridge_settings(name: str, families: frozenset[int]) -> tuple[Setting, ...]:
-    """The bridge's own: it takes no router's word, and its addresses are known to be single."""
-    if 6 not in families:
-        return ()
-    return (
-        Setting(f"net.ipv6.conf.{name}.accept_ra", "0", needed=False),
-        Setting(f"net.ipv6.conf.{name}.accept_dad", "0", needed=False),
-    )
+    """The bridge's own: it takes no router's word, and its addresses are known to be single.
+
+    It answers ARP for pods of its range that hang on links of their own: those on the bridge look for them here.
+    """
+    found = []
+    if 4 in families:
+        found.append(Setting(f"net.ipv4.conf.{name}.proxy_arp", "1", needed=False))
+    if 6 in families:
+        found += [
+            Setting(f"net.ipv6.conf.{name}.accept_ra", "0", needed=False),
+            Setting(f"net.ipv6.conf.{name}.accept_dad", "0", needed=False),
+        ]
+    return tuple(found)
 
 
 def pod_settings(ifname: str, families: frozenset[int]) -> tuple[Setting, ...]:

@@ -14,7 +14,7 @@ STDIN, STDIN_END = b"0", b"Z"
 STDOUT, STDERR = b"1", b"2"
 
 HEADER = struct.Struct(">cI")
-PROTOCOL = 2  # raised whenever the two ends would misunderstand each other
+PROTOCOL = 3  # raised whenever the two ends, or agents and their node, would misunderstand each other
 LARGEST = 64 << 20  # bytes in a frame; the largest is a list of everything on a node
 CHUNK = 64 << 10  # bytes of a stream in one frame
 

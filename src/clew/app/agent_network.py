@@ -36,7 +36,7 @@ from clew.kernel.nft import KernelNft
 from clew.kernel.sysctl import Sysctl
 from clew.kernel.wireguard import KernelWireGuard
 from clew.node import wireguard_key
-from clew.node.ipam import Ipam
+from clew.node.ipam.port import Ipam
 from clew.node.path_mtu import PathMtu
 from clew.node.podnet import PodNetwork
 from clew.node.podnet_settings import NetworkSettings, Planes

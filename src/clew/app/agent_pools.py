@@ -5,7 +5,7 @@ Made and run by app/agent.
 
 from collections.abc import Coroutine
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clew.api import kinds
 from clew.app.agent_config import AgentConfiguration
@@ -17,16 +17,19 @@ from clew.facts.ippool import IPPool
 from clew.facts.node import Node
 from clew.facts.pod_asks import PodAsks
 from clew.node.attachments import Attachments
-from clew.node.block_claims import BlockClaims
-from clew.node.block_ledger import ApiLedger
-from clew.node.block_view import BlockView
-from clew.node.ipam import Ipam, PodCidrIpam
-from clew.node.pod_lookup import PodLookup
-from clew.node.pool_ipam import PoolIpam, PoolTables
-from clew.node.pool_verdicts import Verdicts, make_first
+from clew.node.ipam.claims import BlockClaims
+from clew.node.ipam.ledger import ApiLedger
+from clew.node.ipam.lookup import PodLookup
+from clew.node.ipam.pod_cidr import PodCidrIpam
+from clew.node.ipam.pools import PoolIpam, PoolTables
+from clew.node.ipam.verdicts import Verdicts, make_first
+from clew.node.ipam.view import BlockView
 from clew.store.table import Table
 from clew.watch.client import Client
 from clew.watch.reflector import Reflector
+
+if TYPE_CHECKING:
+    from clew.node.ipam.port import Ipam
 
 
 class AddressPart:

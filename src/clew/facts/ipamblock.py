@@ -2,7 +2,7 @@
 
 One object is the whole truth about its addresses: a node owns a block because the object says so, a pod an address
 because the block's newest version says so, and the API server takes a version only in place of the one before it.
-Read by reflectors (`decode`), changed by compile/blocks.py, written by node/block_claims.py (`to_api`).
+Read by reflectors (`decode`), changed by compile/blocks.py, written by node/ipam/claims.py (`to_api`).
 """
 
 from functools import lru_cache

@@ -1,7 +1,7 @@
 """What a Pod asks of the pod network by annotation, as its users type it: addresses and pools, by Calico's names.
 
 Only a Pod's text is kept; compile/asks.py reads it, so that a refusal names the annotation to the one who wrote it.
-Called by reflectors (`decode`, `decode_namespace`) and by node/pod_lookup.py (`from_api`).
+Called by reflectors (`decode`, `decode_namespace`) and by node/ipam/lookup.py (`from_api`).
 """
 
 from typing import Any

@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterable
 
 from clew.base.errors import WorldError
 from clew.facts.attachment import Attachment
-from clew.node.ipam import Ipam, Promised
+from clew.node.ipam.port import Ipam, Promised
+from clew.node.ipam.wish import Wish
 from clew.node.journal import Journal, Record
-from clew.node.wish import Wish
 from clew.store.table import Table
 
 Key = tuple[str, str]

@@ -28,10 +28,10 @@ from clew.facts.attachment import Attachment, Bandwidth, PodRef, PortMapping
 from clew.facts.pod_asks import ADDRESSES
 from clew.kernel.errors import KernelError
 from clew.node.attachments import Attachments, PortTakenError, TakenError
-from clew.node.pod_lookup import PodLookup
+from clew.node.ipam.lookup import PodLookup
+from clew.node.ipam.wish import Wish
 from clew.node.podnet import LostError, PodNetwork
 from clew.node.spool import Spool
-from clew.node.wish import Wish
 from clew.watch.errors import ApiError
 
 logger = logging.getLogger(__name__)

@@ -31,7 +31,7 @@ from clew.facts.node import Node
 from clew.ir.routes import PodRoute
 from clew.kernel.errors import KernelError
 from clew.kernel.netlink import Event
-from clew.node.ipam import Ipam, Layout
+from clew.node.ipam.port import Ipam, Layout
 from clew.node.podnet_settings import NetworkSettings, Planes
 from clew.node.untold import Untold
 from clew.reconcile import Pace, Turn

@@ -17,7 +17,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -46,18 +46,21 @@ from clew.kernel.wireguard import FakeWireGuard
 from clew.kernel.xfrm import FakeXfrm
 from clew.node import cni_server
 from clew.node.attachments import Attachments
-from clew.node.block_claims import BlockClaims
-from clew.node.block_view import BlockView
 from clew.node.cni_calls import CniCalls
-from clew.node.ipam import Ipam, PodCidrIpam
+from clew.node.ipam.claims import BlockClaims
+from clew.node.ipam.lookup import PodLookup
+from clew.node.ipam.pod_cidr import PodCidrIpam
+from clew.node.ipam.pools import PoolIpam, PoolTables
+from clew.node.ipam.view import BlockView
 from clew.node.ipsec import Identity
 from clew.node.journal import Journal
-from clew.node.pod_lookup import PodLookup
 from clew.node.podnet import NetworkSettings, Planes, PodNetwork
-from clew.node.pool_ipam import PoolIpam, PoolTables
 from clew.node.spool import Spool
 from clew.store.table import Table
 from clew.watch.errors import ApiError
+
+if TYPE_CHECKING:
+    from clew.node.ipam.port import Ipam
 
 T = TypeVar("T")
 

@@ -40,10 +40,10 @@ from clew.kernel.wireguard import FakeWireGuard
 from clew.kernel.xfrm import FakeXfrm
 from clew.node.attachments import Attachments
 from clew.node.cni_calls import CniCalls
-from clew.node.ipam import PodCidrIpam
+from clew.node.ipam.lookup import PodLookup
+from clew.node.ipam.pod_cidr import PodCidrIpam
 from clew.node.ipsec import Identity
 from clew.node.journal import Journal
-from clew.node.pod_lookup import PodLookup
 from clew.node.podnet import PodNetwork
 from clew.node.podnet_settings import NetworkSettings, Planes
 from clew.node.spool import Spool

@@ -14,9 +14,9 @@ from clew.compile.ipam import ExhaustedError
 from clew.facts.attachment import Attachment, PodRef
 from clew.facts.node import Node
 from clew.node.attachments import Attachments, TakenError
-from clew.node.ipam import PodCidrIpam
+from clew.node.ipam.pod_cidr import PodCidrIpam
+from clew.node.ipam.wish import Wish
 from clew.node.journal import Journal, Record, State, decode_lines, encode_line
-from clew.node.wish import Wish
 
 NODE = Node("one", pod_cidrs=("10.244.1.0/28", "fd00::/64"))  # 13 IPv4 addresses to give out
 

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from clew.compile.ipam import ExhaustedError
 from clew.facts.ipamblock import Block, from_api, to_api
 from clew.facts.ippool import IPPool
-from clew.node.block_claims import BlockClaims, TakenAddressError, Want
-from clew.node.block_view import BlockView
+from clew.node.ipam.claims import BlockClaims, TakenAddressError, Want
+from clew.node.ipam.view import BlockView
 from clew.store.table import Table
 from clew.watch.errors import Unreachable
 

@@ -1,7 +1,7 @@
 """Addresses from IPPools: blocks of them are carved for a node when its pods need addresses (`ipam: {type: pools}`).
 
 The pools, blocks and who has what are objects of the API server; this part reads them by tables, claims through
-node/block_claims.py, and keeps them as the node's promises say.
+node/ipam/claims.py, and keeps them as the node's promises say.
 """
 
 import logging
@@ -16,9 +16,9 @@ from clew.compile.ipam import ExhaustedError, UnsuitableError
 from clew.facts.ipamblock import Block
 from clew.facts.ippool import IPPool
 from clew.facts.node import Node
-from clew.node.block_claims import BlockClaims, TakenAddressError, Want
-from clew.node.ipam import Held, Layout
-from clew.node.wish import Wish
+from clew.node.ipam.claims import BlockClaims, TakenAddressError, Want
+from clew.node.ipam.port import Held, Layout
+from clew.node.ipam.wish import Wish
 from clew.reconcile import Pace
 from clew.store.table import Key, StaleRevisionError, Table
 

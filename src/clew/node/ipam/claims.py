@@ -16,9 +16,9 @@ from clew.compile import blocks, pools
 from clew.compile.ipam import ExhaustedError
 from clew.facts.ipamblock import Block, Holder, name_of
 from clew.facts.ippool import IPPool
-from clew.node.block_ledger import Ledger
-from clew.node.block_view import BlockView
-from clew.node.ipam import Promised
+from clew.node.ipam.ledger import Ledger
+from clew.node.ipam.port import Promised
+from clew.node.ipam.view import BlockView
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """The API server's IPAMBlocks as a ledger: each write takes the place of the version that its writer saw, or fails.
 
 That is all that keeps two nodes from owning one address. `Ledger` is the port, `ApiLedger` the real one; tests put a
-simulated API behind the same port. Called by node/block_claims.py.
+simulated API behind the same port. Called by node/ipam/claims.py.
 """
 
 from typing import Protocol

@@ -1,0 +1,1 @@
+"""A node's addresses: who chooses them, and on whose word (port.py)."""

@@ -4,7 +4,7 @@ Otherwise the agents would find out, pod by pod, and `clew up` would only know t
 """
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from clew.base.addresses import family_of
 from clew.base.errors import UserError
 from clew.cluster.paths import LabPaths
 from clew.dataplane.dns_fast_path import apply as dns_fast_path
+from clew.dataplane.overlay.devices import OPTIONS
 from clew.kernel import netns
 from clew.kernel.errors import KernelError
 from clew.kernel.netlink import Add, Detail, Link, Netlink, Plain, Vxlan, XfrmInterface
@@ -41,12 +42,13 @@ def check(paths: LabPaths, spec: LabSpec) -> None:
             with Netlink(space) as kernel:
                 kernel.request([Add(Link("probe0", particular.get(kind, Plain(kind))))])
             if kind == "ipsec":
-                _try_esp(space, {family_of(cidr) for subnet in spec.subnets for cidr in subnet.cidrs})
+                _try_esp(space, min(family_of(cidr) for subnet in spec.subnets for cidr in subnet.cidrs))
         except KernelError as error:
             if error.exists:  # the kernel made one of the kind by itself, such as tunl0
                 return
             remedy = "choose another backend; clew doctor lists what this kernel has"
-            raise UserError(f"network: this kernel does not do {backend}: {error}", remedy) from None
+            named = error.detail if "CONFIG_" in error.detail else f"{error} ({OPTIONS.get(kind, kind)})"
+            raise UserError(f"network: this kernel does not do {backend}: {named}", remedy) from None
 
 
 def _check_fast_path(spec: LabSpec) -> None:
@@ -57,12 +59,11 @@ def _check_fast_path(spec: LabSpec) -> None:
             raise UserError(f"dns.fastPath: {error}", "leave it out: the DNS servers answer everything then") from None
 
 
-def _try_esp(space: Path, families: Iterable[int]) -> None:
-    """KernelError where there is no ESP in one of these families, or no AES-GCM."""
+def _try_esp(space: Path, family: int) -> None:
+    """KernelError where there is no ESP in this family, that of the outer packets, or no AES-GCM."""
     xfrm = KernelXfrm(space)
     try:
-        for family in families:
-            xfrm.add_state(State(*_DOCUMENTED[family], 0x1000), bytes(20))
+        xfrm.add_state(State(*_DOCUMENTED[family], 0x1000), bytes(20))
     finally:
         xfrm.close()
 

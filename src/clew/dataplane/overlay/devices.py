@@ -8,7 +8,7 @@ from clew.kernel.errors import KernelError
 from clew.kernel.netlink import Add, Address, Delete, Link, Plain, RtNetlink, SetLink, Vxlan, XfrmInterface
 from clew.kernel.wireguard import WireGuard
 
-_OPTIONS = {
+OPTIONS = {  # what a kernel is to be built or loaded with
     "ipip": "CONFIG_NET_IPIP, module ipip", "wireguard": "CONFIG_WIREGUARD, module wireguard",
     "ipsec": "CONFIG_XFRM_INTERFACE, module xfrm_interface",
 }  # fmt: skip
@@ -84,6 +84,6 @@ def _add(kernel: RtNetlink, link: Link, kind: str) -> None:
     if refusal is None or refusal.exists or kernel.link(link.name) is not None:
         return
     if refusal.number in {errno.EOPNOTSUPP, errno.ENODEV, errno.EINVAL}:
-        detail = f"this kernel has no {kind} ({_OPTIONS[kind]}): choose another network backend"
+        detail = f"this kernel has no {kind} ({OPTIONS[kind]}): choose another network backend"
         raise KernelError(errno.EOPNOTSUPP, f"make {link.name}", detail=detail)
     raise refusal

@@ -1,0 +1,61 @@
+"""Blocks of addresses on the real API server: agents that claim at once, over its own versions and conflicts."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from clew.api.kinds import CRD, NODE
+from clew.app.manifest_objects import ClusterFacts, objects
+from clew.base.clock import SystemClock
+from clew.compile.ipam import ExhaustedError
+from clew.facts import ipamblock
+from clew.facts.ippool import IPPool
+from clew.node.ipam.claims import BlockClaims, Want
+from clew.node.ipam.ledger import ApiLedger
+from clew.node.ipam.view import BlockView
+from clew.store.table import Table
+from clew.watch.client import Client
+from clew.watch.reflector import Reflector
+
+from .conftest import Running
+
+if TYPE_CHECKING:
+    from clew.facts.ipamblock import Block
+
+POOL = IPPool("small", "10.9.0.0/27", 29)  # four blocks of eight
+FACTS = ClusterFacts(("10.244.0.0/16",), ("10.96.0.0/16",))
+
+
+async def test_four_agents_share_four_blocks_to_the_last_address(running: Running, admin: Client) -> None:
+    for each in objects(FACTS):
+        if each["kind"] == "CustomResourceDefinition":
+            await admin.create(CRD, each)
+    for at in range(4):  # what belongs to a node that the API server does not know is taken over
+        await admin.create(NODE, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"n{at}"}})
+    table: Table[Block] = Table("blocks")
+    view = BlockView(table)
+    watching = asyncio.create_task(
+        Reflector(admin, ipamblock.IPAM_BLOCK, ipamblock.decode, table, progress=view.progress).run()
+    )
+    clients = [running.client() for _ in range(4)]
+    ledgers = [ApiLedger(client) for client in clients]
+    agents = [BlockClaims(f"n{at}", each, BlockView(table), SystemClock(), 0) for at, each in enumerate(ledgers)]
+    try:
+        await table.wait_in_sync()
+        given: list[Any] = await asyncio.gather(
+            *(agents[number % 4].claim(Want(f"c{number}/eth0", "", (POOL,))) for number in range(36)),
+            return_exceptions=True,
+        )
+        addresses = [each for each in given if isinstance(each, str)]
+        assert len(set(addresses)) == len(addresses) == 32
+        assert {type(each) for each in given if not isinstance(each, str)} == {ExhaustedError}
+        stored = await ApiLedger(admin).every()
+        held = [block.address(place) for block in stored for place, _ in block.held]
+        assert sorted(held) == sorted(addresses)
+        for agent in agents:
+            await agent.settle(dict, [POOL])
+        for agent in agents:  # what was lent has come back to its owner by now
+            await agent.settle(dict, [POOL])
+        assert all(not block.held for block in await ApiLedger(admin).every())
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, *(client.close() for client in clients), return_exceptions=True)

@@ -102,7 +102,8 @@ class PathMtu:
         while low + 1 < high:
             middle = (low + high) // 2
             low, high = (middle, high) if await self._comes(address, middle) == middle else (low, middle)
-        return low
+        wide = await self._comes(address, link) == link  # what was lost before was lost for another reason
+        return link if wide else low
 
     async def _comes(self, address: str, size: int) -> int:
         """`size` if it came back; else what a router says that it takes, or 0."""

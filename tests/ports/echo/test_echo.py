@@ -1,6 +1,8 @@
 """Echoes of a size: on a made-up path, and between three namespaces of which the middle one routes."""
 
+import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
@@ -78,3 +80,14 @@ async def test_what_fits_comes_back_and_a_router_tells_of_its_narrow_link(path: 
 async def test_who_is_not_there_does_not_answer(path: Path3) -> None:
     nobody = path.near + "2"
     assert await path.echo.ask(nobody, 600, 0.05) == Reply(came=False)
+
+
+async def test_an_answer_that_a_busy_machine_reads_late_counts(path: Path3, kind: str) -> None:
+    if kind == "fake":
+        assert await path.echo.ask(path.near, 600, 0.0) == Reply(came=True)
+        return
+    await path.echo.ask(path.near, 600, SECONDS)  # so that neighbours know each other
+    asking = asyncio.ensure_future(path.echo.ask(path.near, 600, 0.05))
+    await asyncio.sleep(0)  # it is on its way, and the loop does not turn for as long as it is waited for
+    threading.Event().wait(0.2)
+    assert await asking == Reply(came=True)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from clew.kernel.echo import FakeEcho
+from clew.kernel.echo import FakeEcho, Reply
 from clew.node.path_mtu import EVERY, PathMtu
 
 ONE, TWO, SIX = "172.30.0.12", "172.31.0.13", "fd00::12"
@@ -94,4 +94,28 @@ async def test_who_answers_nothing_keeps_what_is_known_and_who_is_new_is_asked_a
         assert watched.probe.paths == {TWO: 1300}, "who is gone is forgotten"
         watched.probe.want({TWO: "Node two"}, 1300)
         assert watched.probe.paths == {}, "our own link takes no more"
+        task.cancel()
+
+
+class StutteringEcho(FakeEcho):
+    """It loses the first few packets, whatever their size but for the least."""
+
+    def __init__(self, paths: dict[str, int], lost: int) -> None:
+        super().__init__(paths)
+        self._lost = lost
+
+    async def ask(self, address: str, size: int, seconds: float) -> Reply:
+        if size > 576 and self._lost:
+            self._lost -= 1
+            return Reply(came=False)
+        return await super().ask(address, size, seconds)
+
+
+async def test_packets_that_were_lost_otherwise_make_no_path_narrow() -> None:
+    watched = Watched(StutteringEcho({ONE: 1500}, lost=7))
+    watched.probe.want({ONE: "Node one"}, 1500)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(watched.probe.run())
+        await watched.rest()
+        assert watched.probe.paths == {}
         task.cancel()

@@ -61,7 +61,8 @@ def test_a_rolling_update_keeps_its_numbers(web: User) -> None:
         except ValueError:  # cut where reading stopped
             break
         text = text[end:].lstrip()
-        assert seen["status"].get("replicas", 0) <= 5
+        # a ReplicaSet counts a pod that its Deployment has given up until it has taken it away: one above the surge
+        assert seen["status"].get("replicas", 0) <= 6
         assert seen["status"].get("availableReplicas", 0) >= 3
 
 

@@ -30,13 +30,18 @@ class ObjectCache:
         held = self._held.get(key)
         if held is not None and self._clock.monotonic() - held[0] < _FRESH:
             return held[1]
-        asking = self._asking.get(key)
+        waiting = self._asking
+        asking = waiting.get(key)
         if asking is None:
-            asking = self._asking[key] = asyncio.ensure_future(self._fetch(key))
-            asking.add_done_callback(lambda _: self._asking.pop(key, None))
+            asking = waiting[key] = asyncio.ensure_future(self._fetch(key, self._held))
+            asking.add_done_callback(lambda _: waiting.pop(key, None))
         return await asyncio.shield(asking)
 
-    async def _fetch(self, key: Key) -> Object | None:
+    def forget(self) -> None:
+        """Whatever is wanted from now on is asked anew: what is held, or is on its way, may be old."""
+        self._held, self._asking = {}, {}
+
+    async def _fetch(self, key: Key, into: dict[Key, tuple[float, Object | None]]) -> Object | None:
         kind, namespace, name = key
         try:
             found: Object | None = await self._client.get(_KINDS[kind], name, namespace)
@@ -45,9 +50,9 @@ class ObjectCache:
                 raise
             found = None
         now = self._clock.monotonic()
-        self._held[key] = (now, found)
-        for old in [old for old, (at, _) in self._held.items() if now - at > _KEPT]:
-            del self._held[old]
+        into[key] = (now, found)
+        for old in [old for old, (at, _) in into.items() if now - at > _KEPT]:
+            del into[old]
         return found
 
 

@@ -79,6 +79,7 @@ class PodWorker:
 
     def update(self, pod: Object) -> None:
         if _told_by_volumes(pod) != _told_by_volumes(self.pod):
+            self.around.volumes.forget()
             self._refresh_at = min(self._refresh_at, self.around.clock.monotonic())
         self.pod = pod
         self._note_ending()

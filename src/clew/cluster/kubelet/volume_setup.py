@@ -30,6 +30,10 @@ class VolumeSetup:
         """All of the pod's volumes. MountError says which cannot be had, and why."""
         await asyncio.gather(*(self._one(pod, volume) for volume in pod["spec"].get("volumes") or ()))
 
+    def forget(self) -> None:
+        """What the next refresh shows is not older than this moment."""
+        self._objects.forget()
+
     async def refresh(self, pod: Object) -> None:
         """Those whose content may have changed."""
         listed = [each for each in pod["spec"].get("volumes") or () if volumes.kind_of(each) in FILES]

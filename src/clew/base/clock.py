@@ -31,6 +31,19 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+async def happens_within(event: asyncio.Event, seconds: float, clock: Clock) -> bool:
+    """Wait for an event, but no longer than this by the clock; whether it is set then."""
+    happening = asyncio.ensure_future(event.wait())
+    sleep = asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait({happening, sleep}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        happening.cancel()
+        sleep.cancel()
+        await asyncio.gather(happening, sleep, return_exceptions=True)
+    return event.is_set()
+
+
 def rfc3339(moment: datetime) -> str:
     """Kubernetes' metav1.Time: whole seconds, `2026-01-02T03:04:05Z`."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

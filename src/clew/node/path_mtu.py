@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
-from clew.base.clock import Clock
+from clew.base.clock import Clock, happens_within
 from clew.kernel.echo import Echo
 from clew.kernel.echo.port import LEAST
 
@@ -54,18 +54,7 @@ class PathMtu:
             async with asyncio.TaskGroup() as group:
                 for address in due:
                     group.create_task(self._look(address))
-            everyone = not await self._wanted_within(EVERY)
-
-    async def _wanted_within(self, seconds: float) -> bool:
-        change = asyncio.ensure_future(self._wanted.wait())
-        sleep = asyncio.ensure_future(self._clock.sleep(seconds))
-        try:
-            await asyncio.wait({change, sleep}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            change.cancel()
-            sleep.cancel()
-            await asyncio.gather(change, sleep, return_exceptions=True)
-        return self._wanted.is_set()
+            everyone = not await happens_within(self._wanted, EVERY, self._clock)
 
     async def _look(self, address: str) -> None:
         async with self._slots:

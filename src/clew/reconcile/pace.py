@@ -7,7 +7,7 @@ loop of the agent that applies a difference. Time comes from the Clock, so that 
 import asyncio
 from enum import StrEnum
 
-from clew.base.clock import Clock
+from clew.base.clock import Clock, happens_within
 
 
 class Turn(StrEnum):
@@ -58,17 +58,6 @@ class Pace:
             return Turn.PERIODIC
         limit = self._retry if self._failed else self._most
         wait = self._started + limit - self._clock.monotonic()
-        if wait > 0 and await self._changes_within(wait):
+        if wait > 0 and await happens_within(self._changed, wait, self._clock):
             return Turn.CHANGE
         return Turn.RETRY if self._failed else Turn.PERIODIC
-
-    async def _changes_within(self, seconds: float) -> bool:
-        change = asyncio.ensure_future(self._changed.wait())
-        sleep = asyncio.ensure_future(self._clock.sleep(seconds))
-        try:
-            await asyncio.wait({change, sleep}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            change.cancel()
-            sleep.cancel()
-            await asyncio.gather(change, sleep, return_exceptions=True)
-        return self._changed.is_set()

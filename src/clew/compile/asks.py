@@ -8,7 +8,7 @@ import msgspec
 from clew.base.addresses import family_of
 from clew.base.value import Value
 from clew.compile.ipam import UnsuitableError
-from clew.facts.pod_asks import ADDRESSES, POOLS, PodAsks
+from clew.facts.pod_asks import ADDRESSES, POOLS, REFUSED, PodAsks
 
 
 class Asks(Value):
@@ -16,6 +16,7 @@ class Asks(Value):
 
     ips: tuple[str, ...] = ()  # bare, at most one a family
     pools: Mapping[int, tuple[str, ...]] = {}
+    namespace: Mapping[str, str] = {}  # labels of its Namespace
 
 
 NOTHING = Asks()
@@ -23,11 +24,15 @@ NOTHING = Asks()
 
 def asks(pod: PodAsks) -> Asks:
     """UnsuitableError where an annotation cannot be read."""
-    if not pod.annotations:
+    if not pod.annotations and not pod.namespace_labels:
         return NOTHING
     said = dict(pod.annotations)
+    for name in REFUSED:
+        if name in said:
+            text = f"this is not done: nobody would know the way to such an address; {ADDRESSES} takes one of a pool"
+            raise UnsuitableError(f"{field(name)} is {said[name]!r}: {text}")
     pools = {family: _texts(name, said[name]) for family, name in POOLS.items() if name in said}
-    return Asks(_addresses(said[ADDRESSES]) if ADDRESSES in said else (), pools)
+    return Asks(_addresses(said[ADDRESSES]) if ADDRESSES in said else (), pools, dict(pod.namespace_labels))
 
 
 def field(name: str) -> str:

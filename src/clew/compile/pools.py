@@ -1,4 +1,4 @@
-"""IPPools to what one node may do with them: which are in order, which it may use, where a new block may lie. Pure.
+"""IPPools to what one node may do with them: which are in order, which are whose, where a new block may lie. Pure.
 
 A pool that is wrong, or overlaps with an older one, gives out nothing and touches nothing that has been given out; the
 verdict is the same on every node, so any of them may write it on the object (node/pool_status.py).
@@ -12,13 +12,17 @@ from ipaddress import ip_network
 from clew.base.addresses import network, overlap
 from clew.base.errors import Problem
 from clew.compile.asks import field
-from clew.compile.calico_selectors import SelectorError, parse
+from clew.compile.calico_selectors import Labels, SelectorError, parse
 from clew.compile.ipam import UnsuitableError
 from clew.facts.ipamblock import Block
 from clew.facts.ippool import USES, IPPool
 from clew.facts.pod_asks import POOLS
 
 SIZES = {4: (20, 32), 6: (116, 128)}  # prefix lengths of a block, Calico's limits
+NO_PODS = {  # ranges that no link of a pod can have, or that other hosts take for something else
+    "0.0.0.0/8": "this host", "127.0.0.0/8": "loopback", "169.254.0.0/16": "link-local", "224.0.0.0/4": "multicast",
+    "::/96": "loopback", "::ffff:0:0/96": "IPv4 in IPv6's words", "fe80::/10": "link-local", "ff00::/8": "multicast",
+}  # fmt: skip
 _MOST_TRIES = 4096  # places that are looked at for a new block; a pool with more blocks than that has room elsewhere
 
 
@@ -43,6 +47,9 @@ def wrong_with(pool: IPPool) -> Problem | None:
         range_ = ip_network(pool.cidr)
     except ValueError as wrong:
         return Problem(pool.origin, "spec.cidr", str(wrong))
+    for cidr, what in NO_PODS.items():
+        if overlap(range_, network(cidr)):
+            return Problem(pool.origin, "spec.cidr", f"{range_} overlaps with {cidr}: {what} is no pod's")
     least, most = SIZES[range_.version]
     size = pool.block_size
     if not least <= size <= most:
@@ -55,10 +62,11 @@ def wrong_with(pool: IPPool) -> Problem | None:
     unknown = [use for use in pool.allowed_uses if use not in USES]
     if unknown:
         return Problem(pool.origin, "spec.allowedUses", f"{unknown[0]} is not known: {' and '.join(USES)} are")
-    try:
-        parse(pool.node_selector)
-    except SelectorError as wrong:
-        return Problem(pool.origin, "spec.nodeSelector", str(wrong))
+    for name, selector in (("nodeSelector", pool.node_selector), ("namespaceSelector", pool.namespace_selector)):
+        try:
+            parse(selector)
+        except SelectorError as wrong:
+            return Problem(pool.origin, f"spec.{name}", str(wrong))
     return None
 
 
@@ -69,20 +77,24 @@ def _clash(pool: IPPool, older: Iterable[IPPool]) -> Problem | None:
     return None
 
 
-def usable(good: Mapping[str, IPPool], labels: Mapping[str, str]) -> tuple[IPPool, ...]:
-    """Those that may give a node with these labels new addresses for pods, also those that a pod must name."""
-    return tuple(
-        pool for pool in good.values()
-        if not pool.disabled and "Workload" in pool.allowed_uses and parse(pool.node_selector)(labels)
-    )  # fmt: skip
+def usable(good: Mapping[str, IPPool]) -> tuple[IPPool, ...]:
+    """Those that give pods addresses, if only where a pod or its Namespace names them."""
+    return tuple(pool for pool in good.values() if not pool.disabled and "Workload" in pool.allowed_uses)
 
 
-def chosen(usable: Sequence[IPPool], named: Mapping[int, Sequence[str]]) -> dict[int, tuple[IPPool, ...]]:
-    """By family, the pools for one pod: those that it names, by name or range, or else all that need not be named.
+def chosen(
+    usable: Sequence[IPPool], named: Mapping[int, Sequence[str]], node: Labels, namespace: Labels
+) -> dict[int, tuple[IPPool, ...]]:
+    """By family, the pools for one pod: those that it names, by name or range, or else those that select it.
 
-    UnsuitableError where one that is named is not to be had.
+    Whoever names a pool is not asked for labels, of node or namespace, as in Calico: that is what a pool with
+    `nodeSelector: "!all()"` is for. UnsuitableError where one that is named is not to be had.
     """
-    found = {family: tuple(pool for pool in usable if pool.family == family and not pool.manual) for family in SIZES}
+    selecting = [
+        pool for pool in usable
+        if not pool.manual and parse(pool.node_selector)(node) and parse(pool.namespace_selector)(namespace)
+    ]  # fmt: skip
+    found = {family: tuple(pool for pool in selecting if pool.family == family) for family in SIZES}
     for family, names in named.items():
         for name in names:
             if not any(name in {pool.name, pool.cidr} and pool.family == family for pool in usable):

@@ -22,6 +22,7 @@ class IPPool(Value):
     cidr: str
     block_size: int = 0  # prefix length of a block, filled in
     node_selector: str = EVERYWHERE
+    namespace_selector: str = EVERYWHERE
     nat_outgoing: bool = False  # what leaves the pools for elsewhere takes the node's address
     disabled: bool = False  # no new blocks and addresses; those given out stay
     allowed_uses: tuple[str, ...] = USES
@@ -56,6 +57,7 @@ class _Spec(Partial):
     cidr: str = ""
     block_size: int | None = None
     node_selector: str | None = None
+    namespace_selector: str | None = None
     nat_outgoing: bool | None = None
     disabled: bool | None = None
     allowed_uses: list[str] | None = None
@@ -92,6 +94,7 @@ def from_api(obj: bytes | dict[str, Any]) -> IPPool:
         spec.cidr,
         spec.block_size or BLOCK_SIZE[family_of(spec.cidr)],
         spec.node_selector or EVERYWHERE,
+        spec.namespace_selector or EVERYWHERE,
         nat_outgoing=bool(spec.nat_outgoing),
         disabled=bool(spec.disabled) or meta.deletion_timestamp is not None,
         allowed_uses=tuple(spec.allowed_uses or USES),

@@ -11,7 +11,8 @@ from clew.facts.partial import Labels, Partial, decode_partial
 
 ADDRESSES = "cni.projectcalico.org/ipAddrs"
 POOLS = {4: "cni.projectcalico.org/ipv4pools", 6: "cni.projectcalico.org/ipv6pools"}
-NAMES = (ADDRESSES, *POOLS.values())
+REFUSED = ("cni.projectcalico.org/ipAddrsNoIpam", "cni.projectcalico.org/floatingIPs")  # off in Calico, too
+NAMES = (ADDRESSES, *POOLS.values(), *REFUSED)
 
 
 class PodAsks(Value):
@@ -19,6 +20,7 @@ class PodAsks(Value):
     name: str
     uid: str = ""
     annotations: tuple[tuple[str, str], ...] = ()  # those of NAMES that it has
+    namespace_labels: tuple[tuple[str, str], ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -30,6 +32,7 @@ class _Meta(Partial):
     namespace: str = ""
     uid: str = ""
     annotations: Labels = None
+    labels: Labels = None
 
 
 class _Pod(Partial):
@@ -49,7 +52,8 @@ def decode(data: bytes) -> tuple[tuple[str, str], PodAsks]:
 
 
 def decode_namespace(data: bytes) -> tuple[tuple[str, str], PodAsks]:
-    """For a reflector of Namespaces: the pools that their annotations choose for every Pod in them."""
+    """For a reflector of Namespaces: what their annotations choose for every Pod in them, and what chooses them."""
     found = from_api(data)
     pools = tuple((name, text) for name, text in found.annotations if name in POOLS.values())
-    return ("", found.name), PodAsks(found.name, "", found.uid, pools)
+    labels = decode_partial(data, _Pod).metadata.labels or {}
+    return ("", found.name), PodAsks(found.name, "", found.uid, pools, tuple(labels.items()))

@@ -185,6 +185,7 @@ class CniCalls:
             self._network.linking,
             Bandwidth(*astuple(config.bandwidth)),
             asked.pools,
+            asked.namespace,
         )
 
     async def _delete(self, key: Key) -> None:

@@ -58,7 +58,14 @@ def pool(name: str = "p", cidr: str = "10.0.0.0/16", **more: Any) -> IPPool:
         (pool(blockSize=19), "spec.blockSize", "20 to 32"),
         (pool(cidr="fd00::/64", blockSize=64), "spec.blockSize", "116 to 128"),
         (pool(nodeSelector="zone"), "spec.nodeSelector", "'zone'"),
+        (pool(namespaceSelector="!"), "spec.namespaceSelector", "'!'"),
         (pool(allowedUses=["LoadBalancer"]), "spec.allowedUses", "LoadBalancer"),
+        (pool(cidr="10.0.0.0/33"), "spec.cidr", "10.0.0.0/33"),
+        (pool(cidr=""), "spec.cidr", ""),
+        (pool(cidr="169.254.0.0/16"), "spec.cidr", "169.254.0.0/16: link-local is no pod's"),
+        (pool(cidr="0.0.0.0/0"), "spec.cidr", "overlaps with 0.0.0.0/8"),
+        (pool(cidr="::ffff:10.0.0.0/112"), "spec.cidr", "overlaps with ::ffff:0:0/96: IPv4 in IPv6's words"),
+        (pool(cidr="fe80::/64"), "spec.cidr", "link-local"),
     ],
 )
 def test_wrong_pools(found: IPPool, field: str, words: str) -> None:
@@ -82,17 +89,25 @@ def test_who_may_use_a_pool() -> None:
             pool("zone", "10.1.0.0/16", nodeSelector="zone == 'b'"), pool("off", "10.2.0.0/16", disabled=True),
             pool("tunnel", "10.3.0.0/16", allowedUses=["Tunnel"]),
             pool("manual", "10.4.0.0/16", assignmentMode="Manual"),
-            pool("plain", "10.5.0.0/16"), pool("six", "fd00::/48"),
+            pool("plain", "10.5.0.0/16"), pool("six", "fd00::/48"), pool("named", "10.6.0.0/16", nodeSelector="!all()"),
+            pool("team", "10.7.0.0/16", namespaceSelector="team == 'a'"),
         ]
     )  # fmt: skip
-    usable = pools.usable(good, LABELS)
-    assert [each.name for each in usable] == ["manual", "plain", "six"]
-    by_family = {family: [each.name for each in found] for family, found in pools.chosen(usable, {}).items()}
-    assert by_family == {4: ["plain"], 6: ["six"]}
-    assert [each.name for each in pools.chosen(usable, {4: ["10.4.0.0/16"]})[4]] == ["manual"]
-    for wrong in ("zone", "off", "six", "nothing"):
+    usable = pools.usable(good)
+    assert [each.name for each in usable] == ["manual", "named", "plain", "six", "team", "zone"]
+
+    def chosen(named: dict[int, list[str]], **namespace: str) -> dict[int, list[str]]:
+        found = pools.chosen(usable, named, LABELS, namespace)
+        return {family: [each.name for each in pools] for family, pools in found.items()}
+
+    assert chosen({}) == {4: ["plain"], 6: ["six"]}
+    assert chosen({}, team="a") == {4: ["plain", "team"], 6: ["six"]}
+    assert chosen({}, team="b") == {4: ["plain"], 6: ["six"]}
+    assert chosen({4: ["10.4.0.0/16"]}) == {4: ["manual"], 6: ["six"]}
+    assert chosen({4: ["named", "zone", "team"]})[4] == ["named", "zone", "team"], "who names a pool needs no labels"
+    for wrong in ("off", "tunnel", "six", "nothing"):
         with pytest.raises(UnsuitableError, match=r"ipv4pools\]: '" + wrong):
-            pools.chosen(usable, {4: [wrong]})
+            pools.chosen(usable, {4: [wrong]}, LABELS, {})
     assert pools.with_address(usable, (), "10.4.0.9", "f")[0].name == "manual"
     with pytest.raises(UnsuitableError, match=r"f: 10\.9\.0\.1 is in no IPPool .*plain \(10\.5\.0\.0/16\)"):
         pools.with_address(usable, (), "10.9.0.1", "f")
@@ -133,6 +148,18 @@ def test_nodes_are_known_by_what_they_have_of_the_pools() -> None:
     nodes = [Node("one", pod_cidrs=("10.244.1.0/24",)), Node("two", pod_cidrs=("10.244.2.0/24",))]
     found = blocks.with_ranges(nodes, {"one": ["10.0.0.64/30"]})
     assert [node.pod_cidrs for node in found] == [("10.0.0.64/30",), ()]
+
+
+@pytest.mark.parametrize("name", ["ipAddrsNoIpam", "floatingIPs"])
+def test_annotations_that_are_not_followed_are_refused_by_name(name: str) -> None:
+    with pytest.raises(UnsuitableError, match=rf"annotations\[cni.projectcalico.org/{name}\] is .* is not done"):
+        asks(PodAsks("default", "web", "", ((f"cni.projectcalico.org/{name}", '["10.0.0.7"]'),)))
+
+
+@pytest.mark.parametrize("text", ['"10.0.0.7"', "10.0.0.7", '{"a": 1}', "[]", "[7]", "", "null"])
+def test_an_annotation_that_is_no_list(text: str) -> None:
+    with pytest.raises(UnsuitableError, match=r"ipAddrs\] is .*: it must be a list in JSON"):
+        asks(PodAsks("default", "web", "", (("cni.projectcalico.org/ipAddrs", text),)))
 
 
 def test_annotations() -> None:

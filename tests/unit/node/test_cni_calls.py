@@ -387,7 +387,7 @@ async def test_a_pod_chooses_its_address_by_annotation(machine: Machine) -> None
 
 async def test_a_namespace_chooses_pools_for_its_pods(machine: Machine) -> None:
     key, said = decode_namespace(
-        json.dumps({"metadata": {"name": "default", "annotations": {
+        json.dumps({"metadata": {"name": "default", "labels": {"team": "a"}, "annotations": {
             "cni.projectcalico.org/ipv4pools": '["theirs"]', "cni.projectcalico.org/ipAddrs": '["10.244.1.9"]',
         }}}).encode()
     )  # fmt: skip
@@ -396,8 +396,10 @@ async def test_a_namespace_chooses_pools_for_its_pods(machine: Machine) -> None:
     machine.asks.put(("default", "own"), own)
     machine.asks.put(("default", "plain"), PodAsks("default", "plain"))
     lookup = PodLookup(machine.asks, machine.namespaces, machine.ask)
-    assert asks(await lookup.find(PodRef("default", "plain"))) == Asks((), {4: ("theirs",)})
-    assert asks(await lookup.find(PodRef("default", "own"))) == Asks((), {4: ("mine",)}), "a pod's own word goes first"
+    assert asks(await lookup.find(PodRef("default", "plain"))) == Asks((), {4: ("theirs",)}, {"team": "a"})
+    assert asks(await lookup.find(PodRef("default", "own"))) == Asks((), {4: ("mine",)}, {"team": "a"}), (
+        "a pod's own word goes first"
+    )
     with pytest.raises(Unreachable):
         await PodLookup(machine.asks, Table("namespaces"), machine.ask).find(PodRef("default", "plain"))
 

@@ -36,7 +36,8 @@ class PodLookup:
         said = self._namespaces.get(("", pod.namespace))
         if said is None:
             return found
-        return replace(found, annotations=tuple({**dict(said.annotations), **dict(found.annotations)}.items()))
+        annotations = tuple({**dict(said.annotations), **dict(found.annotations)}.items())
+        return replace(found, annotations=annotations, namespace_labels=said.namespace_labels)
 
     async def _find(self, pod: PodRef) -> PodAsks:
         nobody = PodAsks(pod.namespace, pod.name, pod.uid)

@@ -16,6 +16,7 @@ from clew.compile.ipam import ExhaustedError, UnsuitableError
 from clew.facts.ipamblock import Block
 from clew.facts.ippool import IPPool
 from clew.facts.node import Node
+from clew.facts.pod_asks import POOLS
 from clew.node.ipam.claims import BlockClaims, TakenAddressError, Want
 from clew.node.ipam.port import Held, Layout
 from clew.node.ipam.wish import Wish
@@ -83,7 +84,7 @@ class PoolIpam:
             for node, cidr in shares:
                 have.setdefault(node, []).append(cidr)
         mine = blocks.as_pools(have.get(self._node, ()))
-        usable = pools.usable(good, dict(own.labels)) if own is not None else ()
+        usable = pools.usable(good) if own is not None else ()
         return Layout(
             tuple(blocks.with_ranges(nodes, have)),
             mine,
@@ -145,8 +146,8 @@ class PoolIpam:
     def _wants(self, wish: Wish) -> list[Want]:
         own = self._tables.nodes.get(("", self._node))
         good, _ = pools.sound(pool for _, pool in self._tables.pools.items())
-        usable = pools.usable(good, dict(own.labels) if own is not None else {})
-        chosen = pools.chosen(usable, wish.pools)
+        usable = pools.usable(good)
+        chosen = pools.chosen(usable, wish.pools, dict(own.labels) if own is not None else {}, wish.namespace)
         exact: dict[int, str] = {family_of(ip): ip for ip in wish.ips}
         handle, pod = f"{wish.container}/{wish.ifname}", str(wish.pod)
         wants = []
@@ -155,7 +156,8 @@ class PoolIpam:
             among = pools.with_address(usable, chosen.get(family, ()), ip, wish.ips_field)
             wants.append(Want(handle, pod, among, ip))
         if not wants:
-            raise UnsuitableError(f"no IPPool gives node {self._node} addresses without being named")
+            where = f"node {self._node}" + (f" and namespace {wish.pod.namespace}" if wish.pod.namespace else "")
+            raise UnsuitableError(f"no IPPool's selectors fit {where}: {POOLS[4]} or {POOLS[6]} names one all the same")
         return wants
 
     def _follow(self) -> None:

@@ -20,6 +20,7 @@ class Wish(Value):
     linking: Linking = "bridge"
     bandwidth: Bandwidth = Bandwidth()
     pools: Mapping[int, tuple[str, ...]] = {}  # by family: the IPPools to take from, where somebody says so
+    namespace: Mapping[str, str] = {}  # labels of the Pod's Namespace
 
     @property
     def key(self) -> tuple[str, str]:

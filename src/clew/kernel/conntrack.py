@@ -26,7 +26,6 @@ TUPLE_IP, TUPLE_PROTO = 1, 2
 PROTO_NUMBER, PROTO_SOURCE, PROTO_DESTINATION = 1, 2, 3
 ORIGINAL_FLAGS, BY_PROTOCOL = 1, 1 << 3  # CTA_FILTER_ORIG_FLAGS; CTA_FILTER_F_CTA_PROTO_NUM
 FAMILIES: dict[Family, int] = {4: 2, 6: 10}
-DUMPS = 20
 
 
 class Flow(Value):
@@ -72,19 +71,16 @@ class KernelConntrack:
         self._channel.close()
 
     def flows(self, family: Family, protocol: Transport) -> list[Flow]:
-        for _ in range(DUMPS):
-            with self._lock:
-                parts = self._dump(family, protocol)
-            if parts is not None:
-                found = (_read(family, protocol, part) for part in parts)
-                return [flow for flow in found if flow is not None]
-        raise KernelError(errno.EINTR, "list connections", detail=f"interrupted {DUMPS} times by other changes")
+        with self._lock:
+            parts = self._dump(family, protocol)
+        found = (_read(family, protocol, part) for part in parts)
+        return [flow for flow in found if flow is not None]
 
     def delete(self, flows: Iterable[Flow]) -> int:
         with self._lock:
             return sum(self._delete(flow) for flow in flows)
 
-    def _dump(self, family: Family, protocol: Transport) -> list[bytes] | None:
+    def _dump(self, family: Family, protocol: Transport) -> list[bytes]:
         what = f"list {protocol} connections of IPv{family}"
         wanted = nested(FILTER, attribute(ORIGINAL_FLAGS, BY_PROTOCOL.to_bytes(4, "little")))
         wanted += nested(ORIGINAL, nested(TUPLE_PROTO, attribute(PROTO_NUMBER, bytes((NUMBERS[protocol],)))))

@@ -24,6 +24,7 @@ SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 BUFFER = 64 << 20  # bytes; only what is in flight is ever allocated
 PATIENCE = 30  # seconds for the kernel to answer
+DUMPS = 20  # tries at a dump that other changes keep interrupting
 
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -169,16 +170,23 @@ class Channel:
         found = {field: answer[start:end] for field, start, end in attributes(answer, 0, len(answer))}
         return int.from_bytes(found[FAMILY_ID], "little")
 
-    def dump(self, request: int, family: int, payload: bytes, what: str) -> list[bytes] | None:
-        """The attributes of each object in a dump, unread; None where they changed meanwhile and it counts for nothing.
+    def dump(self, request: int, family: int, payload: bytes, what: str) -> list[bytes]:
+        """The attributes of each object in a dump, unread.
 
-        KernelError: refused.
+        KernelError: refused, or EINTR where the objects changed during each of `DUMPS` tries.
         """
-        bodies = self.listing(request, _generic_head(family) + payload, what)
-        return None if bodies is None else [body[4:] for body in bodies]
+        return [body[4:] for body in self.listing(request, _generic_head(family) + payload, what)]
 
-    def listing(self, request: int, body: bytes, what: str) -> list[bytes] | None:
+    def listing(self, request: int, body: bytes, what: str) -> list[bytes]:
         """`dump` with a body of any kind, and the whole bodies of the answers."""
+        for _ in range(DUMPS):
+            bodies = self._listed(request, body, what)
+            if bodies is not None:
+                return bodies
+        raise KernelError(errno.EINTR, what, detail=f"interrupted {DUMPS} times by other changes")
+
+    def _listed(self, request: int, body: bytes, what: str) -> list[bytes] | None:
+        """None: objects changed meanwhile, and what was read counts for nothing."""
         sequence = self.next_sequence()
         self.send(plain(request, DUMP, sequence, body), what)
         parts: list[bytes] = []

@@ -17,7 +17,6 @@ from clew.kernel.nfnetlink import Channel, attribute, attributes, nested
 
 EXCLUSIVE = 0x200  # NLM_F_EXCL: without it the kernel takes a set of another type for the one that was asked for
 ENTRIES = 400  # a message; an attribute holds 64 KiB, an IPv6 entry up to 100 bytes
-DUMPS = 20
 KINDS = frozenset(get_args(Kind))
 
 
@@ -93,15 +92,11 @@ class KernelIpSets:
             raise _refused(refused.number, doing) from refused
 
     def _dump(self, payload: bytes, doing: str) -> list[bytes]:
-        for _ in range(DUMPS):
-            try:
-                with self._lock:
-                    parts = self._channel.dump(wire.LIST, 2, payload, doing)
-            except KernelError as refused:
-                raise _refused(refused.number, doing) from refused
-            if parts is not None:
-                return parts
-        raise IpSetError(errno.EINTR, doing, detail=f"interrupted {DUMPS} times by other changes")
+        try:
+            with self._lock:
+                return self._channel.dump(wire.LIST, 2, payload, doing)
+        except KernelError as refused:
+            raise _refused(refused.number, doing) from refused
 
 
 def _refused(number: int, doing: str) -> IpSetError:

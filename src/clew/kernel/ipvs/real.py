@@ -26,7 +26,6 @@ from clew.kernel.netns import Namespace
 from clew.kernel.nfnetlink import ACK, ERROR, NETLINK_GENERIC, Channel, error_number, message
 
 BATCH = 100  # changes in one send; every answer has to fit into the socket's buffer
-DUMPS = 20
 ABSENT = "the kernel has no IPVS (ip_vs)"
 
 
@@ -110,14 +109,10 @@ class KernelIpvs:
             if not self._resolved():
                 return []
             kind = self._kind(doing)
-            for _ in range(DUMPS):
-                try:
-                    parts = self._channel.dump(kind, command, payload, doing)
-                except KernelError as refused:
-                    raise IpvsError(refused.number, doing) from refused
-                if parts is not None:
-                    return parts
-        raise IpvsError(errno.EINTR, doing, detail=f"interrupted {DUMPS} times by other changes")
+            try:
+                return self._channel.dump(kind, command, payload, doing)
+            except KernelError as refused:
+                raise IpvsError(refused.number, doing, detail=refused.detail) from refused
 
     def _kind(self, doing: str) -> int:
         """The message type that the kernel gave to IPVS."""

@@ -23,7 +23,7 @@ from clew.kernel.nft.port import ElementChange, ElementSet, Family, NftError
 
 T = TypeVar("T")
 
-DUMPS = 20  # tries at a dump that others keep interrupting
+READS = 20  # of a set, until two in a row have the same size
 
 ERROR_MESSAGE, ERROR_OFFSET = 1, 2  # NLMSGERR_ATTR_*
 
@@ -57,16 +57,10 @@ class KernelNft:
         raise refused
 
     def fingerprint(self, family: Family, table: str) -> bytes:
-        for _ in range(DUMPS):
-            with self._lock:
-                digest = self._digest(family, table)
-            if digest is not None:
-                return digest
-        raise NftError(
-            errno.EINTR, f"read table {family} {table}", detail=f"interrupted {DUMPS} times by other changes"
-        )
+        with self._lock:
+            return self._digest(family, table)
 
-    def _digest(self, family: Family, table: str) -> bytes | None:
+    def _digest(self, family: Family, table: str) -> bytes:
         digest = hashlib.blake2b(digest_size=16)
         empty = True
         name = table.encode() + b"\0"
@@ -77,8 +71,6 @@ class KernelNft:
                 if refused.absent:
                     return b""
                 raise
-            if parts is None:
-                return None
             for part in parts:
                 kind, begin, finish = next(attributes(part, 0, len(part)))
                 if kind == wire.TABLE and part[begin:finish] == name:  # chains of all tables come in one dump
@@ -106,15 +98,13 @@ class KernelNft:
 
     def elements(self, target: ElementSet) -> dict[bytes, bytes]:
         size = -1
-        for _ in range(DUMPS):
+        for _ in range(READS):
             with self._lock:
                 dump = self._dump(wire.GET_SET_ELEMENT, target.family, wire.of_set(target), f"read {target}")
-            if dump is None:
-                continue
             if size == sum(map(len, dump)):
                 return dict(element for part in dump for element in wire.read_elements(target, part, 0, len(part)))
             size = sum(map(len, dump))
-        raise NftError(errno.EINTR, f"read {target}", detail=f"interrupted {DUMPS} times by other changes")
+        raise NftError(errno.EINTR, f"read {target}", detail=f"changed during {READS} readings")
 
     def generation(self) -> int:
         with self._lock:
@@ -160,7 +150,7 @@ class KernelNft:
         if refusal is not None:
             raise refusal
 
-    def _dump(self, request: int, family: Family, names: bytes, what: str) -> list[bytes] | None:
+    def _dump(self, request: int, family: Family, names: bytes, what: str) -> list[bytes]:
         with _as_nft_error():
             return self._channel.dump(request, wire.FAMILIES[family], names, what)
 

@@ -10,7 +10,6 @@ from clew.kernel.nfnetlink import NETLINK_GENERIC, Channel
 from clew.kernel.wireguard import wire
 from clew.kernel.wireguard.port import Device, Peer
 
-DUMPS = 20
 MISSING = "this kernel has no WireGuard (CONFIG_WIREGUARD, module wireguard)"
 
 
@@ -30,12 +29,7 @@ class KernelWireGuard:
     def device(self, name: str) -> Device:
         what = f"read {name}"
         with self._lock:
-            kind = self._kind(what)
-            for _ in range(DUMPS):
-                parts = self._channel.dump(kind, wire.GET_DEVICE, wire.named(name), what)
-                if parts is not None:
-                    return wire.read(parts)
-        raise KernelError(errno.EINTR, what, detail=f"interrupted {DUMPS} times by other changes")
+            return wire.read(self._channel.dump(self._kind(what), wire.GET_DEVICE, wire.named(name), what))
 
     def set_up(self, name: str, private_key: str, port: int) -> None:
         self._ask(wire.named(name) + wire.own(private_key, port), f"set up {name}")

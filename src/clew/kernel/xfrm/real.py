@@ -11,7 +11,6 @@ from clew.kernel.nfnetlink import NETLINK_XFRM, Channel
 from clew.kernel.xfrm import wire
 from clew.kernel.xfrm.port import Policy, State
 
-DUMPS = 20
 NO_XFRM = "this kernel has no XFRM (CONFIG_XFRM_USER, module xfrm_user)"
 NO_ESP = {
     4: "this kernel has no ESP (CONFIG_INET_ESP, module esp4)",
@@ -67,11 +66,7 @@ class KernelXfrm:
 
     def _dump(self, kind: int, what: str) -> list[bytes]:
         with self._lock:
-            for _ in range(DUMPS):
-                parts = self._channel(what).listing(kind, b"", what)
-                if parts is not None:
-                    return parts
-        raise KernelError(errno.EINTR, what, detail=f"interrupted {DUMPS} times by other changes")
+            return self._channel(what).listing(kind, b"", what)
 
     def _channel(self, what: str) -> Channel:
         if self._opened is None:

@@ -33,10 +33,8 @@ KINDS = {"Service": SERVICE, "EndpointSlice": ENDPOINT_SLICE}
 OURS = {"scenario": "page"}  # label of everything that is written
 PATIENCE = float(os.environ.get("CLEW_PATIENCE", "15"))  # an emulated machine is ten times slower
 LAST_PORT = 9  # of a service that is written after all others
-AGENT = (
-    "import sys, pathlib; from clew.app import agent;"
-    "agent.main(agent.AgentOptions(pathlib.Path(sys.argv[1]), sys.argv[2]))"
-)
+AGENT = "from clew.cli.main import main; main()"
+TYPED = "node-2"  # its agent is told by kube-proxy's flags what the others read in a file
 
 
 class Cluster:
@@ -104,7 +102,8 @@ class Cluster:
         credential = self._authority.client("system:node-agent", ("system:masters",))
         url = f"https://{plan.ROUTER[4]}:{PORT}"
         (root / "kubeconfig").write_text(json.dumps(entry("pages", url, self._authority.ca_pem, *credential)))
-        documents = (self._agent(root, settings), proxy(mode, settings))
+        documents = [self._agent(root, settings), *([proxy(mode, settings)] if node != TYPED else [])]
+        flags = proxy_flags(mode, settings) if node == TYPED else []
         (root / "config.yaml").write_text("\n---\n".join(map(json.dumps, documents)))
         command = [
             "nsenter",
@@ -112,8 +111,10 @@ class Cluster:
             sys.executable,
             "-c",
             AGENT,
-            root / "config.yaml",
-            node,
+            "agent",
+            f"--config={root / 'config.yaml'}",
+            f"--node={node}",
+            *flags,
         ]
         with (root / "agent.log").open("ab") as log:
             return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
@@ -200,6 +201,22 @@ def proxy(mode: str, settings: dict[str, Any]) -> Object:
         "nodePortAddresses": list(settings.get("nodePortAddresses", ())), "nftables": section,
         "iptables": {**section, "localhostNodePorts": bool(settings.get("localhostNodePorts"))},
     }  # fmt: skip
+
+
+def proxy_flags(mode: str, settings: dict[str, Any]) -> list[str]:
+    """The same, as somebody would type it."""
+    interface = settings.get("podInterface", "")
+    local = ["--detect-local-mode=BridgeInterface", f"--pod-bridge-interface={interface}"]
+    if interface.endswith("*"):
+        local = ["--detect-local-mode=InterfaceNamePrefix", f"--pod-interface-name-prefix={interface[:-1]}"]
+    return [
+        f"--proxy-mode={mode}",
+        f"--nodeport-addresses={','.join(settings.get('nodePortAddresses', ()))}",
+        "--iptables-min-sync-period=10ms",
+        *(["--masquerade-all"] if settings.get("masqueradeAll") else []),
+        f"--iptables-localhost-nodeports={str(bool(settings.get('localhostNodePorts'))).lower()}",
+        *(local if interface else []),
+    ]
 
 
 def last_documents(number: int) -> list[Object]:

@@ -12,8 +12,10 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from clew.api import kinds
-from clew.app import agent_config, agent_dns
+from clew.app import agent_config, agent_dns, kube_proxy_defaults
 from clew.app.agent_config import AgentOptions, Configuration
 from clew.app.agent_dns import DnsPart
 from clew.app.agent_network import NetworkPart
@@ -38,6 +40,8 @@ from clew.watch.reflector import Reflector
 
 logger = logging.getLogger(__name__)
 
+VERBOSE = 4  # kube-proxy's -v from which on its log is for debugging
+
 T = TypeVar("T")
 Decode = Callable[[bytes], tuple[tuple[str, str], T | None]]
 
@@ -59,9 +63,9 @@ class Agent:
             network=agent.network_name,
         )
         self._tables = ProxyTables(Table("services"), Table("endpointslices"), Table("nodes"))
-        self._journal = Journal(Path(agent.state_dir, "attachments.log"))
         kubeconfig = agent.kubeconfig or configuration.proxy.client_connection.kubeconfig
-        self._client = Client.from_kubeconfig(kubeconfig) if kubeconfig else Client.in_cluster()
+        self._client = api_client(kubeconfig, options.master)
+        self._journal = Journal(Path(agent.state_dir, "attachments.log"))
         self._addresses = AddressPart(options.node, agent, self._tables.nodes, clock, self._client)
         self._attachments = Attachments(self._journal, self._addresses.ipam)
         self._part = NetworkPart(
@@ -129,7 +133,12 @@ class Agent:
 
 async def serve(options: AgentOptions) -> None:
     """Run until SIGTERM or SIGINT."""
-    configuration = agent_config.load(options.config)
+    configuration = agent_config.load(options)
+    options = msgspec.structs.replace(options, node=agent_config.node_name(options, configuration))
+    if configuration.proxy.verbosity >= VERBOSE:
+        logging.getLogger("clew").setLevel(logging.DEBUG)
+    for flag in configuration.passed_over:
+        logger.warning("%s does not count: the file has a KubeProxyConfiguration", flag)
     for field in configuration.proxy.ignored:
         logger.warning("KubeProxyConfiguration: %s is set, and nothing depends on it here", field)
     await refuse_company(configuration)
@@ -148,6 +157,29 @@ async def serve(options: AgentOptions) -> None:
         logger.info("stopped; the data plane stays as it is")
     except BaseExceptionGroup as failures:
         raise _first_refusal(failures) from None
+
+
+def api_client(kubeconfig: str, master: str) -> Client:
+    """As kube-proxy finds its API server: `master`, a URL, replaces a kubeconfig's, and needs none."""
+    if not master:
+        return Client.from_kubeconfig(kubeconfig) if kubeconfig else Client.in_cluster()
+    from clew.watch.credentials import tls_context  # noqa: PLC0415 - TLS and YAML, which few agents need
+    from clew.watch.kubeconfig import load  # noqa: PLC0415 - likewise
+
+    if not master.startswith(("https://", "http://")):
+        raise UserError(f"--master: {master!r} is no URL", "write it as https://192.0.2.1:6443")
+    if kubeconfig:
+        return Client.of(load(Path(kubeconfig))._replace(server=master))
+    return Client(master, ssl=tls_context() if master.startswith("https:") else None)
+
+
+def write_configuration(options: AgentOptions, path: Path) -> None:
+    """The service proxy's whole configuration, with what is assumed where nothing was said, as a file."""
+    text = kube_proxy_defaults.text(agent_config.load(options).proxy)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as refused:
+        raise UserError(f"--write-config-to: cannot write {path}: {refused.strerror}") from refused
 
 
 def _first_refusal(failures: BaseExceptionGroup) -> BaseException:

@@ -1,16 +1,19 @@
-"""The agent's configuration file: YAML documents `KubeProxyConfiguration` and `AgentConfiguration` (clew.dev/v1alpha1).
+"""The agent's configuration: a file of YAML documents `KubeProxyConfiguration` and `AgentConfiguration`, and flags.
 
-Either may be missing, none may be there twice, and what neither knows is refused by its path. JSON is YAML too, and is
-read without loading a YAML parser, which would cost every node 25 ms and 3 MB.
+Either document may be missing, and so may the file; none may be there twice, and what neither knows is refused by its
+path. kube-proxy's flags are another way to say what is in the first of them (app/kube_proxy_command_line). JSON is YAML
+too, and is read without loading a YAML parser, which would cost every node 25 ms and 3 MB.
 """
 
+import socket
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from clew.app import dns_config, kube_proxy_config, kube_proxy_settings, network_config
+from clew.app import dns_config, kube_proxy_command_line, kube_proxy_config, kube_proxy_settings, network_config
 from clew.app.dns_config import DnsConfiguration
+from clew.app.kube_proxy_command_line import Given
 from clew.app.kube_proxy_config import KubeProxyConfiguration
 from clew.app.network_config import NetworkConfiguration
 from clew.app.section import Section
@@ -44,28 +47,38 @@ class AgentConfiguration(Section):
 class AgentOptions(Value):
     """The command line."""
 
-    config: Path
-    node: str  # the name of the Node that this agent runs on
+    config: Path | None = None
+    node: str = ""  # the name of the Node that this agent runs on; "": as the configuration says, else the machine's
     init_only: bool = False  # do what needs rights beyond the rules, and end
+    flags: Given = ()  # kube-proxy's
+    master: str = ""  # the API server's address, whatever a kubeconfig says
 
 
 class Configuration(Value):
     agent: AgentConfiguration
     proxy: KubeProxyConfiguration
+    passed_over: tuple[str, ...] = ()  # kube-proxy's flags that do not count beside the file
 
 
-def load(path: Path) -> Configuration:
-    """UserError where the file cannot be read or says something that it may not."""
+def load(options: AgentOptions) -> Configuration:
+    """UserError where the file cannot be read, or it or a flag says something that it may not."""
+    if options.config is None:
+        return parse("", options.flags)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = options.config.read_text(encoding="utf-8")
     except OSError as problem:
         raise UserError(
-            f"cannot read {path}: {problem.strerror}", "name the agent's configuration by --config"
+            f"cannot read {options.config}: {problem.strerror}", "name the agent's configuration by --config"
         ) from problem
-    return parse(text)
+    return parse(text, options.flags)
 
 
-def parse(text: str) -> Configuration:
+def node_name(options: AgentOptions, configuration: Configuration) -> str:
+    """Which Node this is; like kube-proxy's, a machine's own name in small letters where nobody says."""
+    return options.node or configuration.proxy.hostname_override or socket.gethostname().lower()
+
+
+def parse(text: str, flags: Given = ()) -> Configuration:
     found: dict[str, Any] = {}
     for document in _documents(text):
         kind = document.get("kind") if isinstance(document, dict) else None
@@ -76,9 +89,11 @@ def parse(text: str) -> Configuration:
         found[kind] = document
     _check_version(found.get(KIND), KIND, API_VERSION)
     _check_version(found.get(kube_proxy_config.KIND), kube_proxy_config.KIND, kube_proxy_config.API_VERSION)
-    proxy = kube_proxy_config.parse(found.get(kube_proxy_config.KIND, {}))
-    kube_proxy_settings.check(proxy)
-    return Configuration(_agent(found.get(KIND, {})), proxy)
+    said = kube_proxy_command_line.document(flags, found.get(kube_proxy_config.KIND))
+    with kube_proxy_command_line.named(flags):
+        proxy = kube_proxy_config.parse(said.content)
+        kube_proxy_settings.check(proxy)
+    return Configuration(_agent(found.get(KIND, {})), proxy, said.passed_over)
 
 
 def _check_version(document: Any, kind: str, version: str) -> None:

@@ -56,7 +56,7 @@ class NetworkPart:
         self, options: AgentOptions, configuration: Configuration, nodes: Table[Node], attachments: Table[Attachment],
         ipam: Ipam, clock: Clock,
     ) -> None:  # fmt: skip
-        self._node, self._file, self._configuration = options.node, options.config, configuration
+        self._node, self._options, self._configuration = options.node, options, configuration
         self._nodes, self._clock = nodes, clock
         self._key = KeyPair("", "")
         self._has_key = asyncio.Event()
@@ -104,9 +104,11 @@ class NetworkPart:
         )
 
     async def _follow(self) -> None:
-        """Read the file whenever something in its folder has changed."""
+        """Read the file, if there is one, whenever something in its folder has changed."""
+        if self._options.config is None:
+            return
         changed, loop = asyncio.Event(), asyncio.get_running_loop()
-        watch = FolderWatch(self._file.parent)
+        watch = FolderWatch(self._options.config.parent)
 
         def heard() -> None:
             watch.drain()
@@ -125,7 +127,7 @@ class NetworkPart:
     def _read(self) -> None:
         """A file that is wrong, or gone for a moment, changes nothing; what is wrong with it is said once."""
         try:
-            found = agent_config.load(self._file)
+            found = agent_config.load(self._options)
             if found == self._configuration:
                 self._said = ""
                 return

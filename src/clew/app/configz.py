@@ -7,11 +7,10 @@ Source: k8s.io/kubernetes pkg/proxy/apis/config/types.go, k8s.io/component-base 
 
 from typing import Any
 
-from clew.app.kube_proxy_config import KubeProxyConfiguration, seconds
+from clew.app.kube_proxy_config import USUAL_SYNC, KubeProxyConfiguration, seconds
 from clew.node.proxy_settings import ProxySettings
 
 GROUP = "kubeproxy.config.k8s.io"
-CONFIG_SYNC = 900.0  # seconds; kube-proxy's default
 
 
 def document(said: KubeProxyConfiguration, mode: str, settings: ProxySettings) -> dict[str, Any]:
@@ -76,7 +75,7 @@ def document(said: KubeProxyConfiguration, mode: str, settings: ProxySettings) -
         "NodePortAddresses": list(settings.node_port_addresses),
         "SyncPeriod": duration(settings.period),
         "MinSyncPeriod": duration(settings.least),
-        "ConfigSyncPeriod": duration(seconds(said.config_sync_period, "configSyncPeriod") or CONFIG_SYNC),
+        "ConfigSyncPeriod": duration(seconds(said.config_sync_period, "configSyncPeriod") or seconds(USUAL_SYNC, "")),
     }
     return {GROUP: found}
 

@@ -18,8 +18,19 @@ from clew.node.proxy_modes import MODES
 API_VERSION = "kubeproxy.config.k8s.io/v1alpha1"
 KIND = "KubeProxyConfiguration"
 
+EVERYWHERE = "0.0.0.0"  # noqa: S104  kube-proxy's default for probes
+USUAL_SYNC = "15m0s"  # kube-proxy's configSyncPeriod where nobody says another
+
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class FieldError(UserError):
+    """A field that does not hold: `field` is its path, `what` the message without it."""
+
+    def __init__(self, field: str, what: str, remedy: str) -> None:
+        super().__init__(f"{KIND}: {field}: {what}", remedy)
+        self.field, self.what = field, what
 
 
 class ClientConnection(Section):
@@ -110,11 +121,17 @@ class KubeProxyConfiguration(Section):
     @property
     def healthz(self) -> str:
         """Where to answer probes, `host:port`."""
-        return _with_port(self.healthz_bind_address or "0.0.0.0:10256", 10256)
+        return _with_port(self.healthz_bind_address or ("[::]" if ":" in self.bind_address else EVERYWHERE), 10256)
 
     @property
     def metrics(self) -> str:
-        return _with_port(self.metrics_bind_address or "127.0.0.1:10249", 10249)
+        return _with_port(self.metrics_bind_address or ("[::1]" if ":" in self.bind_address else "127.0.0.1"), 10249)
+
+    @property
+    def verbosity(self) -> int:
+        """Of the log, as klog counts it."""
+        said = (self.logging or {}).get("verbosity", 0)
+        return said if isinstance(said, int) else 0
 
     @property
     def ignored(self) -> tuple[str, ...]:
@@ -122,10 +139,11 @@ class KubeProxyConfiguration(Section):
         acted_on = {"apiVersion", "kind", "clientConnection", "healthzBindAddress", "metricsBindAddress", "mode"}
         acted_on |= {"nftables", "iptables", "ipvs", "clusterCIDR", "nodePortAddresses", "hostnameOverride"}
         acted_on |= {"detectLocalMode", "detectLocal", "conntrack", "oomScoreAdj"}
-        acted_on |= {"bindAddress", "logging"}  # usually spelled out, and harmless
+        acted_on |= {"bindAddress", "logging"}
         default = KubeProxyConfiguration()
+        usual: tuple[Any, ...] = ([], {}, USUAL_SYNC)
         names = zip(self.__struct_fields__, self.__struct_encode_fields__, strict=True)
-        said = (name for field, name in names if getattr(self, field) not in (getattr(default, field), [], {}))
+        said = (name for field, name in names if getattr(self, field) not in (getattr(default, field), *usual))
         return tuple(sorted(name for name in said if name not in acted_on))
 
 
@@ -137,15 +155,16 @@ def parse(document: Any) -> KubeProxyConfiguration:
         raise UserError(f"{KIND}: {wrong}", "see kube-proxy's configuration reference") from wrong
     if found.mode not in {"", *MODES}:
         reason = "is for Windows nodes" if found.mode == "kernelspace" else "is not a mode of the service proxy"
-        raise UserError(f"{KIND}: mode: {found.mode!r} {reason}", f"use {' or '.join(MODES)}, or leave it empty")
+        raise FieldError("mode", f"{found.mode!r} {reason}", f"use {' or '.join(MODES)}, or leave it empty")
     return found
 
 
 def seconds(duration: str, field: str) -> float:
     """Go's notation (`1m30s`, `0s`) in seconds; UserError names the field."""
     parts = _DURATION.findall(duration)
-    if "".join(number + unit for number, unit in parts) != duration.removeprefix("+") or not (parts or duration == "0"):
-        raise UserError(f"{KIND}: {field}: {duration!r} is not a duration", "write it as 30s, 1m30s or 500ms")
+    whole = "".join(number + unit for number, unit in parts) == duration.removeprefix("+")
+    if duration != "0" and not (parts and whole):
+        raise FieldError(field, f"{duration!r} is not a duration", "write it as 30s, 1m30s or 500ms")
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Sequence
 from ipaddress import ip_address, ip_network
 from typing import get_args
 
-from clew.app.kube_proxy_config import KIND, IPTables, KubeProxyConfiguration, NFTables, seconds
+from clew.app.kube_proxy_config import FieldError, IPTables, KubeProxyConfiguration, NFTables, seconds
 from clew.base.addresses import Family, family_of
-from clew.base.errors import UserError
 from clew.ir.proxying import IpvsSettings, Scheduler
 from clew.node.proxy_modes import DEFAULT
 from clew.node.proxy_settings import LEAST, PERIOD, PRIMARY, ProxySettings
@@ -44,13 +43,14 @@ def proxy_settings(
     families: tuple[Family, ...] = tuple(sorted({family_of(cidr) for cidr in (*ranges, *service_cidrs)}))
     bit = MASQUERADE_BIT if section.masquerade_bit is None else section.masquerade_bit
     if not 0 <= bit <= 31:
-        raise _wrong(f"{_name(mode)}.masqueradeBit", f"{bit} is no bit of a mark", "use 0 to 31")
+        raise FieldError(f"{_name(mode)}.masqueradeBit", f"{bit} is no bit of a mark", "use 0 to 31")
     localhost = proxy.iptables.localhost_node_ports
     return ProxySettings(
         node=proxy.hostname_override or node,
         families=families or (4, 6),
         pod_cidrs=ranges if proxy.detect_local_mode in {"", "ClusterCIDR"} else (),
         service_cidrs=tuple(service_cidrs),
+        primary_address=_primary(proxy.bind_address),
         node_port_addresses=_node_ports(proxy.node_port_addresses or ()),
         masquerade_all=section.masquerade_all,
         masquerade_mark=1 << bit,
@@ -75,7 +75,7 @@ def conntrack_sysctls(proxy: KubeProxyConfiguration, cores: int) -> dict[str, in
             found[name] = number
     for field, most in (("maxPerCore", said.max_per_core), ("min", said.min)):
         if most is not None and most < 0:
-            raise _wrong(f"conntrack.{field}", f"{most} is negative", "use 0 to leave the kernel's own")
+            raise FieldError(f"conntrack.{field}", f"{most} is negative", "use 0 to leave the kernel's own")
     if said.max_per_core:
         found["net.netfilter.nf_conntrack_max"] = max(said.max_per_core * cores, said.min or 0)
     if said.tcp_be_liberal:
@@ -88,11 +88,11 @@ def check(proxy: KubeProxyConfiguration) -> None:
     proxy_settings(proxy, "")
     conntrack_sysctls(proxy, 1)
     if proxy.oom_score_adj is not None and proxy.oom_score_adj not in OOM_SCORES:
-        raise _wrong("oomScoreAdj", f"{proxy.oom_score_adj} is out of range", "use -1000 to 1000")
+        raise FieldError("oomScoreAdj", f"{proxy.oom_score_adj} is out of range", "use -1000 to 1000")
     for field, address in (("healthzBindAddress", proxy.healthz), ("metricsBindAddress", proxy.metrics)):
         host, _, port = address.rpartition(":")
         if not port.isdigit() or not 1 <= int(port) <= 65535 or not _is_address(host.strip("[]")):
-            raise _wrong(field, f"{address!r} is no address and port", "write it as 0.0.0.0:10256")
+            raise FieldError(field, f"{address!r} is no address and port", "write it as 0.0.0.0:10256")
 
 
 def _name(mode: str) -> str:
@@ -107,7 +107,7 @@ def _periods(proxy: KubeProxyConfiguration, mode: str) -> tuple[float, float]:
         for field, camel in (("sync_period", "syncPeriod"), ("min_sync_period", "minSyncPeriod"))
     )
     if least > (period or PERIOD):
-        raise _wrong(f"{name}.minSyncPeriod", f"{least:g} s is longer than the syncPeriod", "make it shorter")
+        raise FieldError(f"{name}.minSyncPeriod", f"{least:g} s is longer than the syncPeriod", "make it shorter")
     return period, least
 
 
@@ -116,7 +116,7 @@ def _ipvs(proxy: KubeProxyConfiguration) -> IpvsSettings:
     scheduler = next((each for each in get_args(Scheduler) if each == (said.scheduler or "rr")), None)
     if scheduler is None:
         known = ", ".join(get_args(Scheduler))
-        raise _wrong("ipvs.scheduler", f"{said.scheduler!r} is not known", f"use one of: {known}")
+        raise FieldError("ipvs.scheduler", f"{said.scheduler!r} is not known", f"use one of: {known}")
     return IpvsSettings(
         scheduler=scheduler,
         strict_arp=said.strict_arp,
@@ -131,7 +131,7 @@ def _interface(proxy: KubeProxyConfiguration) -> str:
     """The interfaces behind which pods are: "cbr0", or with a star "veth*"; "" where addresses tell."""
     mode, said = proxy.detect_local_mode, proxy.detect_local
     if mode not in {"", *LOCAL_MODES}:
-        raise _wrong("detectLocalMode", f"{mode!r} is not known", f"use one of: {', '.join(LOCAL_MODES)}")
+        raise FieldError("detectLocalMode", f"{mode!r} is not known", f"use one of: {', '.join(LOCAL_MODES)}")
     if mode == "BridgeInterface":
         return _link("bridgeInterface", said.bridge_interface)
     if mode == "InterfaceNamePrefix":
@@ -141,13 +141,20 @@ def _interface(proxy: KubeProxyConfiguration) -> str:
 
 def _link(field: str, name: str) -> str:
     if not name or len(name) > NAME_LENGTH or any(letter.isspace() or letter in '/*+"' for letter in name):
-        raise _wrong(f"detectLocal.{field}", f"{name!r} is no interface's name", f"give 1 to {NAME_LENGTH} letters")
+        raise FieldError(f"detectLocal.{field}", f"{name!r} is no interface's name", f"give 1 to {NAME_LENGTH} letters")
     return name
+
+
+def _primary(bind_address: str) -> str:
+    """What the node is to be known by, "" where its Node says."""
+    if bind_address and not _is_address(bind_address):
+        raise FieldError("bindAddress", f"{bind_address!r} is no address", "write it as 192.0.2.7, 0.0.0.0 or ::")
+    return bind_address if bind_address and not ip_address(bind_address).is_unspecified else ""
 
 
 def _node_ports(said: Sequence[str]) -> tuple[str, ...]:
     if PRIMARY in said and len(said) > 1:
-        raise _wrong("nodePortAddresses", f"{PRIMARY!r} stands alone", "name it or ranges, not both")
+        raise FieldError("nodePortAddresses", f"{PRIMARY!r} stands alone", "name it or ranges, not both")
     return tuple(said) if PRIMARY in said else _ranges("nodePortAddresses", said)
 
 
@@ -158,18 +165,18 @@ def _ranges(field: str, said: Iterable[str], *, one: bool = False) -> tuple[str,
         try:
             ip_network(text, strict=False)
         except ValueError as wrong:
-            raise _wrong(f"{field}[{at}]", str(wrong), "write it as 10.0.0.0/8 or fd00::/48") from None
+            raise FieldError(f"{field}[{at}]", str(wrong), "write it as 10.0.0.0/8 or fd00::/48") from None
         if "/" not in text:
-            raise _wrong(f"{field}[{at}]", f"{text!r} has no length", "write it as 10.0.0.0/8 or fd00::/48")
+            raise FieldError(f"{field}[{at}]", f"{text!r} has no length", "write it as 10.0.0.0/8 or fd00::/48")
     if one and len({family_of(text) for text in found}) < len(found):
-        raise _wrong(field, "two ranges of one family", "give one of each family, separated by a comma")
+        raise FieldError(field, "two ranges of one family", "give one of each family, separated by a comma")
     return found
 
 
 def _time(text: str, field: str) -> float:
     found = seconds(text, field)
     if found < 0:
-        raise _wrong(field, f"{text!r} is negative", "use 0s for the default")
+        raise FieldError(field, f"{text!r} is negative", "use 0s for the default")
     return found
 
 
@@ -179,7 +186,3 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _wrong(field: str, message: str, remedy: str) -> UserError:
-    return UserError(f"{KIND}: {field}: {message}", remedy)

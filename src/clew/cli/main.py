@@ -20,8 +20,8 @@ COMMANDS = {
     "images": ("images", "List a lab's images."),
     "doctor": ("doctor", "Tell what this machine can run."),
     "install": ("install", "Apply Clew's manifests to a cluster."),
-    "agent": ("parts", "Run the node agent."),
-    "dns": ("parts", "Run the DNS server."),
+    "agent": ("agent", "Run the node agent."),
+    "dns": ("dns", "Run the DNS server."),
 }
 
 

@@ -22,6 +22,7 @@ class ProxySettings(Value):
     families: tuple[Family, ...] = (4, 6)
     pod_cidrs: tuple[str, ...] = ()  # of all pods of the cluster (clusterCIDR)
     service_cidrs: tuple[str, ...] = ()
+    primary_address: str = ""  # comes before those that the Node has; "": they are all
     node_port_addresses: tuple[str, ...] = ()  # (): every address of the node but loopback; "primary" is understood
     masquerade_all: bool = False
     masquerade_mark: int = MASQUERADE.mask
@@ -38,7 +39,7 @@ class ProxySettings(Value):
 
         ValueError: a prefix is none.
         """
-        listed = tuple(addresses)
+        listed = (*filter(None, (self.primary_address,)), *addresses)
         return Settings(
             family=family,
             pod_cidrs=_prefixes(family, node_cidrs if self.of_node_cidr else self.pod_cidrs),

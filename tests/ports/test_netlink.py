@@ -217,6 +217,16 @@ def test_a_route_is_replaced(pair: Pair) -> None:
     assert [route.via for route in pair.kernel.routes(proto=OURS) if ":" in route.via] == ["fd00:10:244:1::8"]
 
 
+def test_the_second_way_out_is_refused_as_one_that_exists(pair: Pair) -> None:
+    """Two links in one subnet: each knows the gateway, and the default route goes over the first."""
+    for place, dev in enumerate(("a0", "a1")):
+        card = Veth(Peer(f"eth{place}", pair.other_fd))
+        pair.kernel.request([Add(Link(dev, card, up=True)), Add(Address(f"10.1.0.{place + 2}/24", dev))])
+    pair.other.request([SetLink("eth0", up=True), SetLink("eth1", up=True)])
+    pair.kernel.request([Add(Route("0.0.0.0/0", via="10.1.0.1", dev="a0"))])
+    assert refusal(pair.kernel, Add(Route("0.0.0.0/0", via="10.1.0.1", dev="a1"))).exists
+
+
 def test_a_table_that_nobody_uses_is_empty(pair: Pair) -> None:
     assert pair.kernel.routes(table=4711) == []
 

@@ -11,8 +11,9 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from clew.base.value import Value
-from clew.cni import runtime_config, versions
+from clew.cni import previous, runtime_config, versions
 from clew.cni.errors import CniError, Code
+from clew.cni.previous import Previous
 from clew.cni.runtime_config import Args, Bandwidth, Port, RuntimeConfig
 
 Command = Literal["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"]
@@ -26,11 +27,15 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "VERSION": (),
 }
 _ASKING = frozenset({"ADD", "CHECK"})  # in which a runtime says what it wants for the container
+_KEPT = ("cni.dev/valid-attachments", "cni.dev/attachments")  # by GC
 SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}  # the version that brought the command
 
 LOOPBACK = "loopback"  # a plugin's type
 IDENTIFIER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-INTERFACE = re.compile(r"[^\s/:\0]{1,15}")
+INTERFACE = re.compile(r"[^\s/:%\0]{1,15}")  # the kernel takes a '%' for a number that it chooses
+NO_NAMES = frozenset({".", "..", "all", "default"})  # of an interface: paths, and folders of its sysctls
+LONGEST_NAME = 15  # bytes of an interface's name
+LONGEST_ID = 200  # of a container: link's alias and tombstone carry it, and an interface beside it
 
 
 class Config(Value):
@@ -40,9 +45,8 @@ class Config(Value):
     name: str
     mtu: int = 0  # 0: what the way between the nodes allows
     valid: tuple[tuple[str, str], ...] | None = None  # GC: the attachments that exist, (container, interface)
-    chained: bool = False  # prevResult is there
     dns: Mapping[str, Any] = {}
-    previous: tuple[str, ...] | None = None  # CHECK: the addresses that prevResult says, with their lengths
+    previous: Previous | None = None
     ports: tuple[Port, ...] = ()
     ips: tuple[str, ...] = ()  # addresses that the runtime chose, bare
     mac: str = ""
@@ -74,12 +78,12 @@ class _Config(msgspec.Struct):
     name: str = ""
     type: str = ""
     mtu: int = 0
-    dns: dict[str, Any] = {}
+    dns: runtime_config.Dns = msgspec.field(default_factory=runtime_config.Dns)
     prevResult: dict[str, Any] | None = None  # noqa: N815
     runtimeConfig: RuntimeConfig = msgspec.field(default_factory=RuntimeConfig)  # noqa: N815
     args: Args = msgspec.field(default_factory=Args)
-    valid: list[_Attachment] | None = msgspec.field(default=None, name="cni.dev/valid-attachments")
-    valid_too: list[_Attachment] | None = msgspec.field(default=None, name="cni.dev/attachments")  # libcni writes both
+    valid: list[_Attachment] | None = msgspec.field(default=None, name=_KEPT[0])
+    valid_too: list[_Attachment] | None = msgspec.field(default=None, name=_KEPT[1])  # libcni writes both
     ipam: dict[str, Any] | None = None
 
 
@@ -88,13 +92,13 @@ def parse(env: Mapping[str, str], config: bytes) -> Call:
     command = env.get("CNI_COMMAND", "")
     if command not in get_args(Command):
         raise _environment("CNI_COMMAND", command, f"one of {', '.join(get_args(Command))}")
-    for name in NEEDED[command]:
-        if not env.get(name):
-            raise CniError(Code.INVALID_ENVIRONMENT, f"{name} is not set", f"{command} needs it")
+    if missing := [name for name in NEEDED[command] if not env.get(name)]:
+        are = "is" if len(missing) == 1 else "are"
+        raise CniError(Code.INVALID_ENVIRONMENT, f"{', '.join(missing)} {are} not set", f"{command} needs it")
     return Call(
         command=command,  # type: ignore[arg-type]  # it is one of them
         config=_parse_config(command, config),
-        container=_matching(env, "CNI_CONTAINERID", IDENTIFIER, "letters, digits, '_', '.' and '-'"),
+        container=_container(env),
         netns=env.get("CNI_NETNS", ""),
         ifname=_interface(env),
         pod=_parse_args(env.get("CNI_ARGS", "")),
@@ -104,16 +108,14 @@ def parse(env: Mapping[str, str], config: bytes) -> Call:
 
 def _parse_config(command: str, config: bytes) -> Config:
     try:
-        document = msgspec.json.decode(config, type=dict[str, Any])
+        document = _without_nulls(_decoded(config))
         if command in _ASKING:
-            document["runtimeConfig"] = runtime_config.folded(document.get("runtimeConfig") or {})
+            document["runtimeConfig"] = runtime_config.folded(document.get("runtimeConfig", {}))
         else:  # what was asked for is no matter where all of it goes: a DEL must not fail by it
             document = {name: value for name, value in document.items() if name not in {"runtimeConfig", "args"}}
         found = msgspec.convert(document, _Config)
     except msgspec.ValidationError as wrong:
         raise CniError(Code.INVALID_CONFIGURATION, "the network configuration is invalid", str(wrong)) from wrong
-    except msgspec.DecodeError as wrong:
-        raise CniError(Code.DECODING_FAILURE, "the network configuration is not JSON", str(wrong)) from wrong
     version = versions.checked(found.cniVersion)
     since = SINCE.get(command, "")
     if since and versions.SUPPORTED.index(version) < versions.SUPPORTED.index(since):
@@ -122,7 +124,7 @@ def _parse_config(command: str, config: bytes) -> Config:
         raise _configuration("name", found.name, "letters, digits, '_', '.' and '-'")
     if found.mtu and not 68 <= found.mtu <= 65535:
         raise _configuration("mtu", found.mtu, "0, or 68 to 65535")
-    listed = found.valid_too if found.valid is None else found.valid
+    listed = found.valid if found.valid is not None else found.valid_too
     valid = None if listed is None else tuple((one.containerID, one.ifname) for one in listed)
     if command == "GC" and valid is None:
         raise CniError(
@@ -139,9 +141,8 @@ def _parse_config(command: str, config: bytes) -> Config:
         found.name,
         found.mtu,
         valid,
-        found.prevResult is not None,
-        runtime_config.dns(asked) or found.dns,
-        _previous(found.prevResult),
+        runtime_config.dns(asked) or runtime_config.shown(found.dns),
+        previous.read(found.prevResult),
         runtime_config.ports(asked),
         runtime_config.ips([*asked.ips, *found.args.cni.ips]),
         runtime_config.mac(asked.mac),
@@ -150,13 +151,22 @@ def _parse_config(command: str, config: bytes) -> Config:
     )
 
 
-def _previous(result: dict[str, Any] | None) -> tuple[str, ...] | None:
-    """The addresses in a result of any version; None where there is none."""
-    if result is None:
-        return None
-    listed = result.get("ips")
-    entries = listed if isinstance(listed, list) else []
-    return tuple(str(entry["address"]) for entry in entries if isinstance(entry, dict) and "address" in entry)
+def _decoded(config: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(config, type=dict[str, Any])
+    except msgspec.DecodeError as wrong:
+        raise CniError(Code.DECODING_FAILURE, "the network configuration is no JSON object", str(wrong)) from wrong
+
+
+def _without_nulls(value: Any) -> Any:
+    """As if what is null were not there, except in lists: runtimes in Go write so what they have nothing for.
+
+    The attachments that GC is to keep are the exception: none of them is not the same as nothing said about them.
+    """
+    if isinstance(value, dict):
+        kept = {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
+        return kept | {name: [] for name in _KEPT if name in value and value[name] is None}
+    return [_without_nulls(each) for each in value] if isinstance(value, list) else value
 
 
 def _parse_args(text: str) -> dict[str, str]:
@@ -167,10 +177,17 @@ def _parse_args(text: str) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
+def _container(env: Mapping[str, str]) -> str:
+    found = _matching(env, "CNI_CONTAINERID", IDENTIFIER, "letters, digits, '_', '.' and '-'")
+    if len(found) > LONGEST_ID:
+        raise _environment("CNI_CONTAINERID", found, f"at most {LONGEST_ID} characters")
+    return found
+
+
 def _interface(env: Mapping[str, str]) -> str:
-    name = _matching(env, "CNI_IFNAME", INTERFACE, "1 to 15 characters without '/', ':' and blanks")
-    if name in {".", ".."}:
-        raise _environment("CNI_IFNAME", name, "a name that the kernel takes")
+    name = _matching(env, "CNI_IFNAME", INTERFACE, "1 to 15 characters without '/', ':', '%' and blanks")
+    if name in NO_NAMES or len(name.encode(errors="surrogateescape")) > LONGEST_NAME:
+        raise _environment("CNI_IFNAME", name, f"a name that the kernel takes, of at most {LONGEST_NAME} bytes")
     return name
 
 

@@ -35,17 +35,20 @@ class Result(Value):
     routes: tuple[tuple[str, str], ...]  # destination, gateway
     dns: Mapping[str, Any] = {}
 
+    def document(self, version: str) -> dict[str, Any]:
+        """In the shape of `version`, one of versions.SUPPORTED."""
+        return {
+            "cniVersion": version,
+            "interfaces": [_interface(interface, version) for interface in self.interfaces],
+            "ips": [_ip(ip, version) for ip in self.ips],
+            "routes": [{"dst": destination, "gw": gateway} for destination, gateway in self.routes],
+            "dns": dict(self.dns),
+        }
+
 
 def encode(result: Result, version: str) -> bytes:
-    """`version` is one of versions.SUPPORTED."""
-    document: dict[str, Any] = {
-        "cniVersion": version,
-        "interfaces": [_interface(interface, version) for interface in result.interfaces],
-        "ips": [_ip(ip, version) for ip in result.ips],
-        "routes": [{"dst": destination, "gw": gateway} for destination, gateway in result.routes],
-        "dns": dict(result.dns),
-    }
-    return msgspec.json.encode(document)
+    """What ADD prints; `version` is one of versions.SUPPORTED."""
+    return msgspec.json.encode(result.document(version))
 
 
 def _interface(interface: Interface, version: str) -> dict[str, Any]:

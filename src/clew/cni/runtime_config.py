@@ -63,6 +63,15 @@ class _Bandwidth(msgspec.Struct):
     egressBurst: int = 0  # noqa: N815
 
 
+class Dns(msgspec.Struct):
+    """The configuration's own, in the names of the specification."""
+
+    nameservers: list[str] = []
+    domain: str = ""
+    search: list[str] = []
+    options: list[str] = []
+
+
 class _Dns(msgspec.Struct):
     servers: list[str] = []
     searches: list[str] = []
@@ -159,10 +168,13 @@ def bandwidth(asked: RuntimeConfig) -> Bandwidth:
 
 def dns(asked: RuntimeConfig) -> dict[str, Any]:
     """As a result shows it; empty where nothing is asked."""
-    if asked.dns is None:
-        return {}
-    found = {"nameservers": asked.dns.servers, "search": asked.dns.searches, "options": asked.dns.options}
-    return {name: value for name, value in found.items() if value}
+    found = asked.dns
+    return {} if found is None else shown(Dns(found.servers, "", found.searches, found.options))
+
+
+def shown(found: Dns) -> dict[str, Any]:
+    """As a result shows it."""
+    return {name: value for name, value in msgspec.structs.asdict(found).items() if value}
 
 
 def _refusal(field: str, value: object, rule: str) -> CniError:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import msgspec
 from msgspec.structs import astuple
@@ -18,6 +19,7 @@ from clew.base.errors import WorldError
 from clew.base.metrics import Registry
 from clew.cni import framing, result
 from clew.cni.errors import CniError, Code
+from clew.cni.previous import behind
 from clew.cni.request import Call, parse
 from clew.cni.versions import NEWEST
 from clew.compile import asks, links
@@ -36,6 +38,8 @@ from clew.watch.errors import ApiError
 
 logger = logging.getLogger(__name__)
 
+LEAST_MTU_OF_IPV6 = 1280  # RFC 8200
+Place = Literal["pod", "node", "nowhere"]
 Key = tuple[str, str]
 
 DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
@@ -70,15 +74,15 @@ class CniCalls:
         """Compare journal and kernel; blocking, before the network runs."""
         self._linkless = self._network.start()
 
-    async def answer(self, data: bytes, ns: int | None, *, here: bool = False) -> bytes:
-        """The answer to one call as the plugin sent it; never raises. `here`: the namespace is the node's own."""
+    async def answer(self, data: bytes, ns: int | None, place: Place = "pod") -> bytes:
+        """The answer to one call as the plugin sent it; never raises. `place`: whose network the descriptor is of."""
         started = time.monotonic()
         command, version = "?", NEWEST
         try:
             env, config = framing.decode_call(data)
             command, version = env.get("CNI_COMMAND", "?"), _version_of(config)
             call = parse(env, config)
-            _check_place(call, here=here)
+            _check_place(call, place)
             body = await self._do(call, ns)
         except CniError as refusal:
             self._count.add(command, str(int(refusal.code)))
@@ -103,7 +107,9 @@ class CniCalls:
                 case "DEL" | "GC" | "STATUS" if call.config.loopback:
                     return b""
                 case "ADD":
-                    return result.encode(await self._add(call, ns), call.config.version)
+                    made, earlier = await self._add(call, ns), call.config.previous
+                    version = call.config.version
+                    return result.encode(made, version) if earlier is None else behind(earlier, made, version)
                 case "DEL":
                     await self._delete(call.key)
                 case "CHECK":
@@ -123,12 +129,11 @@ class CniCalls:
     async def _add(self, call: Call, ns: int | None) -> result.Result:
         if ns is None:
             raise CniError(Code.INVALID_ENVIRONMENT, "the plugin passed no namespace", f"CNI_NETNS is {call.netns!r}")
-        if call.config.chained:
-            raise CniError(
-                Code.INVALID_CONFIGURATION, "prevResult is given", "clew-cni makes the interface: put it first"
-            )
         if self._network.unready:
             raise CniError(Code.TRY_AGAIN_LATER, "the pod network is not ready", self._network.unready)
+        if 0 < call.config.mtu < LEAST_MTU_OF_IPV6 and 6 in self._network.families:
+            text = f"mtu is {call.config.mtu}"
+            raise CniError(Code.INVALID_CONFIGURATION, text, f"it must be 0, or at least {LEAST_MTU_OF_IPV6} for IPv6")
         await self._consume_tombstones()
         async with self._alone(call.key):
             attachment = await self._reserve(call)
@@ -203,17 +208,15 @@ class CniCalls:
             raise CniError(Code.UNKNOWN_CONTAINER, f"container {call.container} is not attached as {call.ifname}")
         if ns is None:
             raise CniError(Code.INVALID_ENVIRONMENT, "the plugin passed no namespace", f"CNI_NETNS is {call.netns!r}")
-        said = call.config.previous
-        have = links.port(attachment).addresses
-        missing = set(have) - set(have if said is None else said)
-        if missing:
+        said, have = call.config.previous, links.port(attachment).addresses
+        if said is None:
             raise CniError(
-                Code.CHECK_FAILED,
-                f"prevResult does not say {', '.join(sorted(missing))}",
-                f"{attachment.origin} has {', '.join(have)}",
+                Code.INVALID_CONFIGURATION, "prevResult is missing", "CHECK needs the result that ADD answered"
             )
+        if problem := said.problem(call.ifname, call.netns, have):
+            raise CniError(Code.CHECK_FAILED, problem, f"{attachment.origin} has {', '.join(have)}")
         async with self._alone(call.key):
-            if problem := await self._network.check(call.key, ns):
+            if problem := await self._network.check(call.key, ns, said.mac(call.ifname)):
                 raise CniError(Code.CHECK_FAILED, f"the attachment of {attachment.origin} is broken", problem)
 
     async def _collect(self, call: Call) -> None:
@@ -246,11 +249,15 @@ class CniCalls:
                 self._locks.pop(key, None)
 
 
-def _check_place(call: Call, *, here: bool) -> None:
-    """CniError where a call would put a pod's interface into the node's own network."""
-    if here and not call.any_netns:
-        text = f"CNI_NETNS is {call.netns!r}: the node's own network"
-        raise CniError(Code.INVALID_ENVIRONMENT, text, "name a pod's, or set CNI_NETNS_OVERRIDE=1")
+def _check_place(call: Call, place: Place) -> None:
+    """CniError where a pod's interface cannot be put: in the node's own network, or in what is none."""
+    text = f"CNI_NETNS is {call.netns!r}: "
+    if place == "nowhere":
+        raise CniError(Code.INVALID_ENVIRONMENT, f"{text}no network namespace", "name the file of one")
+    if place == "node" and not call.any_netns:
+        raise CniError(
+            Code.INVALID_ENVIRONMENT, f"{text}the node's own network", "name a pod's, or set CNI_NETNS_OVERRIDE=1"
+        )
 
 
 def _result_of(attachment: Attachment, call: Call) -> result.Result:

@@ -17,7 +17,7 @@ from clew.cni import framing, result
 from clew.cni.errors import CniError, Code
 from clew.cni.versions import NEWEST
 from clew.kernel import netns, private_socket
-from clew.node.cni_calls import CniCalls
+from clew.node.cni_calls import CniCalls, Place
 
 logger = logging.getLogger(__name__)
 
@@ -69,11 +69,17 @@ async def _answer(peer: socket.socket, calls: CniCalls, descriptors: list[int]) 
         return framing.encode_answer(result.encode_error(refusal, NEWEST), failed=True)
     try:
         ns = descriptors[0] if descriptors else None
-        return await calls.answer(data, ns, here=ns is not None and netns.identity(ns) == netns.current())
+        return await calls.answer(data, ns, _place(ns))
     except Exception:  # a call that trips over a defect must not take the node's services down with it
         logger.exception("a CNI call failed by our own fault")
         defect = CniError(Code.DEFECT, "the agent has a defect", "its log has the traceback")
         return framing.encode_answer(result.encode_error(defect, NEWEST), failed=True)
+
+
+def _place(ns: int | None) -> Place:
+    if ns is None or not netns.is_one(ns):
+        return "pod" if ns is None else "nowhere"
+    return "node" if netns.identity(ns) == netns.current() else "pod"
 
 
 async def _receive(peer: socket.socket, descriptors: list[int]) -> bytes:

@@ -48,14 +48,15 @@ def conflist(paths: CniPaths) -> bytes:
 def install_plugin(paths: CniPaths) -> None:
     """The program, executable by whoever runs the runtime; the static one where it has been built.
 
-    Container runtimes also call a plugin `loopback` by a configuration of their own, which names no socket: where a
-    node has none, the same program serves. A static one knows the usual socket only.
+    A configuration may name no socket: one that is broken, and that by which container runtimes call a plugin
+    `loopback`, for which the same program serves where a node has none. A static one knows the usual socket only.
     """
-    data = (STATIC if STATIC.exists() else PROGRAM).read_bytes()
-    _put(paths.bin_dir / NAME, data, 0o755)
+    static = STATIC.exists()
+    data = (STATIC if static else PROGRAM).read_bytes()
+    said = data if static else data.replace(str(USUAL_SOCKET).encode(), str(paths.socket).encode())
+    _put(paths.bin_dir / NAME, said, 0o755)
     other = paths.bin_dir / LOOPBACK
     if not other.exists() or OURS in other.read_bytes():
-        said = data if STATIC.exists() else data.replace(str(USUAL_SOCKET).encode(), str(paths.socket).encode())
         _put(other, said, 0o755)
 
 

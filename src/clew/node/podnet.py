@@ -82,7 +82,7 @@ class PodNetwork:
         self._said: frozenset[str] = frozenset()
         self._underlay = Underlay()
         self.ranges: tuple[str, ...] = ()  # this node's
-        self._gives = False  # whether there are addresses to give
+        self.families: frozenset[int] = frozenset()  # of the addresses that there are to give
         self._untold = Untold()
         self._entered: Standing | None = None  # what others may know once the tunnels are as they were last asked for
         self._paths: Mapping[str, int] = {}
@@ -174,17 +174,17 @@ class PodNetwork:
         """Until a round that began after this call is over."""
         await self.settled(("", ""))
 
-    async def check(self, key: Key, ns: int) -> str:
-        """What is wrong with an attachment's two ends; empty where nothing is (CNI CHECK)."""
+    async def check(self, key: Key, ns: int, mac: str = "") -> str:
+        """What is wrong with an attachment's two ends; empty where nothing is (CNI CHECK). `mac`: of the pod's end."""
         async with self._planes:
-            return await asyncio.to_thread(self._check, key, ns)
+            return await asyncio.to_thread(self._check, key, ns, mac)
 
-    def _check(self, key: Key, ns: int) -> str:
+    def _check(self, key: Key, ns: int, mac: str) -> str:
         name = render.host_name(*key)
         self._plane.read()
         self._host_ports.read()
         self._rates.read()
-        return self._plane.check(name, ns) or self._rates.problem(name) or self._host_ports.problem(key)
+        return self._plane.check(name, ns, mac) or self._rates.problem(name) or self._host_ports.problem(key)
 
     async def _turn(self, turn: Turn) -> None:
         read_back = turn is not Turn.CHANGE or self._disturbed
@@ -274,7 +274,7 @@ class PodNetwork:
             return
         self._ranges_at, self._underlay = ranges_at, underlay
         layout = self._ipam.layout((node for _, node in self._nodes.items()), own)
-        self.ranges, self._gives = tuple(pool.cidr for pool in layout.own), bool(layout.families)
+        self.ranges, self.families = tuple(pool.cidr for pool in layout.own), layout.families
         between = replace(self._settings.between, subnets=underlay.subnets, paths=self._paths, ring=self._identity.ring)
         self.on_peers(_peers(layout.nodes, own) if self._settings.probing else {}, underlay.mtu)
         found, problems = routes.routes(layout.nodes, self._node, between)
@@ -328,7 +328,7 @@ class PodNetwork:
             self.unready = "the list of nodes has not arrived from the API server"
         elif not self._ipam.in_sync:
             self.unready = "the lists of IPPools and IPAMBlocks have not arrived from the API server"
-        elif not self._gives:
+        elif not self.families:
             self.unready = f"Node {self._node} cannot give addresses: {self._ipam.lacking}"
         else:
             self.unready = ""

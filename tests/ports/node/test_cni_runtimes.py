@@ -53,6 +53,29 @@ def test_the_nodes_own_network_is_no_pods(node: Any) -> None:
         assert [link for link in kernel.links() if link.group == 147] == []
 
 
+def test_what_names_no_agent_is_judged_by_this_nodes(node: Any) -> None:
+    """A configuration that cannot be read names no socket; it was answered with "try again"."""
+    env = {
+        "CNI_COMMAND": "ADD",
+        "CNI_CONTAINERID": "c",
+        "CNI_IFNAME": "eth0",
+        "CNI_PATH": "/",
+        "CNI_NETNS": "/proc/self/ns/net",
+    }
+    for text in (b"", b'{"cniVersion": "1.1.0"', b"[]"):
+        done = subprocess.run([node.root / "bin" / "clew-cni"], input=text, env=env, capture_output=True, check=False)
+        error = json.loads(done.stdout)
+        assert (done.returncode, error["code"]) == (1, 6)
+        assert error["details"], "the agent's own words, with the place"
+
+
+def test_what_is_no_network_namespace(node: Any) -> None:
+    """It was the kernel's EINVAL, of a link that nobody had asked for."""
+    for wrong in (Path("/etc/passwd"), Path("/dev/null"), Path("/proc/self/ns/mnt")):
+        status, error = node.cni("ADD", "astray", wrong)
+        assert (status, error["code"], error["msg"]) == (1, 4, f"CNI_NETNS is '{wrong}': no network namespace")
+
+
 class Chain:
     """Ours first and Debian's behind it, as a runtime runs a list: results handed on, DEL in reverse order."""
 

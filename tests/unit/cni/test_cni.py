@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from clew.cni import framing, result, versions
 from clew.cni.errors import CniError, Code
+from clew.cni.previous import Previous, behind
 from clew.cni.request import Call, parse
 from clew.cni.runtime_config import Bandwidth, Port
 
@@ -40,8 +41,8 @@ def test_a_call_of_a_kubelet() -> None:
     found = call()
     assert found.key == ("abc-1", "eth0")
     assert found.pod["K8S_POD_NAME"] == "web"
-    assert (found.config.version, found.config.name, found.config.chained) == ("1.0.0", "clew", False)
-    assert call(prevResult={"ips": []}).config.chained
+    assert (found.config.version, found.config.name, found.config.previous) == ("1.0.0", "clew", None)
+    assert call(prevResult={"ips": []}).config.previous == Previous()
 
 
 def rated(**bandwidth: Any) -> dict[str, Any]:
@@ -60,6 +61,14 @@ def rated(**bandwidth: Any) -> dict[str, Any]:
         ({"CNI_IFNAME": "a/b"}, {}, 4, "CNI_IFNAME"),
         ({"CNI_IFNAME": ".."}, {}, 4, "CNI_IFNAME"),
         ({"CNI_PATH": ""}, {}, 4, "CNI_PATH"),
+        ({"CNI_NETNS": "", "CNI_IFNAME": ""}, {}, 4, "CNI_NETNS, CNI_IFNAME are not set: ADD needs it"),
+        ({"CNI_IFNAME": "eth%d"}, {}, 4, "CNI_IFNAME is 'eth%d'"),
+        ({"CNI_IFNAME": "all"}, {}, 4, "CNI_IFNAME is 'all'"),
+        ({"CNI_IFNAME": "\u00e4" * 8}, {}, 4, "of at most 15 bytes"),
+        ({"CNI_CONTAINERID": "a" * 201}, {}, 4, "at most 200 characters"),
+        ({}, {"dns": {"nameservers": "9.9.9.9"}}, 7, "$.dns.nameservers"),
+        ({}, {"prevResult": {"ips": "x"}}, 7, "prevResult is no result of a plugin"),
+        ({}, {"prevResult": {"interfaces": [7]}}, 7, "$.interfaces[0]"),
         ({"CNI_ARGS": "nonsense"}, {}, 4, "CNI_ARGS is 'nonsense'"),
         ({}, {"cniVersion": "0.2.0"}, 1, "0.2.0"),
         ({}, {"cniVersion": "2.0.0"}, 1, "must be one of 0.3.0"),
@@ -93,6 +102,74 @@ def test_what_is_wrong_is_named(env: dict[str, str], config: dict[str, Any], cod
         call(env, **config)
     assert caught.value.code == code
     assert words in str(caught.value)
+
+
+def test_what_is_null_is_not_there() -> None:
+    """Types of containerd's have no `omitempty`: a pod with nameservers and without options was refused."""
+    nulls = {"dns": {"Servers": ["10.96.0.10"], "Searches": None, "Options": None}, "ips": None, "mac": None}
+    assert call(runtimeConfig=nulls, args=None, dns=None, mtu=None).config.dns == {"nameservers": ["10.96.0.10"]}
+    collect = {"CNI_COMMAND": "GC"}
+    listed = call(collect, cniVersion="1.1.0", **{"cni.dev/valid-attachments": None})
+    assert listed.config.valid == (), "a list of none, as Go writes it"
+    with pytest.raises(CniError, match="is not supported"):
+        call(cniVersion=None)
+
+
+def test_the_configuration_is_an_object() -> None:
+    for text in (b"", b"[]", b"null", b"3", b'{"name":'):
+        with pytest.raises(CniError, match="is no JSON object") as caught:
+            parse(ENV, text)
+        assert caught.value.code == 6
+
+
+EARLIER: dict[str, Any] = {
+    "cniVersion": "1.1.0",
+    "interfaces": [{"name": "dummy0", "mtu": 9000, "sandbox": "/ns"}, {"name": "host1", "mac": "02:00:00:00:00:01"}],
+    "ips": [{"address": "192.0.2.7/24", "interface": 0}, {"address": "2001:db8::7/64"}],
+    "routes": [{"dst": "198.51.100.0/24", "mtu": 1400, "gw": "192.0.2.1"}],
+    "dns": {"nameservers": ["9.9.9.9"]},
+}
+
+
+def test_what_others_made_before_is_handed_on() -> None:
+    """CNI specification, section 2: a plugin must pass prevResult through, or modify it; once it was refused."""
+    ours = result.Result(
+        (result.Interface("eth0", "0a:58:0a:f4:01:02", 1450, "/ns"),), (result.IP("10.244.1.2/24", "10.244.1.1", 0),),
+        (("0.0.0.0/0", "10.244.1.1"),),
+    )  # fmt: skip
+    earlier = call(prevResult=EARLIER).config.previous
+    assert earlier is not None
+    newest = json.loads(behind(earlier, ours, "1.1.0"))
+    assert [each["name"] for each in newest["interfaces"]] == ["dummy0", "host1", "eth0"]
+    assert newest["ips"][2] == {"address": "10.244.1.2/24", "gateway": "10.244.1.1", "interface": 2}
+    for name in ("interfaces", "ips", "routes"):
+        assert newest[name][: len(EARLIER[name])] == EARLIER[name]
+    assert newest["dns"] == EARLIER["dns"]
+    older = json.loads(behind(earlier, ours, "0.4.0"))
+    assert older["cniVersion"] == "0.4.0"
+    assert [each["version"] for each in older["ips"]] == ["4", "6", "4"]
+    assert not any("mtu" in each for each in (*older["interfaces"], *older["routes"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, ""),
+        ({"ips": []}, "prevResult does not say 10.244.1.2/24"),
+        ({"interfaces": []}, "prevResult says no interface eth0 in a sandbox"),
+        ({"interfaces": [{"name": "eth0"}]}, "prevResult says no interface eth0 in a sandbox"),
+        ({"interfaces": [{"name": "eth0", "sandbox": "/other"}]}, "prevResult's sandbox of eth0 is '/other'"),
+    ],
+)
+def test_a_check_consults_what_the_runtime_kept(change: dict[str, Any], words: str) -> None:
+    kept = {
+        "interfaces": [{"name": "eth0", "sandbox": "/ns", "mac": "02:AA:00:00:00:01"}],
+        "ips": [{"address": "10.244.1.2/24"}],
+    }
+    found = call(prevResult=kept | change).config.previous
+    assert found is not None
+    problem = found.problem("eth0", "/ns", ["10.244.1.2/24"])
+    assert (words in problem) if words else (problem, found.mac("eth0")) == ("", "02:aa:00:00:00:01")
 
 
 def test_what_a_runtime_asks_for_one_container() -> None:

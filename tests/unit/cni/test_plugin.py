@@ -57,15 +57,25 @@ class Agent:
 
 
 def execute(
-    plugin: Path, tmp_path: Path, command: str, ns: str = "", *, filler: int = 0, kind: str = "clew-cni"
+    plugin: Path,
+    tmp_path: Path,
+    command: str,
+    ns: str = "",
+    *,
+    filler: int = 0,
+    kind: str = "clew-cni",
+    version: str = "1.0.0",
 ) -> tuple[int, str]:
     config = {
-        "cniVersion": "1.0.0", "name": "clew", "type": kind, "filler": "x" * filler,
+        "cniVersion": version, "name": "clew", "type": kind, "filler": "x" * filler,
         "agentSocket": str(tmp_path / "sock"), "agentSpool": str(tmp_path / "spool"),
     }  # fmt: skip
     env = {"CNI_COMMAND": command, "CNI_CONTAINERID": "abc", "CNI_IFNAME": "eth0", "CNI_PATH": "/x", "OTHER": "unseen"}
     env |= {"CNI_NETNS": ns} if ns else {}
-    text = json.dumps(config, indent=1)
+    return given(plugin, env, json.dumps(config, indent=1))
+
+
+def given(plugin: Path, env: dict[str, str], text: str) -> tuple[int, str]:
     done = subprocess.run([plugin], input=text.encode(), env=env, capture_output=True, timeout=30, check=False)
     assert done.stderr == b""
     return done.returncode, done.stdout.decode()
@@ -105,9 +115,41 @@ def test_a_namespace_that_is_not_there(plugin: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("command", "code"), [("ADD", 11), ("CHECK", 11), ("GC", 11), ("STATUS", 50)])
 def test_nobody_answers(plugin: Path, tmp_path: Path, command: str, code: int) -> None:
-    status, text = execute(plugin, tmp_path, command)
+    (tmp_path / "ns").touch()
+    status, text = execute(plugin, tmp_path, command, str(tmp_path / "ns"))
     assert (status, json.loads(text)["code"]) == (1, code)
     assert str(tmp_path / "sock") in json.loads(text)["msg"]
+
+
+@pytest.mark.parametrize(
+    ("change", "text", "code", "words"),
+    [
+        ({"CNI_COMMAND": "FLY"}, "", 4, "CNI_COMMAND is 'FLY'"),
+        ({"CNI_COMMAND": ""}, "", 4, "CNI_COMMAND is ''"),
+        ({"CNI_CONTAINERID": "", "CNI_NETNS": ""}, "", 4, "not set, and ADD needs it: CNI_CONTAINERID, CNI_NETNS"),
+        ({"CNI_COMMAND": "DEL", "CNI_IFNAME": ""}, "", 4, "not set, and DEL needs it: CNI_IFNAME"),
+        ({"CNI_COMMAND": "STATUS", "CNI_PATH": "", "CNI_IFNAME": ""}, "", 4, "STATUS needs it: CNI_PATH"),
+        ({}, "", 6, "no JSON object"),
+        ({"CNI_COMMAND": "DEL"}, '{"cniVersion": "1.1.0"', 6, "no JSON object"),
+        ({}, ' {"name": "x"} \n', 1, "CNI version '0.1.0' is not supported"),
+        ({}, '{"cniVersion": "2.0.0"}', 1, "CNI version '2.0.0' is not supported"),
+    ],
+)
+def test_what_is_wrong_is_not_to_be_tried_again(
+    plugin: Path, change: dict[str, str], text: str, code: int, words: str
+) -> None:
+    """Nor where no agent can say so: a runtime that is told 11 calls for ever, and such a DEL was buried for nobody."""
+    env = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "abc", "CNI_IFNAME": "eth0", "CNI_PATH": "/x"}
+    status, answer = given(plugin, {**env, "CNI_NETNS": "/proc/self/ns/net", **change}, text)
+    assert (status, json.loads(answer)["code"]) == (1, code)
+    assert words in json.loads(answer)["msg"]
+
+
+def test_a_configuration_without_end(plugin: Path, tmp_path: Path) -> None:
+    status, text = execute(plugin, tmp_path, "ADD", "/proc/self/ns/net", filler=framing.LARGEST)
+    assert (status, json.loads(text)["code"]) == (1, 7)
+    assert "is longer than 104" in json.loads(text)["msg"]
+    assert execute(plugin, tmp_path, "DEL", filler=framing.LARGEST) == (0, ""), "it must succeed"
 
 
 def test_of_a_loopback_interface_nothing_is_left_to_be_done(plugin: Path, tmp_path: Path) -> None:
@@ -145,6 +187,8 @@ def test_versions_need_no_agent(plugin: Path, tmp_path: Path) -> None:
     status, text = execute(plugin, tmp_path, "VERSION")
     found: dict[str, Any] = json.loads(text)
     assert status == 0
+    assert found["cniVersion"] == "1.0.0", "that of the question, as the specification has it"
+    assert json.loads(execute(plugin, tmp_path, "VERSION", version="9.8.7")[1])["cniVersion"] == "1.1.0"
     assert found["supportedVersions"] == ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from clew.base.metrics import Registry
 from clew.cni import framing
@@ -82,6 +83,7 @@ class Machine:
         self.asks: Table[PodAsks] = Table("pods")  # what the agent's watch has shown it
         self.namespaces: Table[PodAsks] = Table("namespaces")
         self.namespaces.replace({})
+        self.results: dict[str, Any] = {}  # what ADD answered, by container, as a runtime keeps it
         self.server: dict[tuple[str, str], PodAsks] | None = {}  # what the API server says; None: it is away
 
     async def ask(self, namespace: str, name: str) -> PodAsks:
@@ -128,15 +130,22 @@ class Agent:
             ), StillClock(), ipam,
         )  # fmt: skip
         self.registry = Registry()
+        self.results = machine.results
         lookup = PodLookup(machine.asks, machine.namespaces, machine.ask)
         self.calls = CniCalls(self.attachments, self.network, Spool(machine.folder / "spool"), lookup, self.registry)
 
-    async def call(self, command: str, container: str = "c1", ns: int | None = None, **config: Any) -> tuple[int, Any]:
-        """(0 or the error's code, the document)."""
+    async def call(
+        self, command: str, container: str = "c1", ns: int | None = None, *, ifname: str = "eth0", **config: Any
+    ) -> tuple[int, Any]:
+        """(0 or the error's code, the document). CHECK gets what ADD answered, as a runtime has it, or `config`'s."""
+        if command == "CHECK" and container in self.results:
+            config = {"prevResult": self.results[container], **config}
         answer = await self.calls.answer(
-            framing.encode_call(environment(command, container), configuration(**config)), ns
+            framing.encode_call({**environment(command, container), "CNI_IFNAME": ifname}, configuration(**config)), ns
         )
         found = json.loads(answer[1:]) if len(answer) > 1 else {}
+        if command == "ADD" and answer[:1] == b"0":
+            self.results[container] = found
         return (found["code"] if answer[:1] == b"1" else 0), found
 
     async def add(self, number: int) -> tuple[int, Any]:
@@ -408,7 +417,7 @@ async def test_the_nodes_own_network_is_no_pods(machine: Machine) -> None:
     async with machine.agent() as agent:
         for override, code in (("", 4), ("1", 0)):
             env = environment("ADD", "c1") | ({"CNI_NETNS_OVERRIDE": override} if override else {})
-            answer = await agent.calls.answer(framing.encode_call(env, configuration()), 1, here=True)
+            answer = await agent.calls.answer(framing.encode_call(env, configuration()), 1, "node")
             assert json.loads(answer[1:]).get("code", 0) == code
         assert "the node's own network" not in answer.decode()
 
@@ -504,12 +513,72 @@ async def test_a_check_compares_with_the_result_that_the_runtime_kept(machine: M
         result["ips"][0]["address"] = "10.244.1.7/28"
         status, answer = await agent.call("CHECK", "c1", 1, prevResult=result)
         assert (status, answer["msg"]) == (103, "prevResult does not say 10.244.1.2/28")
+        status, answer = await agent.call("CHECK", "c1", 1, prevResult=None)
+        assert (status, answer["msg"]) == (7, "prevResult is missing")
+
+
+async def test_a_later_plugin_may_choose_the_hardware_address(machine: Machine) -> None:
+    """`tuning` changes it and says so in the result; who changes it without a word leaves a pod that nobody finds."""
+    async with machine.agent() as agent:
+        _, result = await agent.add(1)
+        machine.pods[1].request([SetLink("eth0", mac="02:00:00:00:00:09")])
+        status, answer = await agent.call("CHECK", "c1", 1)
+        assert (status, answer["details"]) == (
+            103, "interface eth0 has the hardware address 02:00:00:00:00:09 and not 0a:58:0a:f4:01:02",
+        )  # fmt: skip
+        result["interfaces"][2]["mac"] = "02:00:00:00:00:09"
+        assert (await agent.call("CHECK", "c1", 1, prevResult=result))[0] == 0
+
+
+async def test_the_second_in_a_chain_hands_on_what_it_got(machine: Machine) -> None:
+    earlier = {
+        "interfaces": [{"name": "net1", "sandbox": "/ns/c1"}],
+        "ips": [{"address": "192.0.2.7/24", "interface": 0}],
+    }
+    async with machine.agent() as agent:
+        status, result = await agent.call("ADD", "c1", 1, prevResult=earlier)
+        assert status == 0
+        assert [each["name"] for each in result["interfaces"]][:2] == ["net1", "cbr0"]
+        assert [each["interface"] for each in result["ips"]] == [0, 3]
+        assert await agent.call("CHECK", "c1", 1) == (0, {})
+
+
+async def test_a_pod_of_two_interfaces(machine: Machine) -> None:
+    """The specification allows it by another name; the second's default route was once refused, and the ADD with it."""
+    async with machine.agent() as agent:
+        assert (await agent.add(1))[0] == 0
+        status, result = await agent.call("ADD", "c1", 1, ifname="net1")
+        assert (status, result["ips"][0]["address"]) == (0, "10.244.1.3/28")
+        assert machine.aliases() == {"c1/eth0", "c1/net1"}
+        assert [each.dev for each in machine.pods[1].routes() if each.destination == "0.0.0.0/0"] == ["eth0"]
+        assert await agent.call("CHECK", "c1", 1, ifname="net1", prevResult=result) == (0, {})
+        assert await agent.call("DEL", "c1", ifname="net1") == (0, {})
+        assert machine.aliases() == {"c1/eth0"}
+
+
+async def test_where_no_pod_can_be(machine: Machine) -> None:
+    async with machine.agent() as agent:
+        answer = await agent.calls.answer(framing.encode_call(environment("ADD", "c1"), configuration()), 1, "nowhere")
+        assert json.loads(answer[1:])["code"] == 4
+        assert json.loads(answer[1:])["msg"] == "CNI_NETNS is '/ns/c1': no network namespace"
+
+
+async def test_ipv6_needs_1280_bytes(tmp_path: Path) -> None:
+    """RFC 8200; the kernel's own word for it is EINVAL."""
+    machine = Machine(tmp_path, replace(OWN, internal_ips=("fd00::1",), pod_cidrs=("fd00:1::/112",)))
+    async with machine.agent() as agent:
+        status, answer = await agent.call("ADD", "c1", 1, mtu=1279)
+        assert (status, answer["msg"], answer["details"]) == (
+            7,
+            "mtu is 1279",
+            "it must be 0, or at least 1280 for IPv6",
+        )
+        assert (await agent.call("ADD", "c1", 1, mtu=1280))[0] == 0
 
 
 async def test_what_does_not_fit_is_refused(machine: Machine) -> None:
     async with machine.agent() as agent:
         assert (await agent.call("ADD", "c1", None))[0] == 4
-        assert (await agent.call("ADD", "c1", 1, prevResult={"ips": []}))[0] == 7
         assert (await agent.call("CHECK", "stranger", 1))[0] == 3
         assert (await agent.call("CHECK", "c1"))[0] == 3
         answer = await agent.calls.answer(b"rubbish", None)

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define SECONDS 90 /* how long a runtime may have to wait for an agent that is there */
+#define LARGEST (1 << 20) /* bytes of a call that the agent takes */
 #define NEWEST "1.1.0"
 static const char *const SPEAKS[] = {"0.3.0", "0.3.1", "0.4.0", "1.0.0", NEWEST};
 #define SPOKEN (sizeof SPEAKS / sizeof SPEAKS[0])
@@ -105,12 +106,29 @@ static char *field(const struct text *config, const char *name, const char *othe
     return *at == '"' ? strndup(at + 1, strcspn(at + 1, "\"")) : strdup(otherwise);
 }
 
-static void fail(const struct text *config, int code, const char *message)
+static int speaks(const char *version)
+{
+    for (size_t place = 0; place < SPOKEN; place++)
+        if (strcmp(version, SPEAKS[place]) == 0)
+            return 1;
+    return 0;
+}
+
+/* The version of the specification to answer in. */
+static const char *spoken(const struct text *config)
 {
     const char *version = field(config, "cniVersion", NEWEST);
-    size_t place = 0;
-    while (place < SPOKEN && strcmp(version, SPEAKS[place]) != 0)
-        place++;
+    return speaks(version) ? version : NEWEST;
+}
+
+static void fail(const struct text *config, int code, const char *format, ...)
+{
+    char *message;
+    va_list arguments;
+    va_start(arguments, format);
+    if (vasprintf(&message, format, arguments) < 0)
+        _exit(1);
+    va_end(arguments);
     struct text quoted = print("");
     for (; *message; message++) {
         if (*message == '\\')
@@ -118,9 +136,52 @@ static void fail(const struct text *config, int code, const char *message)
         else
             append(&quoted, *message == '"' ? "'" : *message == '\n' ? " " : message, 1);
     }
-    struct text error = print("{\"cniVersion\":\"%s\",\"code\":%d,\"msg\":\"%s\"}",
-                              place < SPOKEN ? version : NEWEST, code, quoted.bytes);
+    struct text error = print("{\"cniVersion\":\"%s\",\"code\":%d,\"msg\":\"%s\"}", spoken(config), code, quoted.bytes);
     say(error.bytes, error.length, 1);
+}
+
+static const char *variable(const char *name)
+{
+    const char *value = getenv(name);
+    return value == NULL ? "" : value;
+}
+
+/* The first and the last byte that is no blank. */
+static int is_object(const struct text *config)
+{
+    const char *first = after_blanks(config->bytes), *last = config->bytes + config->length;
+    while (last > first && strchr(" \t\r\n", last[-1]) != NULL && last[-1] != 0)
+        last--;
+    return *first == '{' && last[-1] == '}';
+}
+
+/* End the call where it is wrong whatever an agent would say of it: nobody answers, and trying again is no use. */
+static void judge(const struct text *config, const char *command)
+{
+    static const char *const COMMANDS[] = {"ADD", "CHECK", "DEL", "GC", "STATUS"};
+    static const char *const NEEDED[] = {"CNI_PATH", "CNI_CONTAINERID", "CNI_IFNAME", "CNI_NETNS"};
+    static const size_t NEEDS[] = {4, 4, 3, 1, 1}; /* how many of these, by command */
+    static const size_t SHOWN[] = {1, 2, 0, 3};
+    size_t which = 0;
+    while (which < 5 && strcmp(command, COMMANDS[which]) != 0)
+        which++;
+    if (which == 5)
+        fail(config, 4, "CNI_COMMAND is '%s'", command);
+    struct text missing = print("");
+    for (size_t place = 0; place < 4; place++) {
+        const char *name = NEEDED[SHOWN[place]];
+        if (SHOWN[place] < NEEDS[which] && *variable(name) == 0) {
+            append(&missing, ", ", missing.length > 0 ? 2 : 0);
+            append(&missing, name, strlen(name));
+        }
+    }
+    if (missing.length > 0)
+        fail(config, 4, "not set, and %s needs it: %s", command, missing.bytes);
+    if (!is_object(config))
+        fail(config, 6, "the network configuration is no JSON object");
+    const char *version = field(config, "cniVersion", "0.1.0");
+    if (!speaks(version))
+        fail(config, 1, "CNI version '%s' is not supported", version);
 }
 
 static int send_all(int agent, const struct text *call, int ns)
@@ -169,15 +230,13 @@ static int bury(const char *spool, const char *container, const char *interface,
     if (mkdir(spool, 0700) < 0 && errno != EEXIST)
         return -1;
     int file = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (file < 0 || write(file, call->bytes, call->length) != (ssize_t)call->length || fsync(file) < 0)
+    if (file < 0)
         return -1;
-    return rename(draft, tombstone);
-}
-
-static const char *variable(const char *name)
-{
-    const char *value = getenv(name);
-    return value == NULL ? "" : value;
+    if (write(file, call->bytes, call->length) == (ssize_t)call->length && fsync(file) == 0 &&
+        rename(draft, tombstone) == 0)
+        return 0;
+    unlink(draft); /* a disk that is full; the runtime tries again */
+    return -1;
 }
 
 static struct text call_of(const struct text *config)
@@ -192,9 +251,9 @@ static struct text call_of(const struct text *config)
     return call;
 }
 
-static void say_versions(void)
+static void say_versions(const struct text *config)
 {
-    struct text versions = print("{\"cniVersion\":\"" NEWEST "\",\"supportedVersions\":[");
+    struct text versions = print("{\"cniVersion\":\"%s\",\"supportedVersions\":[", spoken(config));
     for (size_t place = 0; place < SPOKEN; place++) {
         struct text quoted = print("%s\"%s\"", place ? "," : "", SPEAKS[place]);
         append(&versions, quoted.bytes, quoted.length);
@@ -210,18 +269,21 @@ int main(void)
     if (read_all(0, &config) < 0)
         fail(&config, 5, "the configuration cannot be read from standard input");
     if (strcmp(command, "VERSION") == 0)
-        say_versions();
+        say_versions(&config);
     struct text call = call_of(&config);
+    if (call.length > LARGEST && strcmp(command, "DEL") != 0)
+        fail(&config, 7, "the network configuration is longer than %zu bytes", LARGEST - call.length + config.length);
     int ns = -1;
     if ((strcmp(command, "ADD") == 0 || strcmp(command, "CHECK") == 0) && *path != 0) {
-        ns = open(path, O_RDONLY | O_CLOEXEC);
+        ns = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         if (ns < 0)
-            fail(&config, 4, print("CNI_NETNS is '%s': %s", path, strerror(errno)).bytes);
+            fail(&config, 4, "CNI_NETNS is '%s': %s", path, strerror(errno));
     }
     const char *agent = field(&config, "agentSocket", "/run/clew/cni.sock");
     struct text answer = ask(agent, &call, ns);
     if (answer.length > 0)
         say(answer.bytes + 1, answer.length - 1, answer.bytes[0] - '0');
+    judge(&config, command);
     if (strcmp(command, "DEL") == 0 && strcmp(field(&config, "type", ""), "loopback") == 0)
         say("", 0, 0); /* the namespace takes it along */
     if (strcmp(command, "DEL") == 0) {
@@ -230,6 +292,5 @@ int main(void)
             fail(&config, 11, "the agent of this node does not answer, and its spool cannot be written");
         say("", 0, 0);
     }
-    fail(&config, strcmp(command, "STATUS") == 0 ? 50 : 11,
-         print("the agent of this node does not answer at %s", agent).bytes);
+    fail(&config, strcmp(command, "STATUS") == 0 ? 50 : 11, "the agent of this node does not answer at %s", agent);
 }

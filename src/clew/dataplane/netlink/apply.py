@@ -169,14 +169,17 @@ class NetlinkPlane:
             failures |= self._sync_routes()
         return Outcome(failures, missing)
 
-    def check(self, name: str, ns: int) -> str:
-        """What is wrong with a wanted port and the pod's end of it; empty where nothing is."""
+    def check(self, name: str, ns: int, mac: str = "") -> str:
+        """What is wrong with a wanted port and the pod's end of it; empty where nothing is.
+
+        `mac`: what a plugin after us may have given the pod's end in place of ours.
+        """
         port = self._pods.get(name)
         if port is None:
             return "it is not attached"
         if name in self._ports.updates:
             return f"the host's link {name} is missing or was changed"
-        return self._enter(ns, lambda kernel, _settings: wiring.pod_problem(kernel, port.pod))
+        return self._enter(ns, lambda kernel, _settings: wiring.pod_problem(kernel, port.pod, mac or port.pod.mac))
 
     def bring_loopback_up(self, ns: int) -> tuple[str, ...]:
         """In the namespace of a descriptor; its addresses. It needs no bridge, and may be done beside a run."""

@@ -129,11 +129,14 @@ def _configure(kernel: RtNetlink, settings: Settings, pod: PodEnd) -> None:
     batch.append(SetLink(pod.ifname, up=True))
     if pod.gateway_mac:
         batch += [Add(Neighbour(via, pod.ifname, pod.gateway_mac), replace=True) for via in pod.gateways]
+    needed = len(batch)
     batch += [
         Add(Route(DEFAULTS[6 if ":" in via else 4], via=via, dev=pod.ifname, onlink=bool(pod.gateway_mac)))
         for via in pod.gateways
     ]
-    kernel.request(batch)
+    for place, refusal in enumerate(kernel.attempt(batch)):
+        if refusal is not None and not (refusal.exists and place >= needed):  # another interface leads out already
+            raise refusal
 
 
 def _plugged(link: PortLink) -> list[Request]:
@@ -176,11 +179,13 @@ def loopback_up(kernel: RtNetlink) -> tuple[str, ...]:
     return tuple(sorted(found.address for found in kernel.addresses() if found.dev == "lo"))
 
 
-def pod_problem(kernel: RtNetlink, pod: PodEnd) -> str:
+def pod_problem(kernel: RtNetlink, pod: PodEnd, mac: str) -> str:
     """What is wrong with a pod's end, seen from inside its namespace; empty where it is as it was made (CNI CHECK)."""
     link = kernel.link(pod.ifname)
     if link is None or not link.up:
         return f"interface {pod.ifname} is {'missing' if link is None else 'down'}"
+    if link.mac != mac:
+        return f"interface {pod.ifname} has the hardware address {link.mac} and not {mac}"
     have = {found.address for found in kernel.addresses() if found.dev == pod.ifname}
     lost = [address for address in pod.addresses if address not in have]
     if lost:

@@ -6,7 +6,7 @@ suite: no local table, no link-local addresses, no carrier. `refuse` injects a b
 
 import errno
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 
 from msgspec.structs import replace
 
@@ -282,7 +282,8 @@ class FakeNetlink:
         for dev in {route.dev, *(hop.dev for hop in route.hops)} - {""}:
             if not self._need(dev).up:
                 raise _Refused(errno.ENETDOWN)
-        if route.via and not route.onlink and self._toward(route.via) != route.dev:
+        beside = self._beside(route.dev, route.via)
+        if route.via and not route.onlink and not beside and self._toward(route.via) != route.dev:
             raise _Refused(errno.ENETUNREACH, "Nexthop has invalid gateway")
         if ":" in route.destination and not route.dev and not route.hops:
             route = replace(route, dev="lo")
@@ -309,6 +310,11 @@ class FakeNetlink:
                 del self._routes[key]
                 return
         raise _Refused(errno.ESRCH)
+
+    def _beside(self, dev: str, gateway: str) -> bool:
+        """Whether a link has an address in a gateway's subnet; another link may have one, too."""
+        subnets = [ip_interface(each.address).network for each in self._addresses.values() if each.dev == dev]
+        return bool(gateway) and any(ip_address(gateway) in subnet for subnet in subnets)
 
     def _toward(self, gateway: str) -> str:
         """The link that a gateway is on."""

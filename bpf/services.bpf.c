@@ -137,7 +137,7 @@ int clew_services(struct __sk_buff *skb)
 
 		return answers && is_cluster_address(&packet.destination) ? refuse(skb, node) : GO_ON;
 	}
-	if (is_under_way(skb, &packet))
+	if ((frontend->flags & BY_TABLES) || is_under_way(skb, &packet))
 		return GO_ON;
 	return serve(skb, &packet, node, &key, frontend);
 }

@@ -26,6 +26,7 @@ enum frontend_flag {
 	LOCAL = 2,      /* its policy: backends of this node only */
 	RESTRICTED = 4, /* only for clients in `ranges` */
 	SERVED = 8,     /* somebody serves it, here or elsewhere */
+	BY_TABLES = 16, /* its packets are for the tables in nftables that stand behind the programs */
 };
 
 struct frontend {

@@ -1,6 +1,9 @@
 /* Services for sockets of this node's own programs and pods: the address is exchanged before a packet exists, so
  * packets go from the client to the backend and back untouched.
  *
+ * Datagram sockets that connect keep the service as their peer: what they send later asks nobody, so it has to be the
+ * packets that find a backend, and another one when that has gone. Those that send without connecting ask each time.
+ *
  * Pods use cluster addresses so. What their packets to outside addresses and node ports need (the node's address as
  * source) no socket can give: they come through the node's door (services_packets.h), like those of clients outside.
  */
@@ -93,6 +96,14 @@ static __always_inline void note_sender(struct bpf_sock_addr *ctx, const struct 
 	bpf_map_update_elem(&senders, &key, &sent, BPF_ANY);
 }
 
+/* Whether the socket keeps its peer, and with it the packets' way. */
+static __always_inline int is_left_to_packets(const struct bpf_sock_addr *ctx, __u8 protocol, int sends)
+{
+	if (protocol == IPPROTO_TCP)
+		return 0;
+	return protocol != IPPROTO_UDP || !sends || (ctx->sk && ctx->sk->state == BPF_TCP_ESTABLISHED);
+}
+
 /* What becomes of a socket that wants to reach `peer`. */
 static __always_inline enum fate translate(struct bpf_sock_addr *ctx, const struct endpoint *peer, int sends,
 					   struct choice *choice)
@@ -104,7 +115,7 @@ static __always_inline enum fate translate(struct bpf_sock_addr *ctx, const stru
 	enum fate fate;
 	__u64 cookie;
 
-	if (!node || (key.protocol != IPPROTO_TCP && key.protocol != IPPROTO_UDP))
+	if (!node || is_left_to_packets(ctx, key.protocol, sends))
 		return NOT_OURS;
 	cookie = bpf_get_netns_cookie(ctx);
 	if (cookie != node->cookie && (node->flags & MASQUERADE_ALL))

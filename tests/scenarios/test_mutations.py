@@ -35,6 +35,7 @@ def targets(section: Section, family: int) -> Iterator[tuple[str, str, int]]:
             for address in (*addresses, UNKNOWN[family]):
                 yield address, port.protocol, port.port
                 yield address, port.protocol, port.port + 1
+                yield address, "UDP", port.port
             for address in (*plan.local("node-1", family), plan.NODES["node-2"].addresses[family]):
                 yield address, port.protocol, port.node_port or port.port
             if port.node_port:

@@ -16,7 +16,7 @@ from clew.ir.balancing import Balancer
 from clew.ir.proxying import Settings
 
 ServiceKey = tuple[str, str]
-Changes = Mapping[ServiceKey, Iterable[Balancer]]
+Changes = Mapping[ServiceKey, Iterable[Balancer]]  # each to be read as often as one likes
 
 
 class Backend(Protocol):

@@ -4,24 +4,29 @@ This table is the only place that knows which modes there are.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from clew.base.errors import UserError
 from clew.dataplane.ebpf import apply as ebpf
+from clew.dataplane.ebpf.objects import TABLES
+from clew.dataplane.ebpf.render import is_left_to_tables
 from clew.dataplane.iptables import apply as iptables
 from clew.dataplane.ipvs import apply as ipvs
 from clew.dataplane.nftables import apply as nftables
 from clew.dataplane.userspace import apply as userspace
 from clew.ir.proxying import Settings
 from clew.node.proxy_backend import Mode
+from clew.node.proxy_joint import joined
 
 DEFAULT = "nftables"
+EBPF = joined(ebpf.open_backends, partial(nftables.open_backends, table=TABLES), is_left_to_tables)
 MODES: Mapping[str, Mode] = {
     "nftables": Mode(nftables.open_backends, nftables.missing),
     "iptables": Mode(iptables.open_backends, iptables.missing),
     "ipvs": Mode(ipvs.open_backends, ipvs.missing),
     "userspace": Mode(userspace.open_backends, userspace.missing),
-    "ebpf": Mode(ebpf.open_backends, ebpf.missing),
+    "ebpf": Mode(EBPF, ebpf.missing),
 }
 
 

@@ -10,13 +10,15 @@ from tests.scenarios import plan
 from clew.dataplane.ebpf import layout
 from clew.dataplane.ebpf.apply import open_backends
 from clew.dataplane.ebpf.explain import Explainer
-from clew.dataplane.ebpf.layout import FRONTENDS, MEMBERS, NODES, NodeFlag
-from clew.dataplane.ebpf.objects import Device, State, Surface
+from clew.dataplane.ebpf.layout import CLUSTER_IPS, ENDPOINTS, FRONTENDS, MEMBERS, NODES, NodeFlag
+from clew.dataplane.ebpf.objects import TABLES, Device, State, Surface
 from clew.dataplane.ebpf.programme import Programme
+from clew.dataplane.ebpf.render import is_left_to_tables
 from clew.dataplane.ebpf.simulate import simulate
 from clew.ir.packets import Outcome, Packet, Surroundings
 from clew.ir.proxying import Settings
 
+from .nftables import NftablesTable, read_back, rendered
 from .protocol import Balancings, Known, Simulated
 
 INSIDE = "cbr0"  # packets from here are of this node's pods, whose sockets were asked first
@@ -24,12 +26,19 @@ SERVICES = {"frontends", "endpoints", "members", "ranges", "cluster_ips"}
 
 
 class EbpfNode:
-    def __init__(self, state: State) -> None:
-        self._state = state
+    """Programs, and the tables behind them, whose memories have one word less."""
+
+    def __init__(self, state: State, tables: NftablesTable) -> None:
+        self._state, self._tables = state, tables
 
     def outcomes(self, packet: Packet, around: Surroundings, known: Known = ()) -> frozenset[Outcome]:
         sockets = around.from_here or packet.interface == INSIDE
-        found = simulate(self._state, packet, around, known, sockets=sockets)
+        kept = [tuple(each for each in known if len(each) == size) for size in (4, 3)]
+
+        def tables(left: Packet) -> frozenset[Outcome]:
+            return self._tables.outcomes(left, around, kept[1])
+
+        found = simulate(self._state, packet, around, kept[0], sockets=sockets, tables=tables)
         fields = Outcome.__struct_fields__
         return frozenset(Outcome(*(getattr(each, field) for field in fields)) for each in found)
 
@@ -38,7 +47,8 @@ class EbpfNode:
         lines += [
             f"| {row.map} | {row.key} | {row.value} |".replace("|  |", "| |") for row in Explainer(self._state).rows()
         ]
-        return "\n".join(lines) + "\n"
+        left = self._tables.listing().splitlines()[2:]
+        return "\n".join([*lines, *left]) + "\n"
 
     def mutations(self) -> Iterator[tuple[str, Simulated]]:
         for name, rules in self._state.chains.items():
@@ -54,21 +64,29 @@ class EbpfNode:
                     yield f"{said} {how}", self._entries(name, {**rest, key: other})
                 for flag, other in flagged(name, value):
                     yield f"a frontend with other {flag}", self._entries(name, {**rest, key: other})
+        for name, tables in self._tables.mutations():  # rules, and what an element says, are mode nftables' own matter
+            if name.startswith("element of ") and name.endswith(" left out"):
+                yield f"the tables' {name.split()[2]} without an element", EbpfNode(self._state, tables)
 
     def _kind(self, name: str, key: bytes) -> str:
-        """Members are of sets whose clients keep their backend, or to which sockets send without connecting."""
-        if name != MEMBERS:
-            return name
-        frontends = [layout.unpack_frontend(each) for each in self._state.maps[FRONTENDS].values()]
-        number = layout.unpack_number(key[:4])
-        kept = any(each.affinity for each in frontends if number in {each.cluster, each.local})
-        return name if kept else f"{name} for senders"
+        """What only sockets that send unconnected ask for, and what the tables have too, have names of their own."""
+        if name == CLUSTER_IPS:
+            plain = key[12:] if self._state.family == 4 else key
+            return f"{name} of the tables" if self._tables.has("cluster-ips", plain) else name
+        frontends = {each: layout.unpack_frontend(value) for each, value in self._state.maps[FRONTENDS].items()}
+        asked = frontends
+        if name in {ENDPOINTS, MEMBERS}:
+            number = layout.unpack_number(key[:4])
+            asked = {key: each for key, each in frontends.items() if number in {each.cluster, each.local}}
+        elif name == FRONTENDS:
+            asked = {key: frontends[key]}
+        return f"{name} for senders" if all(layout.Flag.BY_TABLES in each.flags for each in asked.values()) else name
 
     def _entries(self, name: str, entries: Mapping[bytes, bytes]) -> "EbpfNode":
         return self._with(maps={**self._state.maps, name: entries})
 
     def _with(self, **changes: object) -> "EbpfNode":
-        return EbpfNode(msgspec.structs.replace(self._state, **changes))
+        return EbpfNode(msgspec.structs.replace(self._state, **changes), self._tables)
 
 
 def altered(name: str, value: bytes) -> Iterator[tuple[str, bytes]]:
@@ -101,7 +119,8 @@ class Ebpf:
     lane = "kernel"
     idle: Mapping[tuple[str, str], str] = {
         ("", "an entry of names"): "it names a set for a restarted agent and for people",
-        ("", "element of members for senders"): "of sockets that send without connecting: test_ebpf.py",
+        ("", r"element of \w+ for senders"): "of sockets that send without connecting: test_ebpf.py",
+        ("", "element of cluster_ips of the tables"): "refused by them as well, if later and to nobody's sockets",
         ("load-balancer/local,-for-some-sources-only", r"element of ranges \w+(c000020a|c633640a) left out"): (
             "for nodes that carry the address"
         ),
@@ -114,12 +133,16 @@ class Ebpf:
         devices = (Device(1, "lo", "lo", guarded=False), Device(2, "eth0", "eth0"), Device(3, "veth-a", INSIDE))
         programme = Programme(settings, Surface(devices, tuple(plan.local(node, settings.family)), 1))
         programme.want({key: balancing.balancers for key, balancing in balancings.items()})
-        return EbpfNode(programme.wanted())
+        left = {
+            key: msgspec.structs.replace(each, balancers=tuple(filter(is_left_to_tables, each.balancers)))
+            for key, each in balancings.items()
+        }
+        return EbpfNode(programme.wanted(), rendered(settings, left))
 
     def read_back(self, where: Path, settings: Settings) -> Simulated:
         (backend,) = open_backends(where, (settings,))
         try:
-            return EbpfNode(backend.state())
+            return EbpfNode(backend.state(), read_back(where, settings, TABLES))
         finally:
             backend.close()
 

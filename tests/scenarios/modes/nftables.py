@@ -34,6 +34,9 @@ class NftablesTable:
         found = simulate(self._table, self._elements, here, around, affinity)
         return frozenset(msgspec.structs.replace(each, rules=()) for each in found)
 
+    def has(self, name: str, key: bytes) -> bool:
+        return key in self._elements[name]
+
     def listing(self) -> str:
         rows = Explainer(self._table.family, self._elements).rows()
         lines = ["| set | element | value |", "|---|---|---|"]
@@ -76,17 +79,24 @@ class Nftables:
     }
 
     def rendered(self, settings: Settings, balancings: Balancings) -> NftablesTable:
-        programme = Programme(settings)
-        programme.want({key: balancing.balancers for key, balancing in balancings.items()})
-        return NftablesTable(programme.structure(), programme.wanted())
+        return rendered(settings, balancings)
 
     def read_back(self, where: Path, settings: Settings) -> NftablesTable:
-        backend = Backend(nft := KernelNft(where), settings)
-        try:
-            table = read_table(nft.listing(settings.ip, layout.TABLE) or "")
-            return NftablesTable(table, backend.read_elements())
-        finally:
-            backend.close()
+        return read_back(where, settings, layout.TABLE)
+
+
+def rendered(settings: Settings, balancings: Balancings) -> NftablesTable:
+    programme = Programme(settings)
+    programme.want({key: balancing.balancers for key, balancing in balancings.items()})
+    return NftablesTable(programme.structure(), programme.wanted())
+
+
+def read_back(where: Path, settings: Settings, table: str) -> NftablesTable:
+    backend = Backend(nft := KernelNft(where), settings, table)
+    try:
+        return NftablesTable(read_table(nft.listing(settings.ip, table) or ""), backend.read_elements())
+    finally:
+        backend.close()
 
 
 def without(table: Table, chain: Chain, rules: Iterable[Rule]) -> Table:

@@ -206,7 +206,7 @@ class Backend:
         }
 
     def _write_table(self) -> int:
-        wanted = rules.chains(self.settings)
+        wanted = rules.chains()
         if wanted == self._chains:
             return 0
         self._nft.run(rules.script(self.settings))

@@ -82,7 +82,8 @@ class Explainer:
         if value is None:
             return Explanation("", "no service is asked for")
         explained = self.entry(FRONTENDS, outcome.frontend, value)
-        where = {"sockets": "the socket was told", "packets": "connection tracking was told"}[outcome.way]
+        told = {"sockets": "the socket was told", "packets": "connection tracking was told", "tables": "tables chose"}
+        where = told[outcome.way]
         end = f"{where} {with_port(outcome.destination, outcome.port)}" if outcome.end == "goes on" else outcome.end
         return Explanation(explained.origin, f"{explained.sentence}; {end}")
 
@@ -120,6 +121,8 @@ class Explainer:
         return ""
 
     def _backends(self, frontend: Frontend) -> str:
+        if Flag.BY_TABLES in frontend.flags:
+            return "left to the tables in nftables"
         if not frontend.clusters and not frontend.locals:
             return (
                 "dropped: served on other nodes only" if Flag.SERVED in frontend.flags else "refused: nobody serves it"
@@ -141,6 +144,8 @@ def _place(key: bytes) -> str:
 
 
 def _role(frontend: Frontend) -> str:
+    if Flag.BY_TABLES in frontend.flags:
+        return "is an address of a service"
     if Flag.EXTERNAL not in frontend.flags:
         return "is a cluster address"
     return "is an address from outside" + (" for backends on this node" if Flag.LOCAL in frontend.flags else "")

@@ -44,6 +44,7 @@ class Flag(IntFlag):
     LOCAL = 2
     RESTRICTED = 4
     SERVED = 8
+    BY_TABLES = 16
 
 
 class NodeFlag(IntFlag):

@@ -10,6 +10,7 @@ from clew.base.value import Value
 from clew.dataplane.ebpf.layout import Maps
 
 TABLE = "clew-ebpf"  # by this name a restarted agent knows its own
+TABLES = "clew-ebpf-services"  # the table of what programs leave to nftables (node/proxy_modes)
 Chains = Mapping[str, tuple[str, ...]]  # rules as nft prints them, by chain
 
 

@@ -76,7 +76,7 @@ class Programme:
         """All that should be in the kernel."""
         maps = {name: dict(delta.desired) for name, delta in self.deltas.items()}
         devices = {device.index: device.shown for device in self.surface.devices}
-        return State(self.settings.family, maps, rules.chains(self.settings), devices)
+        return State(self.settings.family, maps, rules.chains(), devices)
 
     def _wanted_sets(self, name: str) -> tuple[str, ...]:
         """The name again, where its set was wanted once more since it went."""

@@ -32,7 +32,9 @@ from clew.reconcile.numbers import Numbers
 
 Entries = dict[str, dict[bytes, bytes]]
 Scope = Literal["cluster", "local"]
-UNTRANSLATED = "SCTP"  # connection tracking enters no such flow for a program, and no hook sees such a socket
+# Packets of these are left to tables in nftables: connection tracking enters no flow of SCTP for a program; and what a
+# connected datagram socket sends asks no program, nor does it, from the node itself, arrive at a device.
+BY_TABLES = frozenset({"UDP", "SCTP"})
 
 
 class Contribution(Value):
@@ -40,6 +42,11 @@ class Contribution(Value):
 
     entries: Entries
     sets: tuple[str, ...]
+
+
+def is_left_to_tables(balancer: Balancer) -> bool:
+    """Whether its packets are for the tables in nftables that stand behind the programs."""
+    return any(frontend.protocol in BY_TABLES for frontend in balancer.frontends)
 
 
 def contribution(balancer: Balancer, numbers: Numbers) -> Contribution:
@@ -65,11 +72,13 @@ class _Port:
         external = frontend.scope == "external"
         if not external:
             self._put(CLUSTER_IPS, layout.pack_address(frontend.address))
-        value = self._leads(frontend)
-        if not external and not value.flags & Flag.SERVED:
-            return  # refused like every other port that the cluster address does not have
         family = self._balancer.family
         key = layout.pack_frontend_key(family, frontend.address, frontend.protocol, frontend.port)
+        if frontend.protocol in BY_TABLES and external:
+            return  # the tables have it
+        value = self._leads(frontend)
+        if not external and not value.flags & (Flag.SERVED | Flag.BY_TABLES):
+            return  # refused like every other port that the cluster address does not have
         self._put(FRONTENDS, key, layout.pack_frontend(value))
         for prefix in frontend.sources or ():
             self._put(RANGES, layout.pack_prefix(prefix, key))
@@ -80,7 +89,8 @@ class _Port:
         flags = Flag.EXTERNAL if external else Flag(0)
         flags |= Flag.LOCAL if local else Flag(0)
         flags |= Flag.RESTRICTED if frontend.sources is not None else Flag(0)
-        if not balancer.any_backend or frontend.protocol == UNTRANSLATED:
+        flags |= Flag.BY_TABLES if frontend.protocol in BY_TABLES else Flag(0)
+        if not balancer.any_backend or frontend.protocol == "SCTP":
             return layout.Frontend(flags=flags)
         everywhere = self._set("cluster") if external or not local else (0, 0)
         here = self._set("local") if local else (0, 0)

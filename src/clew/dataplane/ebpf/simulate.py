@@ -5,7 +5,7 @@ meant. It knows only the first packet of a connection, which is the one that dec
 number every draw is followed, so the answer is a set. The functions have the names of those in bpf/services_*.h.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -28,9 +28,10 @@ from clew.dataplane.ebpf.objects import State
 from clew.dataplane.ebpf.rules import MARKED, REFUSALS
 from clew.ir.packets import End, Memory, Outcome, Packet, Surroundings
 
-HOOKED = ("TCP", "UDP")  # whose sockets ask the programs
+HOOKED = ("TCP",)  # whose sockets ask when they connect; of datagrams only those of unconnected sockets would
 HAS_PORTS = {"TCP", "UDP", "SCTP"}
 
+Tables = Callable[[Packet], Iterable[Outcome]]  # what stands behind the programs
 Memories = Mapping[tuple[int, str], tuple[str, int]]  # set and client: the endpoint it keeps
 
 
@@ -41,22 +42,34 @@ class Followed(Outcome):
     way: str = ""
 
 
+def no_tables(packet: Packet) -> Iterable[Outcome]:
+    return [Outcome("goes on", packet.destination, packet.port, mark=packet.mark)]
+
+
 def simulate(
-    state: State, packet: Packet, around: Surroundings, known: tuple[Memory, ...] = (), *, sockets: bool | None = None
+    state: State,
+    packet: Packet,
+    around: Surroundings,
+    known: tuple[Memory, ...] = (),
+    *,
+    sockets: bool | None = None,
+    tables: Tables = no_tables,
 ) -> frozenset[Followed]:
     """Every outcome that the packet can have.
 
     `sockets`: whether its sender is a program in the node's control group, whose sockets are asked before there is a
-    packet; by default only the node's own are.
+    packet; by default only the node's own are. `tables`: what the tables behind the programs do to a packet that these
+    left alone.
     """
     memories = {(int(each[0]), str(each[1])): (str(each[2]), int(each[3])) for each in known}
     asks_socket = around.from_here if sockets is None else sockets
-    return frozenset(_Run(state, packet, around, memories).outcomes(sockets=asks_socket))
+    return frozenset(_Run(state, packet, around, memories, tables).outcomes(sockets=asks_socket))
 
 
 class _Run:
-    def __init__(self, state: State, packet: Packet, around: Surroundings, memories: Memories) -> None:
+    def __init__(self, state: State, packet: Packet, around: Surroundings, memories: Memories, tables: Tables) -> None:
         self._state, self._packet, self._around, self._memories = state, packet, around, memories
+        self._tables = tables
         value = self._map(NODES).get(layout.index_of(state.family))
         self._node = layout.unpack_node(value) if value else None
 
@@ -67,10 +80,10 @@ class _Run:
         if sockets and self._packet.protocol in HOOKED:
             asked = list(self._connect())
             if asked or self._around.from_here:
-                yield from asked or self._netfilter(self._packet)
+                yield from asked or self._behind(self._packet)
                 return
         if self._around.from_here:
-            yield from self._netfilter(self._packet)
+            yield from self._behind(self._packet)
         else:
             yield from self._services()
 
@@ -122,7 +135,10 @@ class _Run:
         key, frontend = self._frontend_of() if packet.protocol in HAS_PORTS else (b"", None)
         if frontend is None or node is None:
             mark = node.refused_mark if node and self._is_cluster_address() else 0
-            yield from self._netfilter(msgspec.structs.replace(packet, mark=packet.mark | mark))
+            yield from self._behind(msgspec.structs.replace(packet, mark=packet.mark | mark))
+            return
+        if Flag.BY_TABLES in frontend.flags:
+            yield from self._behind(packet)
             return
         inside = self._is_inside(node)
         for end, found in self._choose(key, frontend, packet.source, packet.source, inside=inside):
@@ -187,17 +203,24 @@ class _Run:
             address, port = layout.unpack_endpoint(value)
             yield address, port, ((number, memory, address, port),) if affinity else ()
 
+    def _behind(self, packet: Packet) -> Iterator[Followed]:
+        """A packet that programs left as it is: translated by the tables, or met by the rules of the mode's own."""
+        for outcome in self._tables(packet):
+            if (outcome.end, outcome.destination, outcome.port) == ("goes on", packet.destination, packet.port):
+                yield from self._netfilter(packet)
+            else:
+                fields = {field: getattr(outcome, field) for field in Outcome.__struct_fields__}
+                if outcome.end != "goes on":
+                    fields["mark"] = self._packet.mark
+                yield Followed(**fields, way="tables")
+
     def _netfilter(self, packet: Packet) -> Iterator[Followed]:
         """The rules of the table in nftables, behind the programs."""
-        hook = "output" if self._around.from_here else "input"
-        if not self._around.from_here and packet.destination not in self._around.addresses:
-            hook = "forward"
+        hook = "input" if packet.destination in self._around.addresses else "forward"
+        hook = "output" if self._around.from_here else hook
         for rule in self._state.chains.get(f"filter-{hook}", ()):
             if rule == MARKED and self._node and packet.mark & self._node.refused_mark:
                 yield self._refusal(packet)
-                return
-            if rule.endswith(" drop") and self._is_meant(rule, packet.destination):
-                yield self._end("dropped", way="packets")
                 return
         yield Followed("goes on", packet.destination, packet.port, mark=packet.mark)
 
@@ -208,11 +231,6 @@ class _Run:
         if REFUSALS[1] in rules:
             return self._end("refused by icmp", way="packets")
         return Followed("goes on", packet.destination, packet.port, mark=packet.mark)
-
-    def _is_meant(self, rule: str, address: str) -> bool:
-        prefixes = rule.partition("daddr ")[2].removesuffix(" drop").strip("{} ").split(", ")
-        asked = layout.pack_address(address)
-        return any(layout.covers(layout.pack_prefix(prefix), asked) for prefix in prefixes)
 
     def _end(self, end: End, frontend: bytes = b"", way: str = "") -> Followed:
         packet = self._packet

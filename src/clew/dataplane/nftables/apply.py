@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 KUBE_PROXY = "kube-proxy"  # the table in which kube-proxy's own nftables mode has everything
 
 
-def open_backends(where: Path | None, settings: Sequence[Settings]) -> list["Backend"]:
-    """One backend a family, in a network namespace or the caller's own."""
-    return [Backend(KernelNft(where), each) for each in settings]
+def open_backends(where: Path | None, settings: Sequence[Settings], table: str = layout.TABLE) -> list["Backend"]:
+    """One backend a family, in a network namespace or the caller's own; `table`: by which it knows what is its own."""
+    return [Backend(KernelNft(where), each, table) for each in settings]
 
 
 def remove_kube_proxys(where: Path | None) -> None:
@@ -75,13 +75,13 @@ class SyncResult(Value):
 class Backend:
     quick = True
 
-    def __init__(self, nft: Nft, settings: Settings) -> None:
+    def __init__(self, nft: Nft, settings: Settings, table: str = layout.TABLE) -> None:
         self._nft = nft
-        self.settings = settings
-        self.programme = Programme(settings)
+        self.settings, self.table = settings, table
+        self.programme = Programme(settings, table)
         self._targets = [
             ElementSet(
-                settings.ip, layout.TABLE, each.name, each.length(each.key, settings.ip),
+                settings.ip, self.table, each.name, each.length(each.key, settings.ip),
                 each.length(each.data, settings.ip), each.interval,
             )
             for each in KEPT
@@ -152,7 +152,7 @@ class Backend:
         generation = self._nft.generation()
         if generation == self._generation:
             return True
-        if self._nft.fingerprint(self.settings.ip, layout.TABLE) != self._fingerprint:
+        if self._nft.fingerprint(self.settings.ip, self.table) != self._fingerprint:
             self._known = False
             return False
         found = self.read_elements()
@@ -169,15 +169,15 @@ class Backend:
         """Take everything of ours out of the kernel; what is not there is fine."""
         self._known = False
         try:
-            if self._nft.listing(self.settings.ip, layout.TABLE) is not None:
-                self._nft.run(f"delete table {self.settings.ip} {layout.TABLE}")
+            if self._nft.listing(self.settings.ip, self.table) is not None:
+                self._nft.run(f"delete table {self.settings.ip} {self.table}")
         except NftError:
             self._refused["cleanup"] += 1
             raise
 
     def _read_back(self) -> None:
         generation = self._nft.generation()
-        text = self._nft.listing(self.settings.ip, layout.TABLE)
+        text = self._nft.listing(self.settings.ip, self.table)
         try:
             self._structure = read_table(text) if text else None
         except UnreadableError:  # not even its head is as we write it: made anew below
@@ -185,7 +185,7 @@ class Backend:
         found = self.read_elements() if self._structure else {}
         self.programme.adopt(found, self._structure)
         self.programme.found(found)
-        self._fingerprint = self._nft.fingerprint(self.settings.ip, layout.TABLE)
+        self._fingerprint = self._nft.fingerprint(self.settings.ip, self.table)
         self._generation = generation
         self._known = True
 
@@ -212,7 +212,7 @@ class Backend:
             commands = script.change(self._structure, wanted)
         if commands:
             self._write(lambda: self._nft.run("\n".join(commands)))
-            self._fingerprint = self._nft.fingerprint(self.settings.ip, layout.TABLE)
+            self._fingerprint = self._nft.fingerprint(self.settings.ip, self.table)
         self._structure = wanted
         return len(commands)
 

@@ -42,8 +42,8 @@ NOTHING = _Part({}, (), ())
 
 
 class Programme:
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, table: str = layout.TABLE) -> None:
+        self.settings, self._table = settings, table
         self.deltas: dict[str, DeltaMap[bytes, bytes]] = {each.name: DeltaMap() for each in KEPT}
         self.sets = Numbers(1, SETS)
         self._sticky_ways = Numbers(STICKY, WAY_MASK + 1)
@@ -75,7 +75,7 @@ class Programme:
         """The table with its rules, for the ways that are in use."""
         ways = self.ways()
         if self._structure is None or self._structure[0] != ways:
-            self._structure = ways, structure(self.settings, ways)
+            self._structure = ways, structure(self.settings, ways, self._table)
         return self._structure[1]
 
     def ways(self) -> dict[int, str]:

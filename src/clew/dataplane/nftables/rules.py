@@ -43,13 +43,13 @@ TO_THIS_NODE = Compare(Field("fib daddr type"), ("local",))
 FROM_THIS_NODE = Compare(Field("fib saddr type"), ("local",))
 
 
-def structure(settings: Settings, ways: Mapping[int, str]) -> Table:
+def structure(settings: Settings, ways: Mapping[int, str], name: str = layout.TABLE) -> Table:
     """The table with its rules. `ways`: numbers in use and the chains they lead to (`way_chain`)."""
     ip = settings.ip
     chains = [*_ways(ip, ways), *_choice(settings, ways), *_translation(settings), *_filters(settings)]
     return Table(
         family=ip,
-        name=layout.TABLE,
+        name=name,
         comment=layout.COMMENT,
         sets=tuple(each.declare(ip) for each in layout.LAYOUT),
         chains=tuple(chains),

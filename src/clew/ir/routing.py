@@ -1,5 +1,6 @@
 """What a node's router says and to whom, where routes to pods are told by a routing protocol. Neutral words."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from clew.base.value import Value
@@ -30,3 +31,4 @@ class Speaker(Value):
     neighbours: tuple[Neighbour, ...]  # BGP
     origin: str
     elsewhere: tuple[str, ...] = ()  # of what is believed, what tunnels lead to: it is no matter of the router's
+    narrow: Mapping[str, int] = {}  # by destination the bytes that the path takes, where less than the link's

@@ -306,7 +306,9 @@ class PodNetwork:
         self._router.want(None)
         if settings.routing is not None:
             speaker = speaking.speaker(own, everyone, pools, settings.routing, inside, self._underlay.links)
-            self._router.want(replace(speaker, elsewhere=tuple(way.destination for way in ways if way.tunnel)))
+            elsewhere = tuple(way.destination for way in ways if way.tunnel)
+            narrow = {way.destination: way.mtu for way in ways if way.mtu and not way.tunnel}
+            self._router.want(replace(speaker, elsewhere=elsewhere, narrow=narrow))
         hidden = layout.hidden if settings.masquerade else ()
         self._nat.want(nat.table(masquerade.masquerade(own, hidden, everyone, inside, settings.plain)))
 

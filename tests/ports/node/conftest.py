@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.packages import unpacked
 
 from clew.kernel import files, netns
 from clew.kernel.netlink import Add, Address, Bridge, Delete, Link, Netlink, Peer, Route, SetLink, Veth
@@ -548,3 +549,13 @@ def dual_lab(tmp_path: Path) -> Iterator[Lab]:
 @pytest.fixture
 def tools() -> SimpleNamespace:
     return SimpleNamespace(seen_source=seen_source, eventually=eventually, server=server, connects=connects, page=page)
+
+
+@pytest.fixture
+def bird(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The program, found by the agents; unpacked, since its package would start a daemon."""
+    programs = unpacked("bird2") / "usr/sbin"
+    (library,) = unpacked("libssh-gcrypt-4").glob("usr/lib/*/libssh-gcrypt.so.4")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(library.parent))
+    return programs / "bird"

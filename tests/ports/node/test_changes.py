@@ -1,14 +1,12 @@
 """The way between nodes changed while agents run, by their configuration alone: how fast, at what loss."""
 
 import errno
-import os
 import socket
 import time
 from functools import partial
 from typing import Any
 
 import pytest
-from tests.packages import unpacked
 from tests.ports.node.conftest import PATIENCE
 from tests.ports.node.crossing import Stream, everyone_sees_everyone
 
@@ -16,8 +14,9 @@ from clew.dataplane.bird import control
 from clew.kernel import netns
 from clew.kernel.netlink import Netlink
 from clew.kernel.wireguard import KernelWireGuard
+from clew.kernel.xfrm import KernelXfrm
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("bird")]
 
 SECOND = PATIENCE / 15  # on a machine that others use as well it takes two of them at most
 OURS, BIRD = 147, 12
@@ -31,14 +30,6 @@ BACKENDS: dict[str, dict[str, Any]] = {
 }
 PROTOCOLS = ("bgp", "ospf")  # these tell in their own time; plain routes lead there from the first moment
 TUNNELS = ("vxlan", "vxlan of another number", "bgp")  # and what comes after one
-
-
-@pytest.fixture(autouse=True)
-def bird(monkeypatch: pytest.MonkeyPatch) -> None:
-    programs = unpacked("bird2") / "usr/sbin"
-    (library,) = unpacked("libssh-gcrypt-4").glob("usr/lib/*/libssh-gcrypt.so.4")
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(library.parent))
 
 
 @pytest.fixture(params=["host-gw", "vxlan", "bgp", "ospf"])
@@ -65,8 +56,10 @@ def knows(node: Any, *others: Any) -> bool:
 
 
 def _encrypted(node: Any) -> dict[str, str] | None:
-    """By pods' range the WireGuard peer that takes it; None where the node has no such device."""
+    """By pods' range the WireGuard peer that takes it, or the node that a policy names; None where neither is used."""
     with Netlink(node.ns) as kernel:
+        if kernel.link("ipsec.clew") is not None:
+            return _policies(node)
         if kernel.link("wg.clew") is None:
             return None
     peers = KernelWireGuard(node.ns).device("wg.clew").peers
@@ -74,6 +67,15 @@ def _encrypted(node: Any) -> dict[str, str] | None:
         prefix: peer.endpoint.rpartition(":")[0]
         for peer in peers for prefix in peer.allowed if not prefix.endswith("/32")
     }  # fmt: skip
+
+
+def _policies(node: Any) -> dict[str, str]:
+    port = KernelXfrm(node.ns)
+    try:
+        out = [each for each in port.policies() if each.direction == "out" and each.needs and each.if_id]
+    finally:
+        port.close()
+    return {each.target: each.needs.target for each in out if each.needs and not each.target.endswith("/32")}
 
 
 def reaches(pod: Any, other: Any) -> bool:

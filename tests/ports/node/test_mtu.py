@@ -19,6 +19,7 @@ from clew.kernel.netlink import Netlink, SetLink
 
 pytestmark = pytest.mark.root
 
+OURS, BIRD = 147, 12
 WAYS = [("host-gw", (0, 0)), ("vxlan", (50, 70))]  # what is put around packets of IPv4 and IPv6
 VXLAN = {"network": {"backend": "vxlan"}}
 HEADERS = {4: 28, 6: 48}  # IP and UDP
@@ -161,7 +162,26 @@ def test_a_switch_that_drops_without_a_word(lab: Any, tools: Any) -> None:
     exactly(tools, a, b, 1500)
 
 
-def narrow(node: Any, other: Any, mtus: list[int]) -> bool:
+@pytest.mark.parametrize("protocol", ["bgp", "ospf"])
+@pytest.mark.usefixtures("bird")
+def test_routes_that_a_protocol_tells_know_what_the_path_takes(dual_lab: Any, tools: Any, protocol: str) -> None:
+    """Once they had no MTU, and behind such a switch large packets were lost."""
+    one, two = dual_lab.node(1), dual_lab.node(2)
+    set_mtu(dual_lab.fabric, dual_lab.port_of(two), 1390)
+    for node in (one, two):
+        node.start(network={"backend": protocol})
+    a, c = one.pod("a"), two.pod("c")
+    tools.eventually(partial(narrow, one, two, [1390, 1390], BIRD), "the routes know", 3)
+    exactly(tools, a, c, 1390)
+    set_mtu(dual_lab.fabric, dual_lab.port_of(two), 1500)
+    one.stop()
+    one.start(network={"backend": protocol})  # which asks anew, and not only after a minute
+    tools.eventually(partial(narrow, one, two, [0, 0], BIRD), "the routes know", 3)
+
+
+def narrow(node: Any, other: Any, mtus: list[int], proto: int = OURS) -> bool:
+    """What the routes to the other's pods say, where they are all of this kind."""
     with Netlink(node.ns) as kernel:
-        found = {route.destination: route.mtu for route in kernel.routes(proto=147, table=254)}
-    return [found.get(cidr) for cidr in other.cidrs] == mtus
+        found = [route for route in kernel.routes(table=254) if route.destination in other.cidrs]
+    wanted = {(cidr, mtu, proto) for cidr, mtu in zip(other.cidrs, mtus, strict=True)}
+    return {(route.destination, route.mtu, route.proto) for route in found} == wanted

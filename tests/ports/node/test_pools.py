@@ -3,20 +3,17 @@
 from typing import Any
 
 import pytest
-from tests.packages import unpacked
 
 from clew.kernel.netlink import Netlink
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("bird")]
 
 POOLS = {"tiny4": ("10.88.0.0/30", 30), "tiny6": ("fd00:88::/126", 126)}
 WAYS: dict[str, dict[str, Any]] = {"host-gw": {}, "vxlan": {"backend": "vxlan"}, "bgp": {"backend": "bgp"}}
 
 
 @pytest.fixture(params=list(WAYS))
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    if request.param == "bgp":
-        monkeypatch.setenv("PATH", f"{unpacked('bird2') / 'usr/sbin'}:/usr/sbin:/usr/bin:/sbin:/bin")
+def way(request: pytest.FixtureRequest) -> dict[str, Any]:
     return {"network": {**WAYS[request.param], "links": "routed", "ipam": {"type": "pools"}}}
 
 

@@ -1,24 +1,14 @@
 """Every way between nodes that this kernel has, by the bridge and by routed links, in both families."""
 
-import os
 from functools import partial
 from typing import Any
 
 import pytest
-from tests.packages import unpacked
 from tests.ports.node.promises import keeps_them_all
 
 from clew.kernel.netlink import Netlink
 
-pytestmark = pytest.mark.root
-
-
-@pytest.fixture(autouse=True)
-def bird(monkeypatch: pytest.MonkeyPatch) -> None:
-    programs = unpacked("bird2") / "usr/sbin"
-    (library,) = unpacked("libssh-gcrypt-4").glob("usr/lib/*/libssh-gcrypt.so.4")
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(library.parent))
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("bird")]
 
 
 def told(node: Any, other: Any) -> bool:

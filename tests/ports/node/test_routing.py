@@ -1,30 +1,18 @@
 """Routes to pods by BGP and OSPF: the real agents with the real BIRD, a router beside them, and what goes away."""
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.packages import unpacked
 from tests.ports.node.crossing import addresses
 
 from clew.kernel.netlink import Netlink
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("bird")]
 
 BIRD = 12  # RTPROT_BIRD
-
-
-@pytest.fixture(autouse=True)
-def bird(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The program, found by the agents; unpacked, since its package would start a daemon."""
-    programs = unpacked("bird2") / "usr/sbin"
-    (library,) = unpacked("libssh-gcrypt-4").glob("usr/lib/*/libssh-gcrypt.so.4")
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(library.parent))
-    return programs / "bird"
 
 
 def learnt(node: Any) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """A BIRD that runs on the node already and serves somebody else, too; and tunnels beside a protocol, across subnets."""
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -8,25 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.packages import unpacked
 from tests.ports.node.crossing import Stream, addresses, everyone_sees_everyone, wire
+from tests.ports.node.test_mtu import narrow, set_mtu
 
 from clew.dataplane.bird import control
 from clew.kernel.netlink import Netlink
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("bird")]
 
 BIRD, OURS = 12, 147
 FOREIGN = "203.0.113.0/24"
-
-
-@pytest.fixture(autouse=True)
-def bird(monkeypatch: pytest.MonkeyPatch) -> Path:
-    programs = unpacked("bird2") / "usr/sbin"
-    (library,) = unpacked("libssh-gcrypt-4").glob("usr/lib/*/libssh-gcrypt.so.4")
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(library.parent))
-    return programs / "bird"
 
 
 Started = Callable[..., "subprocess.Popen[bytes]"]
@@ -83,6 +73,7 @@ def test_one_that_runs_already_is_told_our_part_and_keeps_its_own(
     lab: Any, tools: Any, start: Started, synced: bool
 ) -> None:
     one, two = lab.node(1), lab.node(2)
+    set_mtu(lab.fabric, lab.port_of(two), 1390)
     theirs = start(one, synced=synced)
     tools.eventually(lambda: since(one), "it runs")
     before = since(one)
@@ -93,6 +84,7 @@ def test_one_that_runs_already_is_told_our_part_and_keeps_its_own(
     tools.eventually(lambda: learnt(two) == {one.cidrs[0]: "172.30.0.11"}, "and nothing of theirs is announced")
     a, c = one.pod("a"), two.pod("c")
     everyone_sees_everyone(lab, tools, one, two, a, c)
+    tools.eventually(partial(narrow, one, two, [1390], BIRD), "whoever enters the route, it says what the path takes")
     assert not (one.root / "state" / "bird").exists(), "no second one"
     with Stream(a.ns, c.ns, c.ips[0]) as across:
         tools.eventually(partial(across.more, 20), "it flows")

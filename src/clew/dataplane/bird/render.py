@@ -70,7 +70,7 @@ def _of_family(speaker: Speaker, family: int, mark: str) -> list[str]:
     own = [prefix for prefix in speaker.announced if family_of(prefix) == family]
     unreachable = " ".join(f"route {prefix} unreachable;" for prefix in own)
     lines = [
-        f"filter {mark}taken{family} {{ if net ~ [ {_within(speaker.believed, family)} ] then accept; reject; }}",
+        _taken(speaker, family, mark),
         f"protocol static {mark}own{family} {{ ipv{family}; {unreachable} }}",
         f"ipv{family} table {mark}near{family};",  # to find the way to a neighbour, and for nobody else
         f"protocol direct {mark}links{family} {{ ipv{family} {{ table {mark}near{family}; }}; interface {LINKS}; }}",
@@ -83,6 +83,16 @@ def _of_family(speaker: Speaker, family: int, mark: str) -> list[str]:
             f" ipv{family} {{ {channel} }}; }}"
         )
     return lines
+
+
+def _taken(speaker: Speaker, family: int, mark: str) -> str:
+    """What is believed of others, with what the path to it takes: the kernel is told, whoever enters the route."""
+    paths = "".join(
+        f" if net ~ [ {prefix}+ ] then {{ krt_mtu = {mtu}; krt_lock_mtu = true; }}"
+        for prefix, mtu in sorted(speaker.narrow.items()) if family_of(prefix) == family
+    )  # fmt: skip
+    believed = _within(speaker.believed, family)
+    return f"filter {mark}taken{family} {{ if !(net ~ [ {believed} ]) then reject;{paths} accept; }}"
 
 
 def _own(family: int, mark: str) -> str:

@@ -35,10 +35,16 @@ def test_a_session_a_neighbour_and_family() -> None:
         "protocol static own6", "protocol direct links6", "template bgp peer6", "protocol kernel kernel6",
         "protocol bgp 'bgp4:two.example' from peer4", "protocol bgp 'bgp6:two.example' from peer6",
     ]  # fmt: skip
-    assert "filter taken4 { if net ~ [ 10.244.0.0/16+ ] then accept; reject; }" in text
+    assert "filter taken4 { if !(net ~ [ 10.244.0.0/16+ ]) then reject; accept; }" in text
     assert "route 10.244.1.0/24 unreachable;" in text
     assert "persist; graceful restart;" in text
     assert text == render.configuration(SPEAKER)
+
+
+def test_what_paths_take_is_told_with_the_routes() -> None:
+    text = render.configuration(replace(SPEAKER, narrow={"fd00:2::/64": 1400, "10.244.2.0/24": 1390}))
+    assert " if net ~ [ 10.244.2.0/24+ ] then { krt_mtu = 1390; krt_lock_mtu = true; } accept; }" in text
+    assert text.count("krt_mtu = ") == 2, "each in the filter of its family"
 
 
 def test_one_family_only() -> None:

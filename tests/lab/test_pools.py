@@ -108,6 +108,28 @@ def test_an_address_by_annotation(lab: SmallLab) -> None:
     lab.kubectl("delete", "pod", "same", "astray", "--wait=true")
 
 
+def test_reserved_addresses_are_for_those_who_choose_them(lab: SmallLab) -> None:
+    lab.apply(
+        pool("kept", "10.77.0.0/30", blockSize=30, assignmentMode="Manual")
+        + "apiVersion: projectcalico.org/v3\nkind: IPReservation\nmetadata: {name: kept}\n"
+        "spec: {reservedCIDRs: [10.77.0.0/31, 10.77.0.3]}\n---\n"
+        "apiVersion: projectcalico.org/v3\nkind: IPAMConfiguration\nmetadata: {name: default}\n"
+        "spec: {strictAffinity: true}\n"
+    )
+    lab.apply(pod("only", 1, of_pool("kept")))
+    lab.wait("only")
+    lab.apply(pod("none", 2, of_pool("kept")))
+    assert ip(lab, "only") == "10.77.0.2"
+    said = "no free address in IPPool kept (10.77.0.0/30)"
+    eventually(lambda: any(said in message for _, message in lab.events("none")), what="exhaustion is the pod's Event")
+    assert "IPAMConfiguration default has strictAffinity" in str(lab.events("none"))
+    lab.apply(pod("chosen", 1, "cni.projectcalico.org/ipAddrs: '[\"10.77.0.3\"]'"))
+    lab.wait("chosen")
+    assert ip(lab, "chosen") == "10.77.0.3"
+    lab.kubectl("delete", "pod", "only", "none", "chosen", "--wait=true")
+    lab.kubectl("delete", "ipreservation/kept", "ipamconfiguration/default", "ippool/kept")
+
+
 def test_a_pods_rates_by_annotation(lab: SmallLab) -> None:
     lab.apply(pod("slow", 1, "kubernetes.io/ingress-bandwidth: 10M, kubernetes.io/egress-bandwidth: 2M"))
     lab.apply(pod("wrong", 1, "kubernetes.io/egress-bandwidth: '5'"))

@@ -106,3 +106,5 @@ KINDS: tuple[Kind, ...] = (
 CALICO = "projectcalico.org"
 IP_POOL = Kind(CALICO, "v3", "IPPool", "ippools", False, subresources=("status",))
 IPAM_BLOCK = Kind(CALICO, "v3", "IPAMBlock", "ipamblocks", False)
+IP_RESERVATION = Kind(CALICO, "v3", "IPReservation", "ipreservations", False)
+IPAM_CONFIGURATION = Kind(CALICO, "v3", "IPAMConfiguration", "ipamconfigurations", False)

@@ -11,12 +11,15 @@ from clew.api import kinds
 from clew.app.agent_config import AgentConfiguration
 from clew.app.network_config import POOLS
 from clew.base.clock import Clock
-from clew.facts import ipamblock, ippool, pod_asks
+from clew.facts import ipamblock, ipamconfiguration, ippool, ipreservation, pod_asks
 from clew.facts.ipamblock import Block
+from clew.facts.ipamconfiguration import IpamConfiguration
 from clew.facts.ippool import IPPool
+from clew.facts.ipreservation import Reservation
 from clew.facts.node import Node
 from clew.facts.pod_asks import PodAsks
 from clew.node.attachments import Attachments
+from clew.node.ipam.book import BlockBook
 from clew.node.ipam.claims import BlockClaims
 from clew.node.ipam.ledger import ApiLedger
 from clew.node.ipam.lookup import PodLookup
@@ -50,9 +53,13 @@ class AddressPart:
         if configuration.network.ipam.type != POOLS:
             self._namespaces.replace({})  # what they may say is which pools
         else:
-            self._tables = PoolTables(Table[IPPool]("ippools"), Table[Block]("ipamblocks"), nodes)
+            self._tables = PoolTables(
+                Table[IPPool]("ippools"), Table[Block]("ipamblocks"), nodes, Table[Reservation]("ipreservations"),
+                Table[IpamConfiguration]("ipamconfigurations"),
+            )  # fmt: skip
             self._view = BlockView(self._tables.blocks)
-            claims = BlockClaims(node, ApiLedger(client), self._view, clock)
+            book = BlockBook(ApiLedger(client), self._view)
+            claims = BlockClaims(node, book, clock, lambda: self._tables.rules()[0])
             self.ipam = self._pools = PoolIpam(node, self._tables, claims, clock)
 
     def tasks(self, attachments: Attachments) -> list[Coroutine[Any, Any, None]]:
@@ -62,7 +69,7 @@ class AddressPart:
         tasks = [reflect(kinds.POD, pod_asks.decode, self._pods, fields=here).run()]
         if self._pools is None:
             return tasks
-        pools, blocks, nodes = self._tables
+        pools, blocks, nodes, reservations, configurations = self._tables
         verdicts = Verdicts(self._node, pools, nodes, self._clock)
         progress = self._view.progress
         return [
@@ -70,6 +77,8 @@ class AddressPart:
             reflect(kinds.NAMESPACE, pod_asks.decode_namespace, self._namespaces).run(),
             reflect(kinds.IP_POOL, ippool.decode, pools).run(),
             reflect(kinds.IPAM_BLOCK, ipamblock.decode, blocks, progress=progress).run(),
+            reflect(kinds.IP_RESERVATION, ipreservation.decode, reservations).run(),
+            reflect(kinds.IPAM_CONFIGURATION, ipamconfiguration.decode, configurations).run(),
             make_first(self._client, pools, self._cidrs),
             verdicts.run(self._client),
             self._pools.run(attachments),

@@ -14,7 +14,7 @@ from clew.app.dns_config import DnsConfiguration
 from clew.app.network_config import NetworkConfiguration
 from clew.base.value import Value
 
-PARTS = ("pools.yaml", "agent.yaml", "dns.yaml")
+PARTS = ("pools.yaml", "ipam.yaml", "agent.yaml", "dns.yaml")
 _DNS_AT = 10
 
 

@@ -5,48 +5,68 @@ network and broadcast address and no gateway in the range. Addresses are given o
 free, so one that somebody just had waits longest.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from clew.compile.ipam import Pool
+from clew.compile.stretches import Stretch, hits
 from clew.facts.ipamblock import Block, Holder
 from clew.facts.node import Node
 
 
-def opened(cidr: str, node: str, holder: Holder, place: int = 0) -> tuple[Block, str]:
-    """A node's new block with its first address given, and that address."""
+def empty(cidr: str, node: str) -> Block:
+    """A node's new block."""
     block = Block(cidr, node)
-    return _given(replace(block, free=tuple(range(block.network.num_addresses))), holder, place)
+    return replace(block, free=tuple(range(block.network.num_addresses)))
 
 
-def give(block: Block, holder: Holder, place: int | None = None) -> tuple[Block, str] | None:
-    """The block with one more address given, and the address; None where the place, or every one, is taken."""
-    if not block.free or (place is not None and place not in block.free):
+def next_place(block: Block, among: Sequence[Stretch]) -> int | None:
+    """The free place that has waited longest of those that lie in one of the stretches."""
+    first = int(block.network.network_address)
+    return next((place for place in block.free if hits(among, first + place, first + place)), None)
+
+
+def give(block: Block, holder: Holder, place: int) -> tuple[Block, str] | None:
+    """The block with one more address given, and the address; None where somebody has it.
+
+    One that nobody is to have for a while can be given, too: `next_place` does not choose such, people may.
+    """
+    free = tuple(each for each in block.free if each != place)
+    cooling = tuple(each for each in block.cooling if each[0] != place)
+    if len(free) + len(cooling) == len(block.free) + len(block.cooling):
         return None
-    return _given(block, holder, block.free[0] if place is None else place)
+    held = tuple(sorted((*block.held, (place, holder)), key=lambda one: one[0]))
+    return replace(block, free=free, cooling=cooling, held=held), block.address(place)
 
 
-def _given(block: Block, holder: Holder, chosen: int) -> tuple[Block, str]:
-    free = tuple(each for each in block.free if each != chosen)
-    held = tuple(sorted((*block.held, (chosen, holder)), key=lambda one: one[0]))
-    return replace(block, free=free, held=held), block.address(chosen)
+def take_back(block: Block, gone: Callable[[str, Holder], bool], cools_since: str = "") -> Block:
+    """Without the addresses that `gone` names by address and holder; they wait at the end.
 
-
-def take_back(block: Block, gone: Callable[[str, Holder], bool]) -> Block:
-    """Without the addresses that `gone` names by address and holder; they wait at the end."""
+    With `cools_since`, the time, they are nobody's until `thawed` says so.
+    """
     freed = tuple(place for place, holder in block.held if gone(block.address(place), holder))
     if not freed:
         return block
     left = tuple(one for one in block.held if one[0] not in freed)
+    if cools_since:
+        return replace(block, held=left, cooling=(*block.cooling, *((place, cools_since) for place in freed)))
     return replace(block, held=left, free=(*block.free, *freed))
 
 
-def inherited(block: Block, gone: AbstractSet[str], heir: str) -> Block:
-    """Without what nodes that are `gone` have of it; if it was theirs, it is the heir's now."""
-    left = take_back(block, lambda _address, holder: holder.node in gone)
-    return replace(left, node=heir) if block.node in gone else left
+def thawed(block: Block, before: str) -> Block:
+    """With what came free no later than `before` free again."""
+    freed = tuple(place for place, since in block.cooling if since <= before)
+    if not freed:
+        return block
+    left = tuple(one for one in block.cooling if one[0] not in freed)
+    return replace(block, cooling=left, free=(*block.free, *freed))
+
+
+def moved(block: Block, handle: str, node: str) -> Block:
+    """With what a handle has there held by a node."""
+    held = tuple((at, replace(one, node=node) if one.handle == handle else one) for at, one in block.held)
+    return replace(block, held=held)
 
 
 def of_handle(block: Block, handle: str) -> str | None:

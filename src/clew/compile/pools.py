@@ -14,6 +14,7 @@ from clew.base.errors import Problem
 from clew.compile.asks import field
 from clew.compile.calico_selectors import Labels, SelectorError, parse
 from clew.compile.ipam import UnsuitableError
+from clew.compile.stretches import Stretch, hits
 from clew.facts.ipamblock import Block
 from clew.facts.ippool import USES, IPPool
 from clew.facts.pod_asks import POOLS
@@ -115,10 +116,11 @@ def with_address(usable: Sequence[IPPool], among: Sequence[IPPool], ip: str, ask
     return found
 
 
-def free_cidrs(pool: IPPool, blocks: Iterable[Block], node: str) -> Iterable[str]:
+def free_cidrs(pool: IPPool, blocks: Iterable[Block], node: str, among: Iterable[Stretch]) -> Iterable[str]:
     """Where a new block of a node may lie, the most likely first: no two nodes begin at the same place if it can be.
 
-    Looks at no more than _MOST_TRIES places beside those that are taken.
+    Each has an address of `among`, which are parts of the pool. Looks at no more than _MOST_TRIES places beside those
+    that are taken.
     """
     range_ = ip_network(pool.cidr)
     taken = sorted(
@@ -126,18 +128,23 @@ def free_cidrs(pool: IPPool, blocks: Iterable[Block], node: str) -> Iterable[str
         for each in (block.network for block in blocks)
         if overlap(each, range_)
     )
-    count = 1 << (pool.block_size - range_.prefixlen)
     step = 1 << (range_.max_prefixlen - pool.block_size)
-    start = int.from_bytes(hashlib.sha256(node.encode()).digest()[:8], "big") % count
-    first = int(range_.network_address)
+    runs = [(first // step, last // step - first // step + 1) for first, last in among]
+    count = sum(length for _, length in runs)
+    start = int.from_bytes(hashlib.sha256(node.encode()).digest()[:8], "big") % max(1, count)
     for number in range(min(count, _MOST_TRIES + len(taken))):
-        low = first + (start + number) % count * step
-        if not _hits(taken, low, low + step - 1):
+        low = _in_runs(runs, (start + number) % count) * step
+        if not hits(taken, low, low + step - 1):
             yield f"{type(range_.network_address)(low)}/{pool.block_size}"
 
 
-def _hits(taken: Sequence[tuple[int, int]], low: int, high: int) -> bool:
-    return any(other_low <= high and low <= other_high for other_low, other_high in taken)
+def _in_runs(runs: Iterable[tuple[int, int]], number: int) -> int:
+    """The one of this number in runs of (first, length), one after the other."""
+    for first, length in runs:
+        if number < length:
+            return first + number
+        number -= length
+    raise IndexError(number)
 
 
 def within(pool: IPPool, cidr: str) -> bool:

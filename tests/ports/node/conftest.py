@@ -54,7 +54,7 @@ class Api:
         self._listener = listener
         self._loop = asyncio.new_event_loop()
         self._objects: dict[str, dict[str, dict[str, Any]]] = {
-            kind: {} for kind in (*CORE, "namespaces", "ippools", "ipamblocks")
+            kind: {} for kind in (*CORE, "namespaces", "ippools", "ipamblocks", "ipreservations", "ipamconfigurations")
         }
         self._version = 1
         self._history: list[tuple[int, str, bytes]] = []

@@ -8,7 +8,8 @@ from clew.compile import blocks, pools
 from clew.compile.asks import asks
 from clew.compile.calico_selectors import SelectorError, parse
 from clew.compile.ipam import UnsuitableError
-from clew.facts.ipamblock import Block, Holder, from_api, to_api
+from clew.compile.stretches import stretch
+from clew.facts.ipamblock import Block, Holder, from_api, read, to_api
 from clew.facts.ippool import IPPool
 from clew.facts.ippool import from_api as pool_from_api
 from clew.facts.node import Node
@@ -115,18 +116,26 @@ def test_who_may_use_a_pool() -> None:
 
 def test_where_a_new_block_may_lie() -> None:
     small = pool(cidr="10.0.0.0/24")
-    every = list(pools.free_cidrs(small, [], "one"))
+    among = (stretch(small.cidr),)
+    every = list(pools.free_cidrs(small, [], "one", among))
     assert sorted(every) == ["10.0.0.0/26", "10.0.0.128/26", "10.0.0.192/26", "10.0.0.64/26"]
     taken = [Block("10.0.0.64/26", "two"), Block("10.0.0.160/27", "two"), Block("fd00::/122", "two")]
-    assert sorted(pools.free_cidrs(small, taken, "one")) == ["10.0.0.0/26", "10.0.0.192/26"]
-    starts = {next(iter(pools.free_cidrs(pool(), [], f"node-{number}"))) for number in range(10)}
+    assert sorted(pools.free_cidrs(small, taken, "one", among)) == ["10.0.0.0/26", "10.0.0.192/26"]
+    wide = (stretch("10.0.0.0/16"),)
+    starts = {next(iter(pools.free_cidrs(pool(), [], f"node-{number}", wide))) for number in range(10)}
     assert len(starts) > 7, "nodes do not all try the same block first"
-    assert next(iter(pools.free_cidrs(pool(cidr="fd00::/48"), [], "one"))).endswith("/122")
+    assert next(iter(pools.free_cidrs(pool(cidr="fd00::/48"), [], "one", (stretch("fd00::/48"),)))).endswith("/122")
+    parts = (stretch("10.0.0.70"), stretch("10.0.0.200/30"))
+    assert sorted(pools.free_cidrs(small, [], "one", parts)) == ["10.0.0.192/26", "10.0.0.64/26"]
+    assert not list(pools.free_cidrs(small, [], "one", ()))
+    far = (stretch("fd00:0:0:7:7:7:7:7"),)
+    assert list(pools.free_cidrs(pool(cidr="fd00::/48"), [], "one", far)) == ["fd00::7:7:7:7:0/122"]
 
 
 def test_a_block_as_an_object_and_back() -> None:
-    block, first = blocks.opened("10.0.0.64/30", "one", Holder("c1/eth0", "one", "default/web", "2026-01-01T00:00:00Z"))
-    block, second = blocks.give(block, Holder("c2/eth0", "two")) or (block, "")
+    empty = blocks.empty("10.0.0.64/30", "one")
+    block, first = blocks.give(empty, Holder("c1/eth0", "one", "default/web", "2026-01-01T00:00:00Z"), 0) or (empty, "")
+    block, second = blocks.give(block, Holder("c2/eth0", "two"), 1) or (block, "")
     assert (first, second) == ("10.0.0.64", "10.0.0.65")
     written = to_api(block)
     assert written["metadata"] == {"name": "10-0-0-64-30"}
@@ -135,13 +144,31 @@ def test_a_block_as_an_object_and_back() -> None:
     assert written["spec"]["unallocated"] == [2, 3]
     assert from_api(written) == block
     assert blocks.shares(block) == (("one", "10.0.0.64/30"), ("two", "10.0.0.65/32"))
+    assert blocks.give(block, Holder("c3/eth0", "one"), 1) is None, "somebody has it"
+    freed = blocks.take_back(block, lambda address, _holder: address == second, "2026-01-01T00:00:09Z")
+    assert from_api(to_api(freed)) == freed, "what cools down is in the object, too"
+    assert to_api(freed)["spec"]["attributes"][1] == {"releasedAt": "2026-01-01T00:00:09Z"}
+    assert blocks.thawed(freed, "2026-01-01T00:00:08Z") == freed
+    assert blocks.thawed(freed, "2026-01-01T00:00:09Z").free == (2, 3, 1), "it waits longest"
     for field, value in (
         ("allocations", [0, 1, None]),
         ("allocations", [0, 7, None, None]),
         ("unallocated", [1, 2, 3]),
+        ("affinity", "virtual:load-balancer"),
+        ("cidr", "10.0.0.68/30"),
+        ("cidr", "10.0.0.65/30"),
     ):
-        with pytest.raises(ValueError, match=rf"spec\.{field}"):
-            from_api({**written, "spec": {**written["spec"], field: value}})
+        edited = {**written, "spec": {**written["spec"], field: value}}
+        with pytest.raises(ValueError, match=rf"spec\.{field}|host bits"):
+            from_api(edited)
+        found = read(edited)
+        if field in {"affinity", "cidr"}:
+            assert found is None, "nobody can say which range is whose"
+        else:
+            assert found is not None
+            assert (found.cidr, found.node, found.free, found.held) == ("10.0.0.64/30", "one", (), ())
+            assert field in found.malformed
+            assert blocks.shares(found) == (("one", "10.0.0.64/30"),), "packets to its owner's pods still find them"
 
 
 def test_nodes_are_known_by_what_they_have_of_the_pools() -> None:

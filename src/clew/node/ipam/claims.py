@@ -1,35 +1,31 @@
 """Addresses from blocks: claimed before anybody hears of them, given back when nobody holds them any more.
 
 One agent works on one block version at a time; that two agents never own one address rests on the ledger alone, which
-takes a version only in place of the one before. What is remembered here of blocks is a guess that saves questions: a
-wrong guess costs a conflict and another try, never an address twice. An answer that was lost is asked for again.
+takes a version only in place of the one before. An answer that was lost is asked for again.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+
+from msgspec.structs import replace
 
 from clew.base.clock import Clock, rfc3339
-from clew.base.errors import Problem, WorldError
+from clew.base.errors import Problem
 from clew.base.value import Value
 from clew.compile import blocks, pools
 from clew.compile.ipam import ExhaustedError
-from clew.facts.ipamblock import Block, Holder, name_of
+from clew.compile.ipam_rules import Rules
+from clew.compile.stretches import Stretch, common, stretch, without
+from clew.facts.ipamblock import Block, Holder
 from clew.facts.ippool import IPPool
-from clew.node.ipam.ledger import Ledger
+from clew.node.ipam.book import TRIES, BlockBook, BusyError
 from clew.node.ipam.port import Promised
-from clew.node.ipam.view import BlockView
 
 logger = logging.getLogger(__name__)
 
-TRIES = 50  # times that one block may change under us before we say that we are busy
 EMPTY_SECONDS = 60.0  # how long a block of ours stays without a pod: addresses are not given out anew at once
-
-Change = Callable[[Block], Block]
-
-
-class BusyError(WorldError):
-    """Others changed the block each time; trying again may help."""
 
 
 class Want(Value):
@@ -39,20 +35,28 @@ class Want(Value):
     pod: str  # "default/web"; may be empty
     pools: tuple[IPPool, ...]
     exact: str = ""
+    ranges: tuple[Stretch, ...] | None = None  # the parts of the pools that somebody named
 
 
 class TakenAddressError(Exception):
-    """Somebody has the address that was asked for; the text says who."""
+    """Somebody else has, or keeps, the address that was asked for; the text says who."""
 
 
 class BlockClaims:
-    """`node` is this agent's; `view` is kept by whoever watches the blocks."""
+    """`node` is this agent's; `view` is kept by whoever watches the blocks; `rules` are asked for at each claim."""
 
-    def __init__(self, node: str, ledger: Ledger, view: BlockView, clock: Clock, keep: float = EMPTY_SECONDS) -> None:
+    def __init__(
+        self,
+        node: str,
+        book: BlockBook,
+        clock: Clock,
+        rules: Callable[[], Rules] = Rules,
+        keep: float = EMPTY_SECONDS,
+    ) -> None:
         self._node = node
-        self._ledger = ledger
-        self._view = view
+        self._book = book
         self._clock = clock
+        self._rules = rules
         self._keep = keep
         self._alone = asyncio.Lock()
         self._empty_since: dict[str, float] = {}
@@ -63,115 +67,149 @@ class BlockClaims:
         Our own blocks come first, then a new one, then what belonged to nodes that are gone, then others' blocks.
         """
         async with self._alone:
-            return await (self._exactly(want) if want.exact else self._any(want))
+            if want.exact:
+                return await self._exactly(want, lend=not self._rules().strict)
+            return await self._any(want)
 
     async def _any(self, want: Want) -> str:
-        found = ""
-        for pool in want.pools:
-            found = found or await self._from_blocks(want, pool, mine=True)
+        found = await self._from_own(want)
         for pool in want.pools:
             found = found or await self._carve(want, pool)
-        if not found and await self._inherit(want.pools):
-            for pool in want.pools:
-                found = found or await self._from_blocks(want, pool, mine=True)
-        for pool in want.pools:
+        if not found and await self._inherit(want):
+            found = await self._from_own(want)
+        for pool in () if self._rules().strict else want.pools:
             found = found or await self._from_blocks(want, pool, mine=False)
         if not found:
             names = ", ".join(f"{pool.name} ({pool.cidr})" for pool in want.pools)
-            raise ExhaustedError(
-                f"no free address in IPPool {names}", "every block is full, and there is no room for another one"
-            )
+            full = "every block is full, and there is no room for another one"
+            raise ExhaustedError(f"no free address in IPPool {names}", full + self._rules().limits)
+        return found
+
+    async def _from_own(self, want: Want) -> str:
+        found = ""
+        for pool in want.pools:
+            found = found or await self._from_blocks(want, pool, mine=True)
         return found
 
     async def _from_blocks(self, want: Want, pool: IPPool, *, mine: bool) -> str:
-        for block in self._view.blocks():
-            fits = (block.node == self._node) == mine and block.free and pools.within(pool, block.cidr)
-            if fits and (found := await self._give(block.name, want, mine=mine)):
+        among = self._spare(want, pool)
+        for block in self._book.all():
+            may = (block.node == self._node) == mine and (block.free or block.cooling)
+            if may and pools.within(pool, block.cidr) and (found := await self._give(block.name, want, among, mine)):
                 return found
         return ""
 
-    async def _give(self, name: str, want: Want, *, mine: bool | None = None, place: int | None = None) -> str:
-        """An address of one block; empty where it has none for us."""
-        block = self._view.get(name)
+    def _spare(self, want: Want, pool: IPPool) -> tuple[Stretch, ...]:
+        """What of a pool may be given to whoever does not choose an address."""
+        whole = (stretch(pool.cidr),)
+        named = whole if want.ranges is None else common(whole, want.ranges)
+        return without(named, self._rules().reserved.get(pool.family, ()))
+
+    async def _give(self, name: str, want: Want, among: Sequence[Stretch], mine: bool | None = None) -> str:  # noqa: FBT001 - whose the block must be
+        """An address of one block; empty where it has none for us, or is not whose it should be."""
+        block = self._book.get(name)
         for _ in range(TRIES):
             if block is None or (mine is not None and (block.node == self._node) != mine):
                 return ""
             had = blocks.of_handle(block, want.handle)
             if had:
                 return had
-            given = blocks.give(block, self._holder(want), place)
+            block = self._thawed(block)
+            place = block.place(want.exact) if want.exact else blocks.next_place(block, among)
+            given = None if place is None else blocks.give(block, self._holder(want), place)
             if given is None:
                 return ""
-            if await self._write(given[0]):
+            if await self._book.write(given[0]):
                 return given[1]
-            block = await self._fetch(name)
+            block = await self._book.fetch(name)
         raise BusyError(f"block {name} changes all the time")
 
     async def _carve(self, want: Want, pool: IPPool) -> str:
-        """The first address of a new block; empty where the pool has no room for one."""
-        for _ in range(TRIES):
-            cidr = next(iter(pools.free_cidrs(pool, self._view.blocks(), self._node)), "")
+        """The first address of a new block; empty where the pool has no room for one, or we have enough."""
+        among = self._spare(want, pool)
+        passed: set[str] = set()  # what stands there is no block, as far as anybody can read
+        for _ in range(TRIES if self._room(pool.family) else 0):
+            places = pools.free_cidrs(pool, self._book.all(), self._node, among)
+            cidr = next((each for each in places if each not in passed), "")
             if not cidr:
                 return ""
-            block, address = blocks.opened(cidr, self._node, self._holder(want))
-            if await self._create(block):
-                return address
-            if found := await self._give(name_of(cidr), want, mine=True):  # ours after all: an answer that was lost
+            block = blocks.empty(cidr, self._node)
+            place = blocks.next_place(block, among)
+            given = None if place is None else blocks.give(block, self._holder(want), place)
+            if given is not None and await self._book.create(given[0]):
+                return given[1]
+            if self._book.get(block.name) is None:
+                passed.add(cidr)
+            elif found := await self._give(block.name, want, among, mine=True):  # an answer that was lost
                 return found
+        if not self._room(pool.family):
+            return ""
         raise BusyError(f"other nodes carve blocks of IPPool {pool.name} all the time")
 
-    async def _create(self, block: Block) -> bool:
-        """Whether it is there and alone: after a pool's block size was changed, blocks of both sizes could meet."""
-        stored = await self._ledger.create(block)
-        self._view.refresh(await self._ledger.every())
-        if stored is None:
-            return False
-        if any(other.name != stored.name and other.network.overlaps(stored.network) for other in self._of(stored)):
-            logger.warning("block %s overlaps with another one: it goes", stored.cidr)
-            await self._delete(stored)
-            return False
-        return True
+    def _room(self, family: int) -> int:
+        """How many blocks more this node may have."""
+        rules = self._rules()
+        if not rules.carves:
+            return 0
+        own = sum(1 for block in self._book.all() if block.node == self._node and block.network.version == family)
+        return max(0, rules.most_blocks - own) if rules.most_blocks else TRIES
 
-    def _of(self, block: Block) -> Iterable[Block]:
-        return [other for other in self._view.blocks() if other.network.version == block.network.version]
-
-    async def _exactly(self, want: Want) -> str:
-        for _ in range(TRIES):
-            block = self._view.holding(want.exact)
+    async def _exactly(self, want: Want, *, lend: bool) -> str:
+        """`lend`: of another node's block, too."""
+        for tried in range(TRIES):
+            block = self._book.holding(want.exact)
             if block is None:
-                pool = next(pool for pool in want.pools if pools.within(pool, want.exact))
-                cidr = pools.around(pool, want.exact)
-                place = Block(cidr, self._node).place(want.exact)
-                made, address = blocks.opened(cidr, self._node, self._holder(want), place)
-                if await self._create(made):
-                    return address
+                if found := await self._carve_around(want, last=tried > 1):
+                    return found
                 continue
             holder = dict(block.held).get(block.place(want.exact))
             if holder is not None and holder.handle != want.handle:  # perhaps no more
-                block = await self._fetch(block.name) or block
+                block = await self._book.fetch(block.name) or block
                 holder = dict(block.held).get(block.place(want.exact))
             if holder is not None and holder.handle != want.handle:
                 whose = f"pod {holder.pod}" if holder.pod else f"container {holder.handle}"
                 raise TakenAddressError(f"{want.exact} is in use by {whose} on node {holder.node}")
-            if await self._give(block.name, want, place=block.place(want.exact)) == want.exact:
+            if block.malformed:
+                raise TakenAddressError(f"{want.exact} is in {block.name}, an IPAMBlock that nobody can read")
+            if not lend and block.node not in {"", self._node}:
+                raise TakenAddressError(f"{want.exact} is in a block of node {block.node}{self._rules().limits}")
+            if await self._give(block.name, want, ()) == want.exact:
                 return want.exact
         raise BusyError(f"the block of {want.exact} changes all the time")
 
-    async def _inherit(self, wanted: Iterable[IPPool]) -> bool:
+    async def _carve_around(self, want: Want, *, last: bool) -> str:
+        """The block of an address that is in none yet, and the address; empty where somebody was faster."""
+        pool = next((pool for pool in want.pools if pools.within(pool, want.exact)), None)
+        if pool is None:
+            raise TakenAddressError(f"{want.exact} is in no IPPool any more")
+        block = blocks.empty(pools.around(pool, want.exact), self._node)
+        given = blocks.give(block, self._holder(want), block.place(want.exact))
+        if given is not None and await self._book.create(given[0]):
+            return given[1]
+        if last and self._book.holding(want.exact) is None:
+            text = f"no IPAMBlock {block.name} can be made: one that overlaps, or that nobody can read, is in the way"
+            raise TakenAddressError(f"{want.exact}: {text}")
+        return ""
+
+    async def _inherit(self, want: Want) -> bool:
         """Take over what nodes that are no more have in these pools; whether there was anything."""
-        wanted = tuple(wanted)
-        here = [block for block in self._view.blocks() if any(pools.within(pool, block.cidr) for pool in wanted)]
+        here = [
+            block for block in self._book.all()
+            if not block.malformed and any(pools.within(pool, block.cidr) for pool in want.pools)
+        ]  # fmt: skip
         named = {each for block in here for each in (block.node, *(holder.node for _, holder in block.held))}
-        gone = {name for name in named - {self._node} if not name or not await self._ledger.has_node(name)}
-
-        def inherit(block: Block) -> Block:
-            return blocks.inherited(block, gone, self._node)
-
+        gone = {name for name in named - {self._node} if not name or not await self._book.has_node(name)}
         found = False
         for block in here:
+            room = self._room(block.network.version)
+
+            def inherit(block: Block, room: int = room) -> Block:
+                left = blocks.take_back(block, lambda _address, holder: holder.node in gone, self._cools_since())
+                return replace(left, node=self._node) if block.node in gone and room else left
+
             if inherit(block) != block:
                 logger.info("block %s: what node %s had is free", block.cidr, block.node)
-                await self._edit(block.name, inherit)
+                await self._book.edit(block.name, inherit)
                 found = True
         return found
 
@@ -195,8 +233,9 @@ class BlockClaims:
                 for address in addresses
                 if (problem := await self._enter(Want(handle, pod, tuple(good), address)))
             ]
+            await self._thaw()
             await self._drop_empty()
-            return problems
+            return [*problems, *self._unreadable()]
 
     async def _give_back(self, promised: Promised) -> None:
         def stale(address: str, holder: Holder) -> bool:
@@ -205,13 +244,18 @@ class BlockClaims:
             _, own = promised.get(holder.handle, ("", ("",)))
             return address not in own if own else False
 
-        for block in self._view.blocks():
+        for block in self._book.all():
             if any(holder.node == self._node for _, holder in block.held):
-                await self._edit(block.name, lambda block: blocks.take_back(block, stale))
+                await self._book.edit(block.name, lambda block: blocks.take_back(block, stale, self._cools_since()))
 
     async def _enter(self, want: Want) -> Problem | None:
-        block = self._view.holding(want.exact)
-        if block is not None and blocks.of_handle(block, want.handle) == want.exact:
+        block = self._book.holding(want.exact)
+        holder = None if block is None else dict(block.held).get(block.place(want.exact))
+        if block is not None and holder is not None and holder.handle == want.handle:
+            if holder.node != self._node:  # somebody has edited it
+                await self._book.edit(block.name, lambda block: blocks.moved(block, want.handle, self._node))
+            return None
+        if block is not None and block.malformed:  # _unreadable says so, once for all of it
             return None
         origin = f"Pod {want.pod}" if want.pod else f"container {want.handle}"
         if block is None and not any(pools.within(pool, want.exact) for pool in want.pools):
@@ -219,48 +263,39 @@ class BlockClaims:
                 origin, "status.podIPs", f"{want.exact} is in no IPPool: other nodes do not know the way to it"
             )
         try:
-            await self._exactly(want)
+            await self._exactly(want, lend=True)
         except TakenAddressError as taken:
             return Problem(origin, "status.podIPs", f"{taken}: delete the pod")
         return None
 
+    async def _thaw(self) -> None:
+        for block in self._book.all():
+            if block.node == self._node and self._thawed(block) != block:
+                await self._book.edit(block.name, self._thawed)
+
     async def _drop_empty(self) -> None:
         now = self._clock.monotonic()
-        empty = {block.name: block for block in self._view.blocks() if block.node == self._node and not block.held}
+        mine = [block for block in self._book.all() if block.node == self._node and not block.malformed]
+        empty = {block.name: block for block in mine if not block.held and not block.cooling}
         self._empty_since = {name: self._empty_since.get(name, now) for name in empty}
         for name, since in self._empty_since.items():
             if now - since >= self._keep:
-                await self._delete(empty[name])
+                await self._book.delete(empty[name])
 
-    async def _edit(self, name: str, change: Change) -> None:
-        """Until the newest version is as `change` makes it."""
-        block = self._view.get(name)
-        for _ in range(TRIES):
-            if block is None or change(block) == block or await self._write(change(block)):
-                return
-            block = await self._fetch(name)
-        raise BusyError(f"block {name} changes all the time")
+    def _unreadable(self) -> list[Problem]:
+        remedy = "no address of it is given out: delete it, and each node enters what its pods have"
+        return [
+            Problem(f"IPAMBlock {block.name}", "spec", f"{block.malformed}; {remedy}")
+            for block in self._book.all() if block.malformed
+        ]  # fmt: skip
 
-    async def _write(self, block: Block) -> bool:
-        stored = await self._ledger.update(block)
-        if stored is not None:
-            self._view.wrote(stored)
-        return stored is not None
+    def _cools_since(self) -> str:
+        return rfc3339(self._clock.now()) if self._rules().cooldown else ""
 
-    async def _delete(self, block: Block) -> None:
-        """If it is still as we know it: nobody has taken an address of it since."""
-        if await self._ledger.delete(block):
-            self._view.removed(block)
-        else:
-            await self._fetch(block.name)
-
-    async def _fetch(self, name: str) -> Block | None:
-        found = await self._ledger.get(name)
-        if found is None:
-            self._view.absent(name)
-        else:
-            self._view.wrote(found)
-        return found
+    def _thawed(self, block: Block) -> Block:
+        if not block.cooling:
+            return block
+        return blocks.thawed(block, rfc3339(self._clock.now() - timedelta(seconds=self._rules().cooldown)))
 
     def _holder(self, want: Want) -> Holder:
         return Holder(want.handle, self._node, want.pod, rfc3339(self._clock.now()))

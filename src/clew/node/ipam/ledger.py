@@ -7,13 +7,13 @@ simulated API behind the same port. Called by node/ipam/claims.py.
 from typing import Protocol
 
 from clew.api.kinds import IPAM_BLOCK, NODE
-from clew.facts.ipamblock import Block, decode, from_api, to_api
+from clew.facts.ipamblock import Block, from_api, read, to_api
 from clew.watch.client import Client
 from clew.watch.errors import ApiError
 
 
 class Ledger(Protocol):
-    """Everything may raise ApiError; then a write may have happened or not."""
+    """Everything may raise ApiError; then a write may have happened or not. What nobody can read is not there."""
 
     async def every(self) -> list[Block]:
         """All blocks, as of one moment after this call began."""
@@ -47,12 +47,12 @@ class ApiLedger:
     async def every(self) -> list[Block]:
         found = []
         async for page in self._client.pages(IPAM_BLOCK):
-            found += [decode(bytes(raw))[1] for raw in page.items]
+            found += [block for raw in page.items if (block := read(bytes(raw))) is not None]
         return found
 
     async def get(self, name: str) -> Block | None:
         try:
-            return from_api(await self._client.get(IPAM_BLOCK, name))
+            return read(await self._client.get(IPAM_BLOCK, name))
         except ApiError as refusal:
             if refusal.not_found:
                 return None

@@ -11,10 +11,13 @@ from typing import NamedTuple
 from clew.base.addresses import family_of
 from clew.base.clock import Clock
 from clew.base.errors import Problem, WorldError
-from clew.compile import blocks, pools
+from clew.compile import blocks, ipam_rules, pools
 from clew.compile.ipam import ExhaustedError, UnsuitableError
+from clew.compile.ipam_rules import Rules
 from clew.facts.ipamblock import Block
+from clew.facts.ipamconfiguration import IpamConfiguration
 from clew.facts.ippool import IPPool
+from clew.facts.ipreservation import Reservation
 from clew.facts.node import Node
 from clew.facts.pod_asks import POOLS
 from clew.node.ipam.claims import BlockClaims, TakenAddressError, Want
@@ -32,10 +35,17 @@ class PoolTables(NamedTuple):
     pools: Table[IPPool]
     blocks: Table[Block]
     nodes: Table[Node]
+    reservations: Table[Reservation]
+    configurations: Table[IpamConfiguration]
 
     @property
     def in_sync(self) -> bool:
-        return self.pools.in_sync and self.blocks.in_sync and self.nodes.in_sync
+        return all(table.in_sync for table in self)
+
+    def rules(self) -> tuple[Rules, tuple[Problem, ...]]:
+        """As of now."""
+        configurations = (each for _, each in self.configurations.items())
+        return ipam_rules.rules(configurations, (each for _, each in self.reservations.items()))
 
 
 class PoolIpam:
@@ -60,7 +70,8 @@ class PoolIpam:
     def revision(self) -> int:
         """Of the pools, and of whose ranges are where: an address more or less in a node's own block is no change."""
         self._follow()
-        return self._revision + self._tables.pools.revision
+        tables = self._tables
+        return self._revision + tables.pools.revision + tables.reservations.revision + tables.configurations.revision
 
     @property
     def lacking(self) -> str:
@@ -68,7 +79,7 @@ class PoolIpam:
         return f"no IPPool gives it addresses{': ' + wrong if wrong else ''}"
 
     def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
-        ends = [table.on_change(listener) for table in (self._tables.pools, self._tables.blocks)]
+        ends = [table.on_change(listener) for table in self._tables]
 
         def end() -> None:
             for each in ends:
@@ -78,7 +89,8 @@ class PoolIpam:
 
     def layout(self, nodes: Iterable[Node], own: Node | None) -> Layout:
         self._follow()
-        good, self.problems = pools.sound(pool for _, pool in self._tables.pools.items())
+        good, wrong = pools.sound(pool for _, pool in self._tables.pools.items())
+        self.problems = (*wrong, *self._tables.rules()[1])
         have: dict[str, list[str]] = {}
         for _, shares in sorted(self._shares.items()):
             for node, cidr in shares:

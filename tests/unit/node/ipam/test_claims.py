@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, TypeVar
 
@@ -11,9 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from clew.compile import blocks
 from clew.compile.ipam import ExhaustedError
-from clew.facts.ipamblock import Block, from_api, to_api
+from clew.compile.ipam_rules import Rules
+from clew.compile.stretches import stretch
+from clew.facts.ipamblock import Block, from_api, read, to_api
 from clew.facts.ippool import IPPool
+from clew.node.ipam.book import BlockBook
 from clew.node.ipam.claims import BlockClaims, TakenAddressError, Want
 from clew.node.ipam.view import BlockView
 from clew.store.table import Table
@@ -33,7 +37,7 @@ class Time:
         return self.seconds
 
     def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC)
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
 
     async def sleep(self, _seconds: float) -> None:
         await asyncio.Event().wait()
@@ -50,6 +54,8 @@ class Server:
         self._random, self._loses = random, loses
         self.objects: dict[str, Block] = {}
         self.nodes = {"a", "b", "c"}
+        self.rubbish: set[str] = set()  # names of objects that nobody can read
+        self.rules = Rules()  # as every agent has heard of them
         self._version = 0
         self._waiting: list[asyncio.Future[None]] = []
         self.watches: list[tuple[Table[Block], BlockView]] = []
@@ -66,6 +72,14 @@ class Server:
         table = next(table for table, other in self.watches if other is view)
         table.replace({block.key: block for block in self.objects.values()})
         view.progress(str(self._version))
+
+    def break_block(self, name: str) -> None:
+        """Somebody edits it so that it contradicts itself."""
+        self._version += 1
+        written = to_api(self.objects[name])
+        broken = read(written | {"spec": written["spec"] | {"unallocated": []}})
+        assert broken is not None
+        self.objects[name] = replace(broken, version=str(self._version))
 
     def wipe(self) -> None:
         """Somebody removes everything."""
@@ -114,9 +128,10 @@ class Server:
         return found
 
     async def create(self, block: Block) -> Block | None:
-        found: Block | None = await self._call(
-            lambda: None if block.name in self.objects else self._stored(replace(block, uid=""))
-        )
+        def work() -> Block | None:
+            return None if block.name in {*self.objects, *self.rubbish} else self._stored(replace(block, uid=""))
+
+        found: Block | None = await self._call(work)
         return found
 
     async def update(self, block: Block) -> Block | None:
@@ -148,7 +163,7 @@ class Node:
     def __init__(self, name: str, server: Server, time: Time, keep: float = 60) -> None:
         self.name = name
         self.view = server.watch()
-        self.claims = BlockClaims(name, server, self.view, time, keep)
+        self.claims = BlockClaims(name, BlockBook(server, self.view), time, lambda: server.rules, keep)
         self.promised: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     async def add(self, handle: str, pool: IPPool = POOL, exact: str = "") -> str:
@@ -297,12 +312,156 @@ async def test_blocks_of_two_sizes_never_overlap(time: Time) -> None:
         assert len(held) == len(set(held)), clash
 
 
+async def test_reserved_addresses_are_for_those_who_choose_them(time: Time) -> None:
+    server = Server(Random(7))
+    a = Node("a", server, time)
+    server.rules = Rules(reserved={4: (stretch("10.9.0.0/29"), stretch("10.9.0.9"), stretch("10.9.0.15"))})
+    got = [await once(server, a.add(f"p{number}")) for number in range(6)]
+    assert sorted(got) == ["10.9.0.10", "10.9.0.11", "10.9.0.12", "10.9.0.13", "10.9.0.14", "10.9.0.8"]
+    with pytest.raises(ExhaustedError):
+        await once(server, a.add("p7"))
+    assert sorted(server.objects) == ["10-9-0-12-30", "10-9-0-8-30"], "no block that is reserved to its last address"
+    assert await once(server, a.add("p8", exact="10.9.0.9")) == "10.9.0.9"
+
+
+async def test_strict_affinity_keeps_each_node_to_its_own_blocks(time: Time) -> None:
+    server = Server(Random(8))
+    a, b = Node("a", server, time), Node("b", server, time)
+    server.rules = Rules(strict=True)
+    for number in range(16):
+        await once(server, a.add(f"p{number}"))
+    for number in (15, 14, 13):
+        del a.promised[f"p{number}"]
+    await once(server, a.settle())
+    with pytest.raises(ExhaustedError) as refused:
+        await once(server, b.add("q0"))
+    assert refused.value.details.endswith("; IPAMConfiguration default has strictAffinity")
+    free = next(block.address(block.free[0]) for block in server.objects.values() if block.free)
+    with pytest.raises(TakenAddressError, match=f"{free} is in a block of node a; .* has strictAffinity"):
+        await once(server, b.add("q0", exact=free))
+    b.promised = {"old": ("default/old", (free,))}
+    assert await once(server, b.settle()) == [], "a pod that was there before keeps its address"
+
+
+async def test_a_node_has_no_more_blocks_than_it_may(time: Time) -> None:
+    server = Server(Random(9))
+    a, b = Node("a", server, time), Node("b", server, time)
+    server.rules = Rules(most_blocks=1)
+    for number in range(4):
+        await once(server, a.add(f"p{number}"))
+    await once(server, b.add("q0"))
+    await once(server, a.add("p4"))
+    assert [block.node for block in server.objects.values()] == ["a", "b"], "it borrows before it takes a second one"
+    for number in (5, 6):
+        await once(server, a.add(f"p{number}"))
+    with pytest.raises(ExhaustedError) as refused:
+        await once(server, b.add("q1"))
+    assert "maxBlocksPerHost 1" in refused.value.details
+    server.nodes.discard("b")
+    await once(server, a.add("p7"))
+    assert [block.node for block in server.objects.values()] == ["a", "b"], "what b's pod had, and not the block"
+    server.rules = Rules(carves=False)
+    with pytest.raises(ExhaustedError) as refused:
+        await once(server, a.add("p8"))
+    assert "autoAllocateBlocks false" in refused.value.details
+    assert len(server.objects) == 2
+
+
+async def test_an_address_cools_down_before_somebody_else_has_it(time: Time) -> None:
+    server = Server(Random(10))
+    a = Node("a", server, time)
+    server.rules = Rules(cooldown=30, most_blocks=1)
+    first = await once(server, a.add("p0"))
+    del a.promised["p0"]
+    await once(server, a.settle())
+    assert len({await once(server, a.add(f"q{number}")) for number in range(3)} | {first}) == 4
+    with pytest.raises(ExhaustedError) as refused:
+        await once(server, a.add("q3"))
+    assert "ipCooldownSeconds 30" in refused.value.details
+    assert await once(server, a.add("chosen", exact=first)) == first, "who chooses it knows why"
+    del a.promised["chosen"]
+    await once(server, a.settle())
+    time.seconds += 29
+    with pytest.raises(ExhaustedError):
+        await once(server, a.add("q3"))
+    time.seconds += 1
+    assert await once(server, a.add("q3")) == first
+    a.promised.clear()
+    await once(server, a.settle())
+    time.seconds += 29
+    await once(server, a.settle())
+    assert server.objects, "a block goes when nothing of it cools any more"
+    for _ in range(2):
+        time.seconds += 61
+        await once(server, a.settle())
+    assert not server.objects
+
+
+async def test_a_block_that_somebody_broke_is_left_alone_and_said(time: Time) -> None:
+    server = Server(Random(11))
+    a, b = Node("a", server, time), Node("b", server, time)
+    mine = await once(server, a.add("p0"))
+    (name,) = server.objects
+    server.break_block(name)
+    server.tell(a.view)
+    server.tell(b.view)
+    (problem,) = await once(server, a.settle())
+    assert problem.origin == f"IPAMBlock {name}"
+    assert "no address of it is given out: delete it" in problem.message
+    with pytest.raises(TakenAddressError, match="an IPAMBlock that nobody can read"):
+        await once(server, b.add("thief", exact=mine))
+    got = [await once(server, b.add(f"q{number}")) for number in range(12)]
+    assert mine not in got
+    with pytest.raises(ExhaustedError):
+        await once(server, b.add("q12"))
+    time.seconds += 100
+    await once(server, a.settle())
+    assert name in server.objects, "nobody takes it for an empty one"
+    server.nodes.discard("a")
+    with pytest.raises(ExhaustedError):
+        await once(server, b.add("q12"))
+    server.objects.pop(name)
+    server.tell(a.view)
+    assert await once(server, a.settle()) == []
+    assert [holder.handle for _, holder in server.objects[name].held] == ["p0"], "and entered again"
+
+
+async def test_an_object_that_is_no_block_stands_in_nobodys_way(time: Time) -> None:
+    server = Server(Random(12))
+    a = Node("a", server, time)
+    first = await once(server, a.add("p0"))
+    (name,) = server.objects
+    server.wipe()
+    server.rubbish = {name}
+    other = await once(server, a.add("p1"))
+    assert other.rpartition(".")[0] == first.rpartition(".")[0]
+    assert name not in server.objects
+    with pytest.raises(TakenAddressError, match=f"no IPAMBlock {name} can be made"):
+        await once(server, a.add("p2", exact=first))
+
+
+async def test_a_holder_that_somebody_edited_is_set_right(time: Time) -> None:
+    """Another node's name beside our handle: packets would go there."""
+    server = Server(Random(13))
+    a = Node("a", server, time)
+    await once(server, a.add("p0"))
+    ((name, block),) = server.objects.items()
+    await once(server, server.update(blocks.moved(block, "p0", "nowhere")))
+    server.tell(a.view)
+    assert await once(server, a.settle()) == []
+    assert [holder.node for _, holder in server.objects[name].held] == ["a"]
+
+
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from([0, 5, 20]))
-async def test_no_address_twice_and_none_leaked(seed: int, loses: int) -> None:
+@given(
+    st.integers(0, 2**32), st.sampled_from([0, 5, 20]),
+    st.sampled_from([Rules(), Rules(cooldown=4), Rules(True, 2), Rules(reserved={4: (stretch("10.9.0.5"),)})]),
+)  # fmt: skip
+async def test_no_address_twice_and_none_leaked(seed: int, loses: int, rules: Rules) -> None:
     """Three agents add and remove at once, over a server that takes turns by chance and loses answers."""
     random, time = Random(seed), Time()
     server = Server(random, loses)
+    server.rules = rules
     nodes = [Node(name, server, time, keep=5) for name in "abc"]
     for step in range(30):
         work: list[Coroutine[Any, Any, Any]] = []
@@ -315,6 +474,7 @@ async def test_no_address_twice_and_none_leaked(seed: int, loses: int) -> None:
         await server.run(*work)
         mine = [address for node in nodes for _, addresses in node.promised.values() for address in addresses]
         assert len(mine) == len(set(mine)), "an address has two owners"
+        assert "10.9.0.5" not in mine or not rules.reserved
     server._loses = 0
     for _ in range(3):
         for node in nodes:

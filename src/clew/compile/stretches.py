@@ -1,0 +1,38 @@
+"""Sets of addresses of one family as stretches, pairs of numbers (first, last): what of a pool may be given out. Pure.
+
+Reservations cut holes into pools, and runtimes ask for ranges that end anywhere: neither is a prefix.
+"""
+
+from collections.abc import Iterable
+from ipaddress import ip_network
+
+Stretch = tuple[int, int]
+
+
+def stretch(text: str) -> Stretch:
+    """Of an address or a range, whose host bits do not matter. ValueError names the text."""
+    found = ip_network(text, strict=False)
+    return int(found.network_address), int(found.broadcast_address)
+
+
+def common(some: Iterable[Stretch], others: Iterable[Stretch]) -> tuple[Stretch, ...]:
+    """What is in both."""
+    others = tuple(others)
+    pairs = ((max(one[0], other[0]), min(one[1], other[1])) for one in some for other in others)
+    return tuple((low, high) for low, high in pairs if low <= high)
+
+
+def without(some: Iterable[Stretch], taken: Iterable[Stretch]) -> tuple[Stretch, ...]:
+    """What is left of some, in order."""
+    left = tuple(some)
+    for low, high in taken:
+        pieces = (
+            piece for first, last in left for piece in ((first, min(last, low - 1)), (max(first, high + 1), last))
+        )
+        left = tuple(dict.fromkeys((first, last) for first, last in pieces if first <= last))
+    return left
+
+
+def hits(some: Iterable[Stretch], low: int, high: int) -> bool:
+    """Whether any of them has a number from `low` to `high`."""
+    return any(first <= high and low <= last for first, last in some)

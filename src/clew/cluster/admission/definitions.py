@@ -8,6 +8,7 @@ from typing import Any
 
 from clew.api.objects import Object
 from clew.cluster.admission import names
+from clew.cluster.admission.cel import compile_errors, form_errors
 from clew.cluster.admission.field_errors import (
     FieldError,
     duplicate,
@@ -97,9 +98,15 @@ def _versions(versions: list[Object]) -> Iterator[FieldError]:
         if not schema:
             yield required(f"{at}.schema.openAPIV3Schema", "schemas are required")
         else:
-            yield from structural_errors(schema, f"{at}.schema.openAPIV3Schema")
+            yield from _schema(schema, f"{at}.schema.openAPIV3Schema")
         yield from _scale((version.get("subresources") or {}).get("scale"), f"{at}.subresources.scale")
         yield from _columns(version.get("additionalPrinterColumns") or [], f"{at}.additionalPrinterColumns")
+
+
+def _schema(schema: Object, at: str) -> Iterator[FieldError]:
+    """Rules are compiled where the schema is right: without its types nothing of use can be said of them."""
+    wrong = [*structural_errors(schema, at), *form_errors(schema, at)]
+    yield from wrong or compile_errors(schema, at)
 
 
 def _scale(scale: Any, at: str) -> Iterator[FieldError]:

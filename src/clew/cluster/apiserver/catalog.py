@@ -9,6 +9,7 @@ from typing import Any
 from clew.api.kinds import ALL_VERBS, EVENT, EVENTS_EVENT, KINDS, Kind
 from clew.api.objects import Object
 from clew.api.shapes import Shape, of_schema
+from clew.cluster.admission.cel import Rules
 
 Key = tuple[str, str, str]
 
@@ -39,6 +40,7 @@ class Custom:
         self.crd = crd
         self.version = version
         self.schema: Object = (version.get("schema") or {}).get("openAPIV3Schema") or {}
+        self.rules = Rules(self.schema)
         self.terminating = "deletionTimestamp" in crd["metadata"]
         self.subresources: Object = version.get("subresources") or {}
         self.columns = version.get("additionalPrinterColumns")

@@ -127,9 +127,6 @@ def _words(schema: Object, at: str) -> Iterator[FieldError]:
             re.compile(pattern)
         except re.error as wrong:
             yield invalid(f"{at}.pattern", pattern, f"must be a valid regular expression, but isn't: {wrong}")
-    for index, rule in enumerate(schema.get("x-kubernetes-validations") or []):
-        if not (rule.get("rule") or "").strip():
-            yield required(f"{at}.x-kubernetes-validations[{index}].rule", "rule is not specified")
 
 
 def _logic(part: Object, whole: Object, at: str, outside: str) -> Iterator[FieldError]:

@@ -19,6 +19,7 @@ from clew.cluster.admission.field_errors import (
     too_long,
     too_many,
 )
+from clew.cluster.admission.structural.before import NEW, Before, of_field, of_item
 from clew.cluster.admission.structural.formats import fits_format
 
 _IDENTITY = frozenset({"apiVersion", "kind", "metadata"})
@@ -26,16 +27,21 @@ _EMBEDDED = "x-kubernetes-embedded-resource"
 _ANY = "x-kubernetes-int-or-string"
 
 
-def schema_errors(schema: Object, obj: Object) -> Iterator[FieldError]:
-    """Everything in an object that its version's schema refuses; metadata is judged elsewhere."""
+def schema_errors(schema: Object, obj: Object, was: Before = NEW) -> Iterator[FieldError]:
+    """Everything in an object that its version's schema refuses; metadata is judged elsewhere.
+
+    What did not change is not judged again (KEP-4008): a schema that became stricter does not trap old objects.
+    """
     body = {name: value for name, value in obj.items() if name not in _IDENTITY}
     whole = {name: inner for name, inner in (schema.get("properties") or {}).items() if name not in _IDENTITY}
     wanted = [name for name in schema.get("required") or () if name not in _IDENTITY]
-    yield from value_errors({**schema, "type": "object", "properties": whole, "required": wanted}, body, "")
+    yield from value_errors({**schema, "type": "object", "properties": whole, "required": wanted}, body, "", was)
 
 
-def value_errors(schema: Object, value: Any, at: str) -> Iterator[FieldError]:
+def value_errors(schema: Object, value: Any, at: str, was: Before = NEW) -> Iterator[FieldError]:
     """Everything in one value; `at` is its path, "" for the object itself."""
+    if was.same:
+        return
     if value is None and (schema.get("nullable") or not schema.get("type")):
         return
     given = _type_of(value)
@@ -49,9 +55,9 @@ def value_errors(schema: Object, value: Any, at: str) -> Iterator[FieldError]:
         listed = ", ".join(f'"{each if isinstance(each, str) else _text(each)}"' for each in known)
         yield FieldError(at, "FieldValueNotSupported", value, f"supported values: {listed}")  # in the schema's order
     if isinstance(value, dict):
-        yield from _object(schema, value, at)
+        yield from _object(schema, value, at, was)
     elif isinstance(value, list):
-        yield from _list(schema, value, at)
+        yield from _list(schema, value, at, was)
     elif isinstance(value, str):
         yield from _string(schema, value, at)
     elif not isinstance(value, bool) and value is not None:
@@ -93,7 +99,7 @@ def _below(at: str, name: str) -> str:
     return f"{at}.{name}" if at else name
 
 
-def _object(schema: Object, value: Object, at: str) -> Iterator[FieldError]:
+def _object(schema: Object, value: Object, at: str, was: Before) -> Iterator[FieldError]:
     properties, extra = schema.get("properties") or {}, schema.get("additionalProperties")
     for name in schema.get("required") or ():
         if name not in value:
@@ -103,7 +109,7 @@ def _object(schema: Object, value: Object, at: str) -> Iterator[FieldError]:
         if inner is None and isinstance(extra, dict):
             inner = extra
         if inner is not None:
-            yield from value_errors(inner, item, _below(at, name))
+            yield from value_errors(inner, item, _below(at, name), of_field(schema, name, item, was))
     if schema.get(_EMBEDDED):
         for name in ("apiVersion", "kind"):
             if not value.get(name):
@@ -115,7 +121,7 @@ def _object(schema: Object, value: Object, at: str) -> Iterator[FieldError]:
         yield too_many(at, len(value), most)
 
 
-def _list(schema: Object, value: list[Any], at: str) -> Iterator[FieldError]:
+def _list(schema: Object, value: list[Any], at: str, was: Before) -> Iterator[FieldError]:
     least, most = schema.get("minItems", 0), schema.get("maxItems")
     if len(value) < least:
         yield invalid(at, len(value), f"{at} in body should have at least {least} items")
@@ -126,7 +132,7 @@ def _list(schema: Object, value: list[Any], at: str) -> Iterator[FieldError]:
     seen: set[str] = set()
     for index, item in enumerate(value):
         here = f"{at}[{index}]"
-        yield from value_errors(items, item, here)
+        yield from value_errors(items, item, here, of_item(schema, item, index, was))
         if kind not in ("map", "set"):
             continue
         identity = {key: item.get(key) for key in keys} if kind == "map" and isinstance(item, dict) else item

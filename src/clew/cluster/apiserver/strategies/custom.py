@@ -1,15 +1,26 @@
 """Objects of custom kinds: pruned, filled and checked by the structural schema of their definition."""
 
+import asyncio
 from collections.abc import Sequence
 
 from clew.api import schema
-from clew.api.objects import Object
+from clew.api.objects import Object, clone
 from clew.cluster.admission import FieldError, validate_metadata
-from clew.cluster.admission.structural import default_by_schema, prune_by_schema, schema_errors
+from clew.cluster.admission.structural import before, default_by_schema, prune_by_schema, schema_errors
 from clew.cluster.apiserver.catalog import Custom
 from clew.cluster.apiserver.errors import ApiRefusal
 from clew.cluster.apiserver.state import State
 from clew.cluster.apiserver.strategies.strategy import Strategy
+
+# what a rule may rely on: a value that is there, of its type and size
+_BLOCKING = frozenset({
+    "FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid",
+})  # fmt: skip
+_UNCHECKED = FieldError(
+    "<nil>", "FieldValueInvalid", None,
+    "some validation rules were not checked because the object was invalid; correct the existing errors to complete"
+    " validation",
+)  # fmt: skip
 
 
 class CustomStrategy(Strategy):
@@ -47,5 +58,18 @@ class CustomStrategy(Strategy):
             made["status"] = new["status"]
         return made
 
+    async def ready(self, namespace: str, obj: Object) -> None:  # noqa: ARG002 - of all objects
+        """Rules that nobody asked for since the start are compiled beside the loop."""
+        if not self.custom.rules.compiled:
+            await asyncio.to_thread(self.custom.rules.compile)
+
     def errors(self, obj: Object, old: Object | None, subresource: str) -> Sequence[FieldError]:  # noqa: ARG002
-        return [*validate_metadata(self.kind, obj, old), *schema_errors(self.custom.schema, obj)]
+        wrong = [*validate_metadata(self.kind, obj, old)]
+        if old is not None:  # as it is read today
+            old = clone(old)
+            prune_by_schema(self.custom.schema, old)
+            default_by_schema(self.custom.schema, old)
+        wrong += schema_errors(self.custom.schema, obj, before(obj, old))
+        if self.custom.rules.any and any(each.reason in _BLOCKING for each in wrong):
+            return [*wrong, _UNCHECKED]
+        return [*wrong, *self.custom.rules.errors(obj, old)]

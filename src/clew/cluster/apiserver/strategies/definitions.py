@@ -1,8 +1,11 @@
 """CustomResourceDefinitions: accepted at once, served from that moment, and gone only after their objects."""
 
+import asyncio
+
 from clew.api.kinds import CRD
 from clew.api.objects import Object
 from clew.base.clock import rfc3339
+from clew.cluster.admission.definitions import crd_errors
 from clew.cluster.apiserver.catalog import is_established
 from clew.cluster.apiserver.state import State
 from clew.cluster.apiserver.strategies.strategy import Strategy
@@ -18,6 +21,10 @@ class DefinitionStrategy(Strategy):
     def __init__(self, state: State) -> None:
         super().__init__(CRD)
         self.state = state
+
+    async def ready(self, namespace: str, obj: Object) -> None:  # noqa: ARG002 - definitions have no namespace
+        """Rules are compiled beside the loop; what comes of it is kept for those who ask again."""
+        await asyncio.to_thread(lambda: list(crd_errors(obj)))
 
     def fill(self, obj: Object, subresource: str = "") -> None:
         super().fill(obj, subresource)

@@ -1,0 +1,208 @@
+"""The rules of a schema compiled: a tree of the levels that have any, and what keeps a rule from compiling.
+
+Source of the texts: k8s.io/apiextensions-apiserver pkg/apiserver/schema/cel/compilation.go and
+pkg/apis/apiextensions/validation. Kubernetes also refuses rules whose worst case it reckons too costly; here a rule is
+held while it runs (`evaluating`).
+"""
+
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from clew.api.objects import Object
+from clew.base.value import Value
+from clew.cluster.admission.cel.machine import checking, optional, program
+from clew.cluster.admission.cel.rule import RULES, Rule, field_path, rules_of
+from clew.cluster.admission.cel.types import CelType, Messages
+from clew.cluster.admission.field_errors import FieldError, invalid
+
+if TYPE_CHECKING:
+    from cel_expr_python import cel
+
+_OLD = re.compile(r"\boldSelf\b")
+_NO_OLD = "undeclared reference to 'oldSelf"
+_STATUS = re.compile(r"^[A-Z_]+: |\s*\[[A-Z_]+\]$")
+_STRUCT = re.compile(r" not found in struct '[\w.]+'")
+_EMBEDDED = "x-kubernetes-embedded-resource"
+THE_SCHEMA = "\0"  # in errors: who compiles the same schema once does not know where it stands
+
+
+class Compiled(Value):
+    """One rule that can run; `at` is the field that its errors name, relative to the level, "" for the level itself."""
+
+    rule: Rule
+    program: "cel.Expression"
+    message: "cel.Expression | None"
+    uses_old: bool
+    at: str
+
+
+class Level(Value):
+    """A level of the schema with rules of its own or below it."""
+
+    schema: Object
+    is_root: bool
+    rules: tuple[Compiled, ...] = ()
+    properties: Mapping[str, "Level"] = MappingProxyType({})
+    extra: "Level | None" = None
+    items: "Level | None" = None
+    also: tuple["Level", ...] = ()  # of allOf, on the same value
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.rules or self.properties or self.extra or self.items or self.also)
+
+
+class Outcome(Value):
+    """In `errors` THE_SCHEMA stands for the place of the schema."""
+
+    level: Level | None
+    errors: tuple[FieldError, ...]
+
+
+def compile_schema(schema: Object) -> Outcome:
+    """Every rule of a version's openAPIV3Schema. The same schema is compiled once."""
+    return _compile(msgspec.json.encode(schema))
+
+
+@functools.lru_cache(maxsize=64)
+def _compile(written: bytes) -> Outcome:
+    errors: list[FieldError] = []
+    work = _Work(errors)
+    level = work.level(msgspec.json.decode(written), None, THE_SCHEMA, "", is_root=True)
+    return Outcome(level, tuple(errors))
+
+
+class _Work:
+    def __init__(self, errors: list[FieldError]) -> None:
+        self.errors = errors
+        self.messages = Messages()
+        self._environments: dict[tuple[CelType, CelType | None], cel.Env] = {}
+
+    def level(self, schema: Object, part: Object | None, at: str, loose: str, *, is_root: bool = False) -> Level | None:
+        """One level and all below it; `part` is an element of allOf whose rules hold for the schema's value.
+
+        `loose` is the place of the list or map whose items have no identity, "" where there is none above.
+        """
+        source = schema if part is None else part
+        properties: dict[str, Level] = {}
+        for name, inner in (source.get("properties") or {}).items():
+            below = (schema.get("properties") or {}).get(name)
+            place = f"{at}.properties[{name}]"
+            found = self._below(below, inner if part else None, place, loose or _loose_map(schema, at))
+            if found:
+                properties[name] = found
+        extra, items = source.get("additionalProperties"), source.get("items")
+        level = Level(
+            schema, is_root, (), properties,
+            self._below(
+                schema.get("additionalProperties"), extra if part else None, f"{at}.additionalProperties",
+                loose or _loose_map(schema, at),
+            ) if isinstance(extra, dict) else None,
+            self._below(schema.get("items"), items if part else None, f"{at}.items", loose or _loose_list(schema, at))
+            if isinstance(items, dict) else None,
+            tuple(self._also(schema, source, at, loose, is_root=is_root)),
+        )  # fmt: skip
+        if source.get(RULES):
+            level = msgspec.structs.replace(level, rules=tuple(self._rules(schema, source, at, loose, is_root=is_root)))
+        return None if level.is_empty else level
+
+    def _below(self, schema: Object | None, part: Object | None, at: str, loose: str) -> Level | None:
+        if not isinstance(schema, dict):
+            return None
+        return self.level(schema, part, at, loose, is_root=bool(schema.get(_EMBEDDED)))
+
+    def _also(self, schema: Object, source: Object, at: str, loose: str, *, is_root: bool) -> Iterator[Level]:
+        for index, part in enumerate(source.get("allOf") or []):
+            found = self.level(schema, part, f"{at}.allOf[{index}]", loose, is_root=is_root)
+            if found:
+                yield found
+
+    def _rules(self, schema: Object, source: Object, at: str, loose: str, *, is_root: bool) -> Iterator[Compiled]:
+        kind = self.messages.type_of(schema, is_root=is_root)
+        for index, rule in enumerate(rules_of(source)):
+            here = f"{at}.{RULES}[{index}]"
+            if kind is None:
+                told = "rule declared on schema that does not support validation rules type"
+                keeps = "true" if schema.get("x-kubernetes-preserve-unknown-fields") else "false"
+                text = f"{told}: '{schema.get('type', '')}' x-kubernetes-preserve-unknown-fields: '{keeps}'"
+                self.errors.append(invalid(f"{here}.rule", rule, text))
+                continue
+            compiled = self._rule(schema, kind, rule, here)
+            if compiled is None:
+                continue
+            if compiled.uses_old and loose:
+                text = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {loose}"
+                self.errors.append(invalid(f"{here}.rule", rule.rule, text))
+            if not compiled.uses_old and rule.optional_old_self is not None:
+                text = "may not be set if oldSelf is not used in rule"
+                self.errors.append(invalid(f"{here}.optionalOldSelf", rule.optional_old_self, text))
+            yield compiled
+
+    def _rule(self, schema: Object, kind: CelType, rule: Rule, here: str) -> Compiled | None:
+        before = len(self.errors)
+        old = optional(kind) if rule.optional_old_self else kind
+        gives, wrong, uses_old = self._checked(rule.rule, kind, old)
+        if wrong:
+            self.errors.append(invalid(f"{here}.rule", rule, f"compilation failed: {wrong}"))
+        elif gives != "BOOL":
+            self.errors.append(invalid(f"{here}.rule", rule, "cel expression must evaluate to a bool"))
+        if rule.message_expression:
+            gives, wrong, _ = self._checked(rule.message_expression, kind, old)
+            place = f"{here}.messageExpression"
+            if wrong:
+                self.errors.append(invalid(place, rule, f"messageExpression compilation failed: {wrong}"))
+            elif gives != "STRING":
+                self.errors.append(invalid(place, rule, "messageExpression must evaluate to a string"))
+        if len(self.errors) > before:
+            return None
+        message = _program(rule.message_expression, rule) if rule.message_expression else None
+        at = field_path(schema, rule.field_path) or "" if rule.field_path else ""
+        return Compiled(rule, _program(rule.rule, rule), message, uses_old, at)
+
+    def _checked(self, text: str, kind: CelType, old: CelType) -> tuple[str, str, bool]:
+        """The type that it gives, what is wrong with it, and whether it looks at the value before."""
+        try:
+            return self._environment(kind, None).compile(text).return_type().name(), "", False
+        except RuntimeError as wrong:
+            told = str(wrong)
+        if not (_OLD.search(text) and _NO_OLD in told):
+            return "", _issues(told), False
+        try:
+            return self._environment(kind, old).compile(text).return_type().name(), "", True
+        except RuntimeError as wrong:
+            return "", _issues(str(wrong)), True
+
+    def _environment(self, kind: CelType, old: CelType | None) -> "cel.Env":
+        found = self._environments.get((kind, old))
+        if found is None:
+            found = self._environments[kind, old] = checking(self.messages, kind, old)
+        return found
+
+
+def _program(text: str, rule: Rule) -> "cel.Expression":
+    """What runs. An optional `oldSelf` is given as null where there is none, and made an optional here."""
+    if rule.optional_old_self:
+        text = f"cel.bind(oldSelf, oldSelf == null ? optional.none() : optional.of(oldSelf), ({text}\n))"
+    compiled = program(text)
+    with suppress(RuntimeError):  # the runtime plans a rule when it is first run; of nothing, whatever comes of it
+        compiled.eval(data={"self": None, "oldSelf": None})
+    return compiled
+
+
+def _issues(told: str) -> str:
+    """The library's account as cel-go prints it."""
+    return _STRUCT.sub("", _STATUS.sub("", told))
+
+
+def _loose_list(schema: Object, at: str) -> str:
+    return "" if schema.get("x-kubernetes-list-type") == "map" else at
+
+
+def _loose_map(schema: Object, at: str) -> str:
+    return at if schema.get("x-kubernetes-map-type") == "atomic" else ""

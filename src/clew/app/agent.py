@@ -24,7 +24,7 @@ from clew.app.agent_proxy import ProxyPart, refuse_company
 from clew.base.clock import Clock, SystemClock
 from clew.base.errors import UserError
 from clew.base.metrics import Registry
-from clew.facts import endpointslice, service
+from clew.facts import endpointslice, service, servicecidr
 from clew.facts import node as node_facts
 from clew.kernel.netlink import AddressChanged, Monitor
 from clew.node import cni_server, install, proxy_modes
@@ -33,6 +33,7 @@ from clew.node.cni_calls import CniCalls
 from clew.node.install import CniPaths
 from clew.node.journal import Journal
 from clew.node.proxy import ProxyTables
+from clew.node.service_ranges import ServiceRanges
 from clew.node.spool import Spool
 from clew.store.table import Table
 from clew.watch.client import Client
@@ -62,7 +63,7 @@ class Agent:
             spool=Path(agent.state_dir, "spool"),
             network=agent.network_name,
         )
-        self._tables = ProxyTables(Table("services"), Table("endpointslices"), Table("nodes"))
+        self._tables = ProxyTables(Table("services"), Table("endpointslices"), Table("nodes"), ServiceRanges())
         kubeconfig = agent.kubeconfig or configuration.proxy.client_connection.kubeconfig
         self._client = api_client(kubeconfig, options.master)
         self._journal = Journal(Path(agent.state_dir, "attachments.log"))
@@ -102,6 +103,7 @@ class Agent:
                 group.create_task(
                     self._reflect(client, kinds.ENDPOINT_SLICE, endpointslice.decode, self._tables.slices)
                 )
+                group.create_task(self._reflect_ranges(client))
                 group.create_task(self._serve_cni())
                 group.create_task(self._announce())
                 for part in self._addresses.tasks(self._attachments):
@@ -115,6 +117,12 @@ class Agent:
         self, client: Client, kind: kinds.Kind, decode: Decode[T], table: Table[T]
     ) -> Coroutine[Any, Any, None]:
         return Reflector(client, kind, decode, table, clock=self._clock, health=self.dns.health(kind)).run()
+
+    def _reflect_ranges(self, client: Client) -> Coroutine[Any, Any, None]:
+        ranges = self._tables.ranges
+        return Reflector(
+            client, kinds.SERVICE_CIDR, servicecidr.decode, ranges.table, clock=self._clock, health=ranges.heard
+        ).run()
 
     async def _serve_cni(self) -> None:
         """The socket opens when what a former agent left is in order."""

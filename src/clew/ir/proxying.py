@@ -6,6 +6,8 @@ some modes can act on says so; the others have nothing that it could change.
 
 from typing import Literal
 
+import msgspec
+
 from clew.base.addresses import Family
 from clew.base.value import Value
 from clew.ir.marks import MASQUERADE
@@ -46,3 +48,8 @@ class Settings(Value):
     @property
     def ip(self) -> IpWord:
         return "ip6" if self.family == 6 else "ip"
+
+    @property
+    def of_services(self) -> "Settings":
+        """As far as the rules of single services depend on them: ranges come and go without touching these."""
+        return msgspec.structs.replace(self, service_cidrs=())

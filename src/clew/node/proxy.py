@@ -12,7 +12,7 @@ and run by app/agent.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from clew.base.addresses import Family
@@ -32,6 +32,7 @@ from clew.node.health import FamilyHealth
 from clew.node.proxy_backend import Backend, Changes
 from clew.node.proxy_metrics import ProxyMetrics
 from clew.node.proxy_settings import LEAST, PERIOD, ProxySettings
+from clew.node.service_ranges import ServiceRanges, unwatched
 from clew.reconcile import Pace, Turn
 from clew.store import StaleRevisionError, Table
 
@@ -55,6 +56,7 @@ class ProxyTables:
     services: Table[Service]
     slices: Table[EndpointSlice]
     nodes: Table[Node]
+    ranges: ServiceRanges = field(default_factory=unwatched)
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class ServiceProxy:
         on_problem: Callable[[Problem], None] = _log,
     ) -> None:
         self._services, self._slices, self._nodes = tables.services, tables.slices, tables.nodes
+        self._ranges = tables.ranges
         self._settings, self._conntrack = settings, ports.conntrack
         self._clock = clock
         self._on_problem = on_problem
@@ -89,8 +92,8 @@ class ServiceProxy:
 
         self._pace = Pace(clock, least=settings.least, most=settings.period, retry=RETRY)
         self._compiler = ServiceCompiler(self._node())
-        self._fact = self._nodes.get(("", settings.node))
         self._backends = ports.open([self._settings_of(family) for family in settings.families])
+        self._settled: tuple[Node | None, int] | None = None  # what the backends' settings were made of
         self._leave_others, self._health = ports.leave_others, ports.health
         self._slices_of = self._slices.index(_service_of)
         self._owners: dict[Key, Key] = {}  # slice -> service, as of the last sync
@@ -127,7 +130,8 @@ class ServiceProxy:
 
     async def run(self) -> None:
         """Until cancelled; the rules stay behind."""
-        leave = [table.on_change(self._changed) for table in (self._services, self._slices, self._nodes)]
+        tables = (self._services, self._slices, self._nodes, self._ranges.table)
+        leave = [table.on_change(self._changed) for table in tables]
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.serve())
@@ -145,6 +149,7 @@ class ServiceProxy:
     async def _follow(self) -> None:
         for table in (self._services, self._slices, self._nodes):
             await table.wait_in_sync()
+        await self._ranges.wait()
         await asyncio.to_thread(self.prepare)
         while True:
             turn = await self._pace.turn()
@@ -212,9 +217,11 @@ class ServiceProxy:
         return ServiceNode(node.name, node.zone, node.internal_ips + node.external_ips)
 
     def _settings_of(self, family: Family) -> Settings:
-        if self._fact is None:
-            return self._settings.of(family)
-        return self._settings.of(family, self._fact.internal_ips + self._fact.external_ips, self._fact.pod_cidrs)
+        ranges = self._ranges.of(self._settings.service_cidrs)
+        node = self._nodes.get(("", self._settings.node))
+        if node is None:
+            return self._settings.of(family, service_cidrs=ranges)
+        return self._settings.of(family, node.internal_ips + node.external_ips, node.pod_cidrs, ranges)
 
     def _compile(self) -> tuple[list[EndpointSlice], dict[Key, Changed]]:
         """The slices and the load balancing that differ from last time."""
@@ -227,10 +234,7 @@ class ServiceProxy:
         if node != self._compiler.node:
             keys.update(self._services_known())
             self._compiler.move(node)
-        if self._nodes.get(("", self._settings.node)) != self._fact:
-            self._fact = self._nodes.get(("", self._settings.node))
-            for backend in self._backends:
-                backend.settle(self._settings_of(backend.settings.family))
+        self._settle()
         changed = self._compiler.update(keys, self._services.get, self._of)
         self._metrics.services_total.add(by=len(services))
         self._metrics.endpoints_total.add(by=len(slices))
@@ -240,6 +244,17 @@ class ServiceProxy:
                 self._health(key, change.after.health)
             self._count_no_local(key, change.after.balancers)
         return [fact for key in slices if (fact := self._slices.get(key))], changed
+
+    def _settle(self) -> None:
+        """What the rules depend on beside services, where the Node or the ranges have changed."""
+        about = self._nodes.get(("", self._settings.node)), self._ranges.table.revision
+        if about == self._settled:
+            return
+        self._settled = about
+        for backend in self._backends:
+            settings = self._settings_of(backend.settings.family)
+            if settings != backend.settings:
+                backend.settle(settings)
 
     def _changes(self, table: Table[Service] | Table[EndpointSlice]) -> set[Key]:
         try:

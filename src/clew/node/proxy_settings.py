@@ -34,8 +34,16 @@ class ProxySettings(Value):
     period: float = PERIOD
     least: float = LEAST
 
-    def of(self, family: Family, addresses: Iterable[str] = (), node_cidrs: Iterable[str] = ()) -> Settings:
+    def of(
+        self,
+        family: Family,
+        addresses: Iterable[str] = (),
+        node_cidrs: Iterable[str] = (),
+        service_cidrs: Iterable[str] | None = None,
+    ) -> Settings:
         """What the rules of one family depend on; `addresses` and `node_cidrs` (of its pods) are the node's.
+
+        `service_cidrs`: the cluster's as they are by now; None: as configured.
 
         ValueError: a prefix is none.
         """
@@ -43,7 +51,7 @@ class ProxySettings(Value):
         return Settings(
             family=family,
             pod_cidrs=_prefixes(family, node_cidrs if self.of_node_cidr else self.pod_cidrs),
-            service_cidrs=_prefixes(family, self.service_cidrs),
+            service_cidrs=_prefixes(family, self.service_cidrs if service_cidrs is None else service_cidrs),
             node_port_addresses=self._node_ports(family, listed),
             masquerade_all=self.masquerade_all,
             node_addresses=tuple(dict.fromkeys(str(ip_address(each)) for each in _of_family(family, listed))),

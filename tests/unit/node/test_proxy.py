@@ -14,9 +14,11 @@ from clew.dataplane.nftables.apply import Backend
 from clew.dataplane.nftables.layout import TABLE
 from clew.facts import endpointslice, service
 from clew.facts.node import Node
+from clew.facts.servicecidr import ServiceCidr
 from clew.kernel.conntrack import FakeConntrack, Flow
 from clew.kernel.nft import ElementSet, FakeNft, NftError
 from clew.node.proxy import ProxyPorts, ProxySettings, ProxyTables, ServiceProxy
+from clew.node.service_ranges import ServiceRanges
 from clew.reconcile import Turn
 from clew.store import Table
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 ENDPOINTS = ElementSet("ip", TABLE, "endpoints", 8, 8)
 SERVICES = ElementSet("ip", TABLE, "service-ips", 12, 4)
+RANGES = ElementSet("ip", TABLE, "service-ranges", 8, 0, interval=True)
 VIP = "10.96.0.10"
 
 
@@ -64,19 +67,20 @@ class Node1:
         self.clock = Hands()
         self.nft = nft or FakeNft()
         self.conntrack = conntrack or FakeConntrack()
-        self.tables = ProxyTables(Table("services"), Table("slices"), Table("nodes"))
+        self.tables = ProxyTables(Table("services"), Table("slices"), Table("nodes"), ServiceRanges())
         self.registry = Registry()
         self.problems: list[Problem] = []
         self.proxy = ServiceProxy(
             self.tables,
-            ProxySettings("node-1", pod_cidrs=("10.244.0.0/16",), least=0.0),
+            ProxySettings("node-1", pod_cidrs=("10.244.0.0/16",), service_cidrs=("10.96.0.0/12",), least=0.0),
             ports(self.nft, self.conntrack),
             self.clock,
             self.registry,
             self.problems.append,
         )
 
-    def in_sync(self) -> None:
+    def in_sync(self, *ranges: str) -> None:
+        self.tables.ranges.table.replace({("", each): ServiceCidr(each, (each,)) for each in ranges})
         self.tables.nodes.replace({("", "node-1"): Node("node-1", ("172.30.0.11",))})
         self.tables.services.replace(dict(self.tables.services.items()))
         self.tables.slices.replace(dict(self.tables.slices.items()))
@@ -140,6 +144,7 @@ async def test_nothing_is_written_before_every_first_list(node: Node1) -> None:
             await asyncio.sleep(0)
         assert node.nft.writes == []
         node.tables.slices.replace(dict(node.tables.slices.items()))
+        node.tables.ranges.table.replace({})
         await node.until(node.proxy.in_sync.is_set)
         assert node.backends() == {"10.0.0.1"}
 
@@ -361,3 +366,37 @@ async def test_the_primary_address_is_taken_from_the_node_as_it_becomes_known() 
     node.in_sync()
     await proxy.sync()
     assert "ip daddr 172.30.0.11 goto node-ports" in (node.nft.listing("ip", TABLE) or "")
+
+
+def ranges(node: Node1) -> set[str]:
+    return {".".join(map(str, key[:4])) for key in node.nft.elements(RANGES)}
+
+
+async def test_ranges_of_cluster_addresses_come_and_go_as_one_element_each(node: Node1) -> None:
+    node.put_service()
+    node.put_slice("10.0.0.1")
+    node.in_sync("10.96.0.0/12", "fd00:10:96::/112")
+    async with node.running():
+        await node.until(node.proxy.in_sync.is_set)
+        assert ranges(node) == {"10.96.0.0"}
+        writes = len(node.nft.writes)
+        node.tables.ranges.table.put(("", "more"), ServiceCidr("more", ("10.187.210.0/28",)))
+        await node.until(lambda: ranges(node) == {"10.96.0.0", "10.187.210.0"})
+        node.tables.ranges.table.put(("", "more"), None)
+        await node.until(lambda: ranges(node) == {"10.96.0.0"})
+        assert node.nft.writes[writes:] == ["change", "change"], "no rule is written"
+
+
+async def test_configured_ranges_hold_where_the_server_shows_none(node: Node1) -> None:
+    """A cluster before 1.33, or an agent that may not list them."""
+    node.put_service()
+    async with node.running():
+        node.tables.nodes.replace({("", "node-1"): Node("node-1", ("172.30.0.11",))})
+        node.tables.services.replace(dict(node.tables.services.items()))
+        node.tables.slices.replace({})
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert node.nft.writes == [], "it is not known yet whether there are any"
+        node.tables.ranges.heard(False)
+        await node.until(node.proxy.in_sync.is_set)
+        assert ranges(node) == {"10.96.0.0"}

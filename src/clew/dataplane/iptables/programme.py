@@ -71,9 +71,9 @@ class Programme:
         self._want(mine)
 
     def settle(self, settings: Settings) -> None:
-        """Other settings of the same family; every rule may depend on them."""
-        if settings != self.settings:
-            self.settings = settings
+        """Other settings of the same family; every rule may depend on them, but for the ranges."""
+        renew, self.settings = settings.of_services != self.settings.of_services, settings
+        if renew:
             self._settle()
             self._want({owner: part.balancers for owner, part in self._parts.items()})
 

@@ -29,6 +29,7 @@ ROLES = {
     "KUBE-IPVS-IPS": "is an address that kube-ipvs0 carries; ports of it that no service has are refused",
     "KUBE-DROP": "is dropped: it is served on other nodes only",
     "KUBE-REFUSE": "is refused: nobody serves it",
+    "KUBE-SERVICE-RANGE": "is a range of cluster addresses; those that no service has are dropped",
     "KUBE-DROP-OUTSIDE": "is dropped for clients beyond the pods: it is served on other nodes only",
 }
 Origin = Callable[[VirtualKey], str]

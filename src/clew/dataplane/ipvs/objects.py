@@ -17,7 +17,7 @@ NAME_LENGTH = 31  # of a set; kube-proxy cuts longer ones off
 
 VirtualKey = tuple[Protocol, str, int]
 At = tuple[str, int]  # a real server's address and port
-Kind = Literal["hash:ip", "hash:ip,port", "hash:ip,port,ip", "hash:ip,port,net", "bitmap:port"]
+Kind = Literal["hash:ip", "hash:net", "hash:ip,port", "hash:ip,port,ip", "hash:ip,port,net", "bitmap:port"]
 Entry = tuple[str, str]  # set's name without the family, and the entry as ipset prints it
 
 
@@ -71,11 +71,12 @@ KINDS: Mapping[str, Kind] = {
     "KUBE-NODE-PORT-SCTP-HASH": "hash:ip,port",
     "KUBE-NODE-PORT-LOCAL-SCTP-HASH": "hash:ip,port",
     "KUBE-IPVS-IPS": "hash:ip",
-    # Three that kube-proxy lacks: what is served on other nodes only, for everybody and for those beyond the pods; and
-    # what nobody serves at an address that the node carries anyway
+    # Four that kube-proxy lacks: what is served on other nodes only, for everybody and for those beyond the pods; what
+    # nobody serves at an address that the node carries anyway; and where cluster addresses come from
     "KUBE-DROP": "hash:ip,port",
     "KUBE-DROP-OUTSIDE": "hash:ip,port",
     "KUBE-REFUSE": "hash:ip,port",
+    "KUBE-SERVICE-RANGE": "hash:net",
 }
 ADDRESSED = (
     "KUBE-CLUSTER-IP",

@@ -27,6 +27,7 @@ Owner = tuple[str, str]
 RealKey = tuple[VirtualKey, At]
 NOTHING = Part({}, frozenset(), frozenset())
 WEIGHT = 1
+RANGES: Owner = ("", "ServiceCIDRs")  # owns what no service does
 
 
 class Programme:
@@ -46,6 +47,7 @@ class Programme:
         self._carried: Claims[Owner, str, str] = Claims()
         self._listed: Claims[Owner, Entry, str] = Claims()
         self._wanted: Wanted | None = None
+        self._range()
 
     def want(self, changes: Mapping[Owner, Iterable[Balancer]]) -> None:
         """These services are to be so from now on (no balancers: not at all)."""
@@ -58,12 +60,21 @@ class Programme:
             self._take(owner, render(kept, self.settings, self.node_addresses) if kept else NOTHING)
 
     def settle(self, settings: Settings, node_addresses: Collection[str]) -> None:
-        """Other settings of the same family, or other addresses of the node: everything is rendered anew if so."""
+        """Other settings of the same family, or other addresses of the node: everything is rendered anew if so.
+
+        But for the ranges, which are entries of one set.
+        """
         addresses = frozenset(node_addresses)
-        if (settings, addresses) == (self.settings, self.node_addresses):
-            return
-        self.settings, self.node_addresses, self._wanted = settings, addresses, None
-        self.want(dict(self._balancers))
+        before = self.settings.of_services, self.node_addresses
+        self.settings, self.node_addresses = settings, addresses
+        self._range()
+        if before != (settings.of_services, addresses):
+            self._wanted = None
+            self.want(dict(self._balancers))
+
+    def _range(self) -> None:
+        for entry in self._listed.claim(RANGES, dict.fromkeys(map(_in_ranges, self.settings.service_cidrs), "")):
+            self.entries.want(entry, "" if self._listed.get(entry) else None)
 
     def rules(self) -> Wanted:
         if self._wanted is None:
@@ -161,3 +172,7 @@ class Programme:
         """Nobody has this virtual server any more: what drained behind it goes with it."""
         for real in [real for real in self.busy if real[0] == key]:
             self.let_go(real)
+
+
+def _in_ranges(prefix: str) -> Entry:
+    return "KUBE-SERVICE-RANGE", prefix

@@ -156,7 +156,7 @@ def _firewall(settings: Settings) -> tuple[str, ...]:
         f"{_in('KUBE-LOAD-BALANCER-FW', settings)} -j KUBE-SOURCE-RANGES-FIREWALL",
         f"{_in('KUBE-DROP', settings)} -j DROP",
         f"{_in('KUBE-DROP-OUTSIDE', settings)} -j KUBE-DROP-OUTSIDE",
-        *(f"-d {whole(prefix)} {nobody} -j DROP" for prefix in settings.service_cidrs),
+        f"{_in('KUBE-SERVICE-RANGE', settings, 'dst')} {nobody} -j DROP",
     )
 
 

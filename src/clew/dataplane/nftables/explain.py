@@ -11,7 +11,7 @@ from clew.base.value import Value
 from clew.dataplane.nftables import layout
 from clew.dataplane.nftables.layout import SETS_BY_NAME, STICKY, WAY_BITS, WAY_MASK
 from clew.dataplane.nftables.objects import IpWord, Table
-from clew.dataplane.nftables.programme import NAMED
+from clew.dataplane.nftables.programme import NAMED, RANGES
 from clew.dataplane.nftables.simulate import Elements, Outcome
 
 
@@ -73,6 +73,8 @@ class Explainer:
             return Explanation("", f"{text} {FATES[name]}")
         if name == "source-ranges":
             return Explanation("", f"{text}: this source may use it")
+        if name == RANGES:
+            return Explanation("", f"{text} are cluster addresses; those that no service has are dropped")
         if name == "cluster-ips":
             return Explanation("", f"{text} is a cluster address; ports of it that no service has are refused")
         if name == "hairpin":
@@ -91,6 +93,8 @@ class Explainer:
         if where.interval:
             half = len(key) // 2
             first, last = (layout.unpack(where.key, part, self._ip) for part in (key[:half], key[half:]))
+            if name == RANGES:
+                return f"{first[0]} to {last[0]}"
             return f"{_place(first[:3])} from {first[3]} to {last[3]}"
         items = layout.unpack(where.key, key, self._ip)
         if where.key in {layout.WHERE, layout.HERE}:

@@ -60,6 +60,7 @@ class SetLayout(Value):
 
 WHERE: tuple[Kind, ...] = ("address", "protocol", "port")
 HERE: tuple[Kind, ...] = ("protocol", "port")
+RANGE: tuple[Kind, ...] = ("address", "protocol")  # any protocol: only a key of several fields has its end beside it
 _WHERE = "{addr} . inet_proto . inet_service"
 _HERE = "inet_proto . inet_service"
 # "type" knows no plain number. Nor is the client itself a key: for an IPv6 address beside the set's number, nft 1.0.6
@@ -102,6 +103,10 @@ LAYOUT: tuple[SetLayout, ...] = (
         "set and hash of the client: the slot it keeps", kept=False,
     ),
     SetLayout("cluster-ips", ("address",), (), ("type {addr}",), "every cluster address, whatever its ports"),
+    SetLayout(
+        "service-ranges", RANGE, (), ("type {addr} . inet_proto", "flags interval"),
+        "where cluster addresses come from: what no service has is dropped", interval=True,
+    ),
     SetLayout("refused-ips", WHERE, (), (f"type {_WHERE}",), "addresses for which nobody answers"),
     SetLayout("dropped-ips", WHERE, (), (f"type {_WHERE}",), "addresses for which nobody answers on this node"),
     SetLayout("refused-node-ports", HERE, (), (f"type {_HERE}",), "ports for which nobody answers"),
@@ -162,6 +167,12 @@ def pack_source_range(where: bytes, prefix: str) -> bytes:
     """First and last key of a range of clients that may use an address's port."""
     network = ip_network(prefix)
     return where + network.network_address.packed + where + network.broadcast_address.packed
+
+
+def pack_range(prefix: str) -> bytes:
+    """First and last key of a range of addresses, whatever the protocol."""
+    network = ip_network(prefix)
+    return network.network_address.packed + bytes(4) + network.broadcast_address.packed + b"\xff\0\0\0"
 
 
 def pack_backend(address: str, port: int) -> bytes:

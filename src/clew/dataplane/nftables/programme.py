@@ -20,6 +20,7 @@ from clew.reconcile.numbers import Numbers
 
 Owner = tuple[str, str]
 SHARED = ("cluster-ips", "hairpin")  # sets in which several services may want the same element
+RANGES = "service-ranges"
 NAMED = (
     "service-ips",
     "external-ips",
@@ -51,6 +52,7 @@ class Programme:
         self._structure: tuple[dict[int, str], Table] | None = None
         self._parts: dict[Owner, _Part] = {}
         self._shared: dict[str, Claims[Owner, bytes, bytes]] = {name: Claims() for name in SHARED}
+        self._settle()
 
     def want(self, changes: Mapping[Owner, Iterable[Balancer]]) -> None:
         """These services are to be so from now on (no balancers: not at all)."""
@@ -67,9 +69,14 @@ class Programme:
                 self._parts.pop(owner, None)
 
     def settle(self, settings: Settings) -> None:
-        """Other settings of the same family: rules change, elements do not."""
+        """Other settings of the same family: rules change, and which ranges there are; services' elements do not."""
+        if settings.of_services != self.settings.of_services:
+            self._structure = None
         self.settings = settings
-        self._structure = None
+        self._settle()
+
+    def _settle(self) -> None:
+        self.deltas[RANGES].want_whole({layout.pack_range(each): b"" for each in self.settings.service_cidrs})
 
     def structure(self) -> Table:
         """The table with its rules, for the ways that are in use."""

@@ -83,6 +83,7 @@ class _Words:
         self.source, self.destination = f"{ip} saddr", f"{ip} daddr"
         self.where = _key(self.destination, "meta l4proto", "th dport")
         self.here = _key("meta l4proto", "th dport")
+        self.anyhow = _key(self.destination, "meta l4proto")
         self.client = Key((HANDLE_SET, Hashed(self.source)))
 
 
@@ -208,14 +209,13 @@ def _filters(settings: Settings) -> Iterable[Chain]:
     refuse = Rule((NEW, Go("jump", "refuse")))
     ports = (_node_port_addresses(settings), Go("jump", "refuse-node-ports"))
     yield Chain("refusal", (Rule((Word("reject with tcp reset"),)), Rule((Word("reject"),))))
-    unknown = Compare(Field(words.destination), settings.service_cidrs)
     yield Chain(
         "refuse",
         (
             Rule((Member(words.where, "refused-ips"), Go("goto", "refusal"))),
             Rule((Member(words.where, "dropped-ips"), Word("drop"))),
             Rule((Member(_key(words.destination), "cluster-ips"), Go("goto", "refusal")), "a port that no service has"),
-            *((Rule((unknown, Word("drop")), "an address that no service has"),) if settings.service_cidrs else ()),
+            Rule((Member(words.anyhow, "service-ranges"), Word("drop")), "an address that no service has"),
         ),
     )
     yield Chain(

@@ -321,7 +321,8 @@ def _within(where: SetLayout, element: bytes, key: bytes) -> bool:
     """Whether a key is in a range, field by field."""
     half = len(element) // 2
     first, last = element[:half], element[half:]
-    address = half - 8 >> 1  # two addresses, a protocol and a port
+    others = sum(field != "address" for field in where.key)
+    address = (half - 4 * others) // (len(where.key) - others)
     offset = 0
     for field in where.key:
         size = address if field == "address" else 4

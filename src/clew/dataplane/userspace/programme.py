@@ -37,8 +37,8 @@ class Programme:
 
     def settle(self, settings: Settings) -> None:
         """Other settings of the same family."""
-        if settings != self.settings:
-            self.settings = settings
+        renew, self.settings = settings.of_services != self.settings.of_services, settings
+        if renew:
             self.want(dict(self._balancers))
 
     def ways(self) -> dict[WayKey, Way]:

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.dataplane.balancers import STATES, A, B, Wanted, balancer, changes
 
 from clew.base.xtables import read, with_jumps
-from clew.dataplane.ipvs.apply import Backend
+from clew.dataplane.ipvs.apply import Backend, SyncResult
 from clew.dataplane.ipvs.objects import DEVICE, KINDS, State, set_name
 from clew.dataplane.ipvs.readback import Ports, read_state
 from clew.dataplane.ipvs.rules import rules
@@ -401,3 +401,17 @@ def test_rules_are_written_as_they_are_printed(family: int, changed: dict[str, o
         table: {**read(kernel.iptables.save(settings.family, table))[table], **chains}
         for table, chains in wanted.items()
     }
+
+
+def test_a_range_of_cluster_addresses_is_one_entry() -> None:
+    """Nothing of services is rendered anew, and no rule is written."""
+    kernel = Kernel()
+    backend = kernel.backend(SETTINGS)
+    backend.sync(next(iter(STATES.values())))
+    more = msgspec.structs.replace(SETTINGS, service_cidrs=("10.96.0.0/12", "10.187.210.0/28"))
+    backend.settle(more)
+    assert backend.sync({}) == SyncResult(entries=2)
+    assert set(kernel.ipsets.entries("KUBE-SERVICE-RANGE")) == {"10.96.0.0/12", "10.187.210.0/28"}
+    backend.settle(SETTINGS)
+    assert backend.sync({}) == SyncResult(entries=2)
+    assert not kernel.ipsets.entries("KUBE-SERVICE-RANGE")

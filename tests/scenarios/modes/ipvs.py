@@ -73,6 +73,10 @@ IDLE: Mapping[tuple[str, str], str] = {
     ): "it is not here",
     ("masquerade/all-of-it", "element of KUBE-LOOP-BACK"): "everything is masqueraded already",
     ("ports/an-endpoint-that-is-the-node-itself", "element of KUBE-LOOP-BACK"): "the node reaches itself without it",
+    (
+        "",
+        r"nat KUBE-NODE-PORT-MASQ: -p \w+ -m set --match-set KUBE-NODE-PORT-LOCAL-\w+ dst -j RETURN as -m set",
+    ): "a number is one service's, which has one policy in every protocol",
     ("", "filter FORWARD"): OTHERS,
     ("", "filter KUBE-FORWARD"): OTHERS,
     **{

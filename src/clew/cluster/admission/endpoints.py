@@ -20,7 +20,7 @@ from clew.cluster.admission.field_errors import (
 
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
-_MOST_ENDPOINTS, _MOST_PORTS, _MOST_ADDRESSES = 1000, 20_000, 100
+_MOST_ENDPOINTS, _MOST_PORTS, _MOST_ADDRESSES, _MOST_HINTS = 1000, 20_000, 100, 8
 
 
 def endpoints_errors(endpoints: Object) -> Iterator[FieldError]:
@@ -93,10 +93,21 @@ def _endpoint(endpoint: Object, kind: str, at: str) -> Iterator[FieldError]:
     for field, rule in (("hostname", names.label), ("nodeName", names.subdomain)):
         if endpoint.get(field):
             yield from each_invalid(f"{at}.{field}", endpoint[field], rule(endpoint[field]))
-    hints = (endpoint.get("hints") or {}).get("forZones") or []
-    for index, zone in enumerate(hints):
-        if not zone.get("name"):
-            yield required(f"{at}.hints.forZones[{index}].name")
+    for field, rule in (("forZones", names.label_value), ("forNodes", names.subdomain)):
+        yield from _hints((endpoint.get("hints") or {}).get(field) or [], rule, f"{at}.hints.{field}")
+
+
+def _hints(hints: list[Object], rule: names.Rule, at: str) -> Iterator[FieldError]:
+    if len(hints) > _MOST_HINTS:
+        yield too_many(at, len(hints), _MOST_HINTS)
+        return
+    seen: set[str] = set()
+    for index, hint in enumerate(hints):
+        name = hint.get("name") or ""
+        if name in seen:
+            yield duplicate(f"{at}[{index}].name", name)
+        seen.add(name)
+        yield from each_invalid(f"{at}[{index}].name", name, rule(name))
 
 
 def _slice_address(kind: str, text: Any, at: str) -> Iterator[FieldError]:

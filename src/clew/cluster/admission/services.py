@@ -28,6 +28,7 @@ _AFFINITIES = ("ClientIP", "None")
 _FAMILIES = ("IPv4", "IPv6")
 _FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
 _DISTRIBUTIONS = ("PreferClose", "PreferSameNode", "PreferSameZone")
+_KUBELET_PORT = 10250
 _MOST_AFFINITY = 86_400  # seconds: one day
 
 
@@ -52,6 +53,8 @@ def service_errors(service: Object) -> Iterator[FieldError]:
         yield required("spec.ports")
     if _is_headless(spec) and kind in ("LoadBalancer", "NodePort"):
         yield invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services")
+    if kind == "LoadBalancer":
+        yield from _kubelet_port(spec)
     yield from _ports(spec)
     yield from label_errors(spec.get("selector") or {}, "spec.selector")
     yield from _affinity(spec)
@@ -60,6 +63,13 @@ def service_errors(service: Object) -> Iterator[FieldError]:
         yield from _families(spec)
     yield from _outside(spec)
     yield from _policies(spec)
+
+
+def _kubelet_port(spec: Object) -> Iterator[FieldError]:
+    for index, port in enumerate(spec.get("ports") or []):
+        if port.get("port") == _KUBELET_PORT:
+            why = f"may not expose port {_KUBELET_PORT} externally since it is used by kubelet"
+            yield invalid(f"spec.ports[{index}]", _KUBELET_PORT, why)
 
 
 def _is_headless(spec: Object) -> bool:
@@ -191,14 +201,15 @@ def _outside(spec: Object) -> Iterator[FieldError]:
 
 
 def _policies(spec: Object) -> Iterator[FieldError]:
-    outward = spec.get("type") in ("NodePort", "LoadBalancer") or bool(spec.get("externalIPs"))
+    kind = spec.get("type")
+    outward = kind in ("NodePort", "LoadBalancer") or (kind == "ClusterIP" and bool(spec.get("externalIPs")))
     policy = spec.get("externalTrafficPolicy")
     if policy and policy not in _POLICIES:
         yield unsupported("spec.externalTrafficPolicy", policy, _POLICIES)
     elif policy and not outward:
         yield invalid("spec.externalTrafficPolicy", policy, "may only be set for externally-accessible services")
     checked = spec.get("healthCheckNodePort") or 0
-    if checked and not (spec.get("type") == "LoadBalancer" and policy == "Local"):
+    if checked and not _is_checked(spec):
         text = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
         yield invalid("spec.healthCheckNodePort", checked, text)
     inward = spec.get("internalTrafficPolicy")
@@ -207,6 +218,10 @@ def _policies(spec: Object) -> Iterator[FieldError]:
     distribution = spec.get("trafficDistribution")
     if distribution is not None and distribution not in _DISTRIBUTIONS:
         yield unsupported("spec.trafficDistribution", distribution, _DISTRIBUTIONS)
+
+
+def _is_checked(spec: Object) -> bool:
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
 
 
 def service_update_errors(new: Object, old: Object) -> Iterator[FieldError]:
@@ -223,6 +238,9 @@ def service_update_errors(new: Object, old: Object) -> Iterator[FieldError]:
     given = before.get("loadBalancerClass")
     if before.get("type") == after.get("type") == "LoadBalancer" and after.get("loadBalancerClass") != given:
         yield invalid("spec.loadBalancerClass", after.get("loadBalancerClass"), "may not change once set")
+    checked = [spec.get("healthCheckNodePort") for spec in (before, after) if _is_checked(spec)]
+    if len(checked) > 1 and checked[0] != checked[1]:
+        yield forbidden("spec.healthCheckNodePort", "field is immutable")
 
 
 def _kept_addresses(after: Object, before: Object) -> Iterator[FieldError]:

@@ -16,6 +16,7 @@ from clew.cluster.admission import (
     endpoints,
     pods,
     roles,
+    service_status,
     services,
     workloads,
 )
@@ -67,6 +68,7 @@ _UPDATES: dict[Kind, UpdateCheck] = {
     k.SERVICE_CIDR: addresses.service_cidr_update_errors,
     k.IP_ADDRESS: addresses.ip_address_update_errors,
 }
+_STATUSES: dict[Kind, Check] = {k.SERVICE: service_status.service_status_errors}
 _ONLY_THE_CHANGE = frozenset({k.POD})  # a pod that lives is judged by what changes, so that new rules do not trap it
 _THE_CHANGE_LAST = frozenset({k.DEPLOYMENT, k.REPLICA_SET, k.DAEMON_SET})  # as their strategies tell it
 
@@ -84,3 +86,9 @@ def validate_update(kind: Kind, new: Object, old: Object) -> list[FieldError]:
     of_change = list(change(new, old)) if change else []
     of_whole = list(whole(new)) if whole and kind not in _ONLY_THE_CHANGE else []
     return found + (of_whole + of_change if kind in _THE_CHANGE_LAST else of_change + of_whole)
+
+
+def validate_status(kind: Kind, new: Object, old: Object) -> list[FieldError]:
+    """Everything that is wrong with an object of which only the status was written."""
+    check = _STATUSES.get(kind)
+    return [*validate_metadata(kind, new, old), *(check(new) if check else ())]

@@ -30,6 +30,17 @@ def has_node_ports(spec: Object) -> bool:
     return kind_of(spec) in _WITH_NODE_PORTS
 
 
+def has_way_in(spec: Object) -> bool:
+    """Whether something outside the cluster can reach it, so that a policy for such clients makes sense."""
+    return has_node_ports(spec) or (kind_of(spec) == "ClusterIP" and bool(spec.get("externalIPs")))
+
+
+def wants_node_ports(spec: Object) -> bool:
+    """Whether ports that name no node port are to be given one."""
+    allocates = kind_of(spec) == "NodePort" or spec.get("allocateLoadBalancerNodePorts") is not False
+    return has_node_ports(spec) and allocates
+
+
 def has_health_port(spec: Object) -> bool:
     return kind_of(spec) == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
 
@@ -41,23 +52,21 @@ def addresses(spec: Object) -> list[str]:
     return [ip for ip in spec.get("clusterIPs") or [spec.get("clusterIP")] if ip and ip != "None"]
 
 
-def node_ports(spec: Object) -> list[tuple[str, int]]:
-    """(protocol, port) of every node port that it names, the health check's among them."""
-    slots = []
+def node_ports(spec: Object) -> list[int]:
+    """Every node port that it names, the health check's among them."""
+    ports = []
     if has_node_ports(spec):
-        slots = [
-            (port.get("protocol") or "TCP", port["nodePort"])
-            for port in spec.get("ports") or ()
-            if port.get("nodePort")
-        ]
+        ports = [port["nodePort"] for port in spec.get("ports") or () if port.get("nodePort")]
     if has_health_port(spec) and spec.get("healthCheckNodePort"):
-        slots.append(("TCP", spec["healthCheckNodePort"]))
-    return slots
+        ports.append(spec["healthCheckNodePort"])
+    return ports
 
 
 def join_addresses(spec: Object, before: Object | None) -> None:
     """Keep clusterIP and clusterIPs one: the client may have said either, or changed only one of them."""
     old = before or {}
+    if not spec.get("clusterIPs") and spec.get("clusterIP") and spec["clusterIP"] == old.get("clusterIP"):
+        spec["clusterIPs"] = old.get("clusterIPs")  # of a client that knows no second family
     if not spec.get("clusterIPs"):
         if spec.get("clusterIP"):
             spec["clusterIPs"] = [spec["clusterIP"]]
@@ -80,7 +89,7 @@ def inherit(new: Object, old: Object) -> None:
         for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
             if not spec.get(field) and before.get(field):
                 spec[field] = before[field]
-    if has_node_ports(spec) and has_node_ports(before):
+    if wants_node_ports(spec) and has_node_ports(before):
         _inherit_ports(spec, before)
     if has_health_port(spec) and has_health_port(before) and not spec.get("healthCheckNodePort"):
         spec["healthCheckNodePort"] = before.get("healthCheckNodePort")
@@ -88,10 +97,11 @@ def inherit(new: Object, old: Object) -> None:
 
 
 def _inherit_ports(spec: Object, before: Object) -> None:
-    known = {(port.get("protocol"), port.get("port")): port.get("nodePort") for port in before.get("ports") or ()}
+    """By the port's name: its number and protocol may have been changed."""
+    known = {port.get("name") or "": port.get("nodePort") for port in before.get("ports") or ()}
     taken = {port.get("nodePort") for port in spec.get("ports") or ()}
     for port in spec.get("ports") or ():
-        had = known.get((port.get("protocol"), port.get("port")))
+        had = known.get(port.get("name") or "")
         if had and not port.get("nodePort") and had not in taken:
             port["nodePort"] = had
 
@@ -105,13 +115,13 @@ def _drop(spec: Object, before: Object) -> None:
     if has_addresses(before) and not has_addresses(spec):
         forget("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy")
     if has_node_ports(before) and not has_node_ports(spec):
-        had = [port.get("nodePort") for port in before.get("ports") or ()]
+        had = {port.get("nodePort") for port in before.get("ports") or ()}
         ports = spec.get("ports") or []
-        if [port.get("nodePort") for port in ports] == had:
+        if all(port.get("nodePort") in {None, 0, *had} for port in ports):
             for port in ports:
                 port.pop("nodePort", None)
-        if not spec.get("externalIPs"):
-            forget("externalTrafficPolicy")
+    if has_way_in(before) and not has_way_in(spec):
+        forget("externalTrafficPolicy")
     if has_health_port(before) and not has_health_port(spec):
         forget("healthCheckNodePort")
     if kind_of(before) == "LoadBalancer" != kind_of(spec):

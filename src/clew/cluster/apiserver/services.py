@@ -16,7 +16,8 @@ from clew.cluster.apiserver.errors import ApiRefusal, internal, invalid
 from clew.cluster.apiserver.options import ApiServerOptions
 
 inherit = fields.inherit
-Slot = tuple[str, str | int]  # ("IP", address) or (protocol, node port)
+_TAKEN = "provided port is already allocated"
+Slot = tuple[str, str | int]  # ("IP", address) or ("port", node port): a port is one for all protocols
 
 
 class Pools:
@@ -73,12 +74,10 @@ class Pools:
     def free_address(self, family: str) -> str | None:
         return next((ip for ip in self.ranges.candidates(family) if ("IP", ip) not in self.held), None)
 
-    def free_port(self, protocols: Iterable[str]) -> int | None:
-        """A node port that none of the protocols uses (kube-apiserver does not tell them apart either)."""
-        wanted = tuple(protocols)
+    def free_port(self) -> int | None:
         for index in self._ports.candidates():
             port = self.port_range[0] + index
-            if all((protocol, port) not in self.held for protocol in wanted):
+            if ("port", port) not in self.held:
                 return port
         return None
 
@@ -156,56 +155,57 @@ class Claim:
             self._node_ports(spec.get("ports") or [])
         if not fields.has_health_port(spec):
             return
-        if spec.get("healthCheckNodePort"):
-            self._named_port("spec.healthCheckNodePort", "TCP", spec["healthCheckNodePort"])
+        checked = spec.get("healthCheckNodePort")
+        if not checked:
+            spec["healthCheckNodePort"] = self._any_port()
+        elif any(port.get("nodePort") == checked for port in spec.get("ports") or ()):
+            self._refuse("spec.healthCheckNodePort", checked, _TAKEN)
         else:
-            spec["healthCheckNodePort"] = self._any_port(("TCP",))
+            self._named_port("spec.healthCheckNodePort", checked)
 
     def _node_ports(self, ports: list[Object]) -> None:
         for at, port in enumerate(ports):
             if port.get("nodePort"):
-                self._named_port(f"spec.ports[{at}].nodePort", port.get("protocol") or "TCP", port["nodePort"])
-        if self._spec.get("allocateLoadBalancerNodePorts") is False and fields.kind_of(self._spec) == "LoadBalancer":
+                self._named_port(f"spec.ports[{at}].nodePort", port["nodePort"])
+        if not fields.wants_node_ports(self._spec):
             return
-        known = {port["port"]: port["nodePort"] for port in ports if port.get("nodePort")}
         for port in ports:
-            if port.get("nodePort"):
-                continue
-            protocol, shared = port.get("protocol") or "TCP", known.get(port["port"])
-            if shared is None or not self._take((protocol, shared)):
-                together = {each.get("protocol") or "TCP" for each in ports if each["port"] == port["port"]}
-                shared = self._any_port(together)
-                self._take((protocol, shared))
-            port["nodePort"] = known[port["port"]] = shared
+            if not port.get("nodePort"):
+                port["nodePort"] = _shared_port(port, ports) or self._any_port()
 
-    def _any_port(self, protocols: Iterable[str]) -> int:
-        wanted = tuple(protocols)
-        port = self._pools.free_port(wanted)
+    def _any_port(self) -> int:
+        port = self._pools.free_port()
         if port is None:
             raise internal("failed to allocate a nodePort: range is full")
-        for protocol in wanted:
-            self._take((protocol, port))
+        self._take(("port", port))
         return port
 
-    def _named_port(self, field: str, protocol: str, port: int) -> None:
+    def _named_port(self, field: str, port: int) -> None:
         low, high = self._pools.port_range
-        if (protocol, port) in self._before:
+        if ("port", port) in self._before:
             return
         if not low <= port <= high:
             why = f"provided port is not in the valid range. The range of valid ports is {low}-{high}"
             self._refuse(field, port, why)
-        if not self._take((protocol, port)):
-            self._refuse(field, port, "provided port is already allocated")
+        if not self._take(("port", port)):
+            self._refuse(field, port, _TAKEN)
 
     def _refuse(self, field: str, value: object, why: str) -> None:
         raise invalid(SERVICE, self._service["metadata"]["name"], [FieldError(field, "FieldValueInvalid", value, why)])
+
+
+def _shared_port(port: Object, ports: list[Object]) -> int | None:
+    """The node port of the same port in another protocol, which both can have."""
+    mine = {each.get("nodePort") for each in ports if each.get("protocol") == port.get("protocol")}
+    others = (each.get("nodePort") for each in ports if each["port"] == port["port"])
+    return next((number for number in others if number not in {None, 0, *mine}), None)
 
 
 def slots_of(service: Object) -> list[Slot]:
     """What a Service holds of the pools."""
     spec = service.get("spec") or {}
     held: list[Slot] = [("IP", str(ip_address(ip))) for ip in fields.addresses(spec)]
-    held += fields.node_ports(spec)
+    held += [("port", port) for port in fields.node_ports(spec)]
     return held
 
 

@@ -107,6 +107,15 @@ def service(**spec: object) -> dict:
              " or 2001:db8::/64)")],
         ),
         (
+            {"type": "LoadBalancer", "ports": [{"port": 10250}]},
+            ["spec.ports[0]: Invalid value: 10250: may not expose port 10250 externally since it is used by kubelet"],
+        ),
+        (
+            {"type": "ExternalName", "externalName": "a.b", "externalIPs": ["192.0.2.1"],
+             "externalTrafficPolicy": "Local"},
+            ['spec.externalTrafficPolicy: Invalid value: "Local": may only be set for externally-accessible services'],
+        ),
+        (
             {"externalTrafficPolicy": "Local"},
             ['spec.externalTrafficPolicy: Invalid value: "Local": may only be set for externally-accessible services'],
         ),
@@ -194,6 +203,11 @@ def slice_of(*addresses: str, kind: str = "IPv4", **more: object) -> dict:
     return {"metadata": {"name": "e"}, "addressType": kind, "endpoints": endpoints, **more}
 
 
+def hinted(**names: list[str]) -> dict:
+    hints = {field: [{"name": name} for name in given] for field, given in names.items()}
+    return {**slice_of(), "endpoints": [{"addresses": ["10.0.0.1"], "hints": hints}]}
+
+
 @pytest.mark.parametrize(
     ("part", "texts"),
     [
@@ -218,6 +232,13 @@ def slice_of(*addresses: str, kind: str = "IPv4", **more: object) -> dict:
             ['ports[1].name: Duplicate value: "a"'],
         ),
         (slice_of("10.0.0.1", ports=[{"port": 70000}]), [f"ports[0].port: Invalid value: 70000: {PORT}"]),
+        (hinted(forZones=["a", "b"], forNodes=["n-1"]), []),
+        (hinted(forZones=["a", "a"]), ['endpoints[0].hints.forZones[1].name: Duplicate value: "a"']),
+        (hinted(forNodes=["n", "n"]), ['endpoints[0].hints.forNodes[1].name: Duplicate value: "n"']),
+        (
+            hinted(forZones=[f"z{number}" for number in range(9)]),
+            ["endpoints[0].hints.forZones: Too many: 9: must have at most 8 items"],
+        ),
         (
             {**slice_of(), "endpoints": [{"addresses": ["10.0.0.1"]}] * 1001},
             ["endpoints: Too many: 1001: must have at most 1000 items"],

@@ -122,7 +122,7 @@ class Strategy:
         if old is None:
             return admission.validate_create(self.kind, obj)
         if subresource == "status":
-            return admission.validate_metadata(self.kind, obj, old)
+            return admission.validate_status(self.kind, obj, old)
         return admission.validate_update(self.kind, obj, old)
 
     def claim(self, obj: Object, old: Object | None) -> Claim | None:  # noqa: ARG002 - for those who have what to take

@@ -11,8 +11,9 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from clew.base.value import Value
-from clew.cni import previous, runtime_config, versions
+from clew.cni import ip_ranges, previous, runtime_config, versions
 from clew.cni.errors import CniError, Code
+from clew.cni.ip_ranges import Range
 from clew.cni.previous import Previous
 from clew.cni.runtime_config import Args, Bandwidth, Port, RuntimeConfig
 
@@ -49,6 +50,7 @@ class Config(Value):
     previous: Previous | None = None
     ports: tuple[Port, ...] = ()
     ips: tuple[str, ...] = ()  # addresses that the runtime chose, bare
+    ranges: Mapping[int, tuple[Range, ...]] = {}  # by family, among which others are to be chosen
     mac: str = ""
     bandwidth: Bandwidth = Bandwidth()
     loopback: bool = False  # the call is for `loopback`, which runtimes have brought up for every pod
@@ -145,6 +147,7 @@ def _parse_config(command: str, config: bytes) -> Config:
         previous.read(found.prevResult),
         runtime_config.ports(asked),
         runtime_config.ips([*asked.ips, *found.args.cni.ips]),
+        ip_ranges.checked(asked.ipRanges),
         runtime_config.mac(asked.mac),
         runtime_config.bandwidth(asked),
         found.type == LOOPBACK,

@@ -1,7 +1,8 @@
 """What a runtime asks for one container, beside the network's own configuration: capabilities of the CNI conventions.
 
-`portMappings`, `ips`, `mac`, `dns`, `bandwidth` in `runtimeConfig`, and `ips` in `args.cni`. Refusals name the field,
-its value and what would be right. Source: containernetworking/cni CONVENTIONS.md.
+`portMappings`, `ips`, `ipRanges`, `mac`, `dns`, `bandwidth` in `runtimeConfig`, and `ips` in `args.cni`. Others are
+for other plugins. Refusals name the field, its value and what would be right. Source: containernetworking/cni
+CONVENTIONS.md.
 """
 
 import re
@@ -12,6 +13,7 @@ import msgspec
 
 from clew.base.value import Value
 from clew.cni.errors import CniError, Code
+from clew.cni.ip_ranges import AskedRange
 
 Protocol = Literal["TCP", "UDP", "SCTP"]
 PROTOCOLS: dict[str, Protocol] = {"tcp": "TCP", "udp": "UDP", "sctp": "SCTP"}
@@ -84,11 +86,12 @@ class RuntimeConfig(msgspec.Struct):
     mac: str = ""
     dns: _Dns | None = None
     bandwidth: _Bandwidth | None = None
+    ipRanges: list[list[AskedRange]] = []  # noqa: N815
 
 
 _NAMES = {
     field.encode_name.lower(): field.encode_name
-    for kind in (RuntimeConfig, _Port, _Bandwidth, _Dns)
+    for kind in (RuntimeConfig, _Port, _Bandwidth, _Dns, AskedRange)
     for field in msgspec.structs.fields(kind)
 }
 

@@ -11,6 +11,7 @@ from ipaddress import IPv4Network, ip_network
 from clew.base.addresses import Address, Network, address, network
 from clew.base.errors import Problem
 from clew.base.value import Value
+from clew.compile.stretches import Part, Stretch, before, common, nth, size
 
 
 class Pool(Value):
@@ -92,23 +93,27 @@ def fixed(asked: Iterable[str], pools: Iterable[Pool], taken: AbstractSet[str]) 
     return found
 
 
-def choose(pool: Pool, taken: AbstractSet[str], previous: str = "") -> str:
+def choose(pool: Pool, taken: AbstractSet[str], previous: str = "", part: Part | None = None) -> str:
     """The next free address after `previous` (the one that was given out last), from the front again at the end.
 
-    `taken` holds bare addresses, of whatever range. Raises ExhaustedError. Looks at no more than
-    len(taken) + 1 candidates, so a /64 is as quick as a /24.
+    `taken` holds bare addresses, of whatever range; `part` is all of the pool that is wanted. Raises ExhaustedError, or
+    UnsuitableError where no address of the part is a pod's here. Looks at no more than len(taken) + 1 candidates, so a
+    /64 is as quick as a /24.
     """
-    first, last = int(pool.first), int(pool.last)
-    size = last - first + 1
+    among: tuple[Stretch, ...] = ((int(pool.first), int(pool.last)),)
+    if part is not None:
+        among = common(among, part.stretches)
+        if not among:
+            raise UnsuitableError(f"{part.text}: no address of it is a pod's in this node's range {pool.cidr}")
     in_family = type(pool.gateway)  # a small IPv6 number would pass for IPv4
-    start = first
-    if previous:
-        after = int(address(previous)) + 1
-        start = after if first <= after <= last else first
-    for step in range(min(size, len(taken) + 1)):
-        candidate = str(in_family(first + (start - first + step) % size))
+    start = before(among, int(address(previous)) + 1) if previous else 0
+    count = size(among)
+    for step in range(min(count, len(taken) + 1)):
+        candidate = str(in_family(nth(among, (start + step) % count)))
         if candidate not in taken:
             return candidate
+    if part is not None:
+        raise ExhaustedError(f"no free address in {part.text}: all {count} are in use", f"of range {pool.cidr}")
     raise ExhaustedError(
         f"no free address in {pool.cidr}: all {pool.size} are in use", "the node's spec.podCIDRs are used up"
     )

@@ -14,7 +14,7 @@ from clew.base.errors import Problem
 from clew.compile.asks import field
 from clew.compile.calico_selectors import Labels, SelectorError, parse
 from clew.compile.ipam import UnsuitableError
-from clew.compile.stretches import Stretch, hits
+from clew.compile.stretches import Part, Stretch, common, hits, nth, size, stretch
 from clew.facts.ipamblock import Block
 from clew.facts.ippool import USES, IPPool
 from clew.facts.pod_asks import POOLS
@@ -116,6 +116,15 @@ def with_address(usable: Sequence[IPPool], among: Sequence[IPPool], ip: str, ask
     return found
 
 
+def within_part(among: Sequence[IPPool], part: Part) -> tuple[IPPool, ...]:
+    """Those that have any address of a part. UnsuitableError where none has."""
+    found = tuple(pool for pool in among if common((stretch(pool.cidr),), part.stretches))
+    if not found:
+        listed = ", ".join(f"{pool.name} ({pool.cidr})" for pool in among) or "none"
+        raise UnsuitableError(f"{part.text}: no address of it is in an IPPool for this pod: {listed}")
+    return found
+
+
 def free_cidrs(pool: IPPool, blocks: Iterable[Block], node: str, among: Iterable[Stretch]) -> Iterable[str]:
     """Where a new block of a node may lie, the most likely first: no two nodes begin at the same place if it can be.
 
@@ -129,22 +138,13 @@ def free_cidrs(pool: IPPool, blocks: Iterable[Block], node: str, among: Iterable
         if overlap(each, range_)
     )
     step = 1 << (range_.max_prefixlen - pool.block_size)
-    runs = [(first // step, last // step - first // step + 1) for first, last in among]
-    count = sum(length for _, length in runs)
+    places = [(first // step, last // step) for first, last in among]
+    count = size(places)
     start = int.from_bytes(hashlib.sha256(node.encode()).digest()[:8], "big") % max(1, count)
     for number in range(min(count, _MOST_TRIES + len(taken))):
-        low = _in_runs(runs, (start + number) % count) * step
+        low = nth(places, (start + number) % count) * step
         if not hits(taken, low, low + step - 1):
             yield f"{type(range_.network_address)(low)}/{pool.block_size}"
-
-
-def _in_runs(runs: Iterable[tuple[int, int]], number: int) -> int:
-    """The one of this number in runs of (first, length), one after the other."""
-    for first, length in runs:
-        if number < length:
-            return first + number
-        number -= length
-    raise IndexError(number)
 
 
 def within(pool: IPPool, cidr: str) -> bool:

@@ -4,9 +4,28 @@ Reservations cut holes into pools, and runtimes ask for ranges that end anywhere
 """
 
 from collections.abc import Iterable
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
+
+from clew.base.value import Value
 
 Stretch = tuple[int, int]
+
+
+class Part(Value):
+    """What somebody named of the addresses of a family, and its text for a refusal."""
+
+    stretches: tuple[Stretch, ...]
+    text: str
+
+
+def part(field: str, pairs: Iterable[tuple[str, str]]) -> Part:
+    """From the first and last addresses of ranges that a field names."""
+    pairs = tuple(pairs)
+    listed = ", ".join(f"{first}-{last}" for first, last in pairs)
+    apart: tuple[Stretch, ...] = ()
+    for first, last in pairs:
+        apart += without(((int(ip_address(first)), int(ip_address(last))),), apart)
+    return Part(apart, f"{field} {listed}")
 
 
 def stretch(text: str) -> Stretch:
@@ -31,6 +50,29 @@ def without(some: Iterable[Stretch], taken: Iterable[Stretch]) -> tuple[Stretch,
         )
         left = tuple(dict.fromkeys((first, last) for first, last in pieces if first <= last))
     return left
+
+
+def size(some: Iterable[Stretch]) -> int:
+    return sum(last - first + 1 for first, last in some)
+
+
+def nth(some: Iterable[Stretch], number: int) -> int:
+    """The number at a place among them, one after the other. IndexError beyond their end."""
+    for first, last in some:
+        if number <= last - first:
+            return first + number
+        number -= last - first + 1
+    raise IndexError(number)
+
+
+def before(some: Iterable[Stretch], number: int) -> int:
+    """How many numbers of them come before one of theirs; 0 for one that is not theirs."""
+    passed = 0
+    for first, last in some:
+        if first <= number <= last:
+            return passed + number - first
+        passed += last - first + 1
+    return 0
 
 
 def hits(some: Iterable[Stretch], low: int, high: int) -> bool:

@@ -19,12 +19,14 @@ from clew.base.errors import WorldError
 from clew.base.metrics import Registry
 from clew.cni import framing, result
 from clew.cni.errors import CniError, Code
+from clew.cni.ip_ranges import FIELD
 from clew.cni.previous import behind
 from clew.cni.request import Call, parse
 from clew.cni.versions import NEWEST
 from clew.compile import asks, links
 from clew.compile.asks import Asks
 from clew.compile.ipam import ExhaustedError, UnsuitableError
+from clew.compile.stretches import part
 from clew.dataplane.netlink import render
 from clew.facts.attachment import Attachment, Bandwidth, PodRef, PortMapping
 from clew.facts.pod_asks import ADDRESSES
@@ -190,6 +192,7 @@ class CniCalls:
             self._network.linking,
             Bandwidth(*astuple(config.bandwidth)),
             asked.pools,
+            {family: part(FIELD, [(each.first, each.last) for each in of]) for family, of in config.ranges.items()},
             asked.namespace,
         )
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from clew.cni import framing, result, versions
 from clew.cni.errors import CniError, Code
+from clew.cni.ip_ranges import Range
 from clew.cni.previous import Previous, behind
 from clew.cni.request import Call, parse
 from clew.cni.runtime_config import Bandwidth, Port
@@ -26,6 +27,10 @@ CONFIG: dict[str, Any] = {"cniVersion": "1.0.0", "name": "clew", "type": "clew-c
 
 
 PORT: dict[str, Any] = {"hostPort": 8080, "containerPort": 80}
+
+
+def ranged(*choices: list[dict[str, str]]) -> dict[str, Any]:
+    return {"runtimeConfig": {"ipRanges": list(choices)}}
 
 
 def mapped(**change: Any) -> dict[str, Any]:
@@ -91,6 +96,16 @@ def rated(**bandwidth: Any) -> dict[str, Any]:
         ({}, rated(ingressRate=8000, ingressBurst=-8), 7, "runtimeConfig.bandwidth.ingressBurst is '-8'"),
         ({}, rated(egressBurst=9000), 7, "runtimeConfig.bandwidth.egressBurst is '9000': it must be 0 where"),
         ({}, rated(ingressRate="1M"), 7, "$.runtimeConfig.bandwidth.ingressRate"),
+        ({}, ranged([{"subnet": "10.0.0.1/24"}]), 7, "runtimeConfig.ipRanges[0][0].subnet is '10.0.0.1/24'"),
+        ({}, ranged([{}]), 7, "runtimeConfig.ipRanges[0][0].subnet is ''"),
+        ({}, ranged([]), 7, "runtimeConfig.ipRanges[0] is '0 ranges of 0 families'"),
+        ({}, ranged([{"subnet": "10.0.0.0/24"}, {"subnet": "fd00::/64"}]), 7, "2 ranges of 2 families"),
+        ({}, ranged([{"subnet": "10.0.0.0/24"}], [{"subnet": "10.0.1.0/24"}]), 7, "ipRanges[1] is 'one more choice"),
+        ({}, ranged([{"subnet": "10.0.0.0/24", "rangeStart": "10.0.1.1"}]), 7, "rangeStart is '10.0.1.1': it must be"),
+        ({}, ranged([{"subnet": "10.0.0.0/24", "rangeEnd": "x"}]), 7, "[0][0].rangeEnd is 'x'"),
+        ({}, ranged([{"subnet": "10.0.0.0/24", "rangeStart": "10.0.0.9", "rangeEnd": "10.0.0.8"}]), 7, "no less than"),
+        ({}, ranged([{"subnet": "10.0.0.0/24", "gateway": "10.0.0.9"}]), 2, "gateway is '10.0.0.9'"),
+        ({}, {"runtimeConfig": {"ipRanges": [{"subnet": "10.0.0.0/24"}]}}, 7, "$.runtimeConfig.ipRanges[0]"),
         ({}, {"ipam": {"type": "host-local"}}, 2, 'ipam is {"type":"host-local"}'),
         ({"CNI_COMMAND": "GC"}, {"cniVersion": "1.1.0"}, 7, "cni.dev/valid-attachments"),
         ({"CNI_COMMAND": "STATUS"}, {}, 1, "STATUS does not exist in CNI 1.0.0: it came with 1.1.0"),
@@ -188,6 +203,13 @@ def test_what_a_runtime_asks_for_one_container() -> None:
     assert call(runtimeConfig={"portMappings": None}).config.ports == ()
     assert call(**rated(ingressRate=8000, ingressBurst=16000)).config.bandwidth == Bandwidth(8000, 16000)
     assert call(**rated()).config.bandwidth == call(runtimeConfig={"bandwidth": None}).config.bandwidth == Bandwidth()
+    four = [{"subnet": "10.0.0.0/24", "rangeStart": "10.0.0.9", "gateway": "10.0.0.1"}, {"subnet": "10.0.2.0/30"}]
+    assert call(**ranged(four, [{"subnet": "fd00::/126", "rangeEnd": "fd00::2"}])).config.ranges == {
+        4: (Range("10.0.0.9", "10.0.0.255"), Range("10.0.2.0", "10.0.2.3")), 6: (Range("fd00::", "fd00::2"),),
+    }  # fmt: skip
+    assert call(runtimeConfig={"ipRanges": None}).config.ranges == call(**ranged()).config.ranges == {}
+    others = {"aliases": ["a"], "cgroupPath": "/x", "deviceID": "0000:00:1f.6", "infinibandGUID": "c2:11:22:33:44:55"}
+    assert call(runtimeConfig=others).config == call().config, "capabilities that are for other plugins"
     assert call(args={"cni": {"ips": ["10.244.1.9"]}, "other": 1}).config.ips == ("10.244.1.9",)
     assert call(dns={"nameservers": ["9.9.9.9"]}).config.dns == {"nameservers": ["9.9.9.9"]}
     asked = {"dns": {"servers": ["10.96.0.10"], "options": ["ndots:5"]}}

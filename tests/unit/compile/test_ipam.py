@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clew.compile.ipam import ExhaustedError, Pool, choose, pools
+from clew.compile.ipam import ExhaustedError, Pool, UnsuitableError, choose, pools
+from clew.compile.stretches import part
 
 POOLS = st.sampled_from(
     [Pool("10.244.1.0/24"), Pool("10.244.1.16/28"), Pool("10.0.0.0/30"), Pool("fd00:10:244:1::/64"), Pool("fd00::/126")]
@@ -33,6 +34,25 @@ def test_exhaustion_names_the_range() -> None:
     pool = Pool("10.0.0.0/30")
     with pytest.raises(ExhaustedError, match=r"10\.0\.0\.0/30: all 1 are in use"):
         choose(pool, {"10.0.0.2"}, "10.0.0.2")
+
+
+def test_a_part_of_the_pool() -> None:
+    pool = Pool("10.244.1.0/24")
+    few = part("f", [("10.244.1.250", "10.244.2.9"), ("10.244.1.9", "10.244.1.10"), ("10.244.1.10", "10.244.1.10")])
+    taken: set[str] = set()
+    last = ""
+    for _ in range(7):
+        last = choose(pool, taken, last, few)
+        taken.add(last)
+    assert sorted(taken) == ["10.244.1.10", *(f"10.244.1.{n}" for n in range(250, 255)), "10.244.1.9"]
+    with pytest.raises(ExhaustedError, match=r"f 10\.244\.1\.250-10\.244\.2\.9, .*: all 7 are in use"):
+        choose(pool, taken, last, few)
+    with pytest.raises(
+        UnsuitableError, match=r"f 10\.9\.0\.0-10\.9\.0\.255: no address of it is a pod's .*10\.244\.1\.0/24"
+    ):
+        choose(pool, set(), "", part("f", [("10.9.0.0", "10.9.0.255")]))
+    with pytest.raises(UnsuitableError):
+        choose(pool, set(), "", part("f", [("10.244.1.0", "10.244.1.1")]))
 
 
 @given(POOLS, st.data())

@@ -322,6 +322,29 @@ async def test_a_runtime_chooses_addresses_mac_and_names(machine: Machine) -> No
         assert result["ips"][0]["address"] == "10.244.1.2/28", "a choice does not move what comes next by itself"
 
 
+async def test_a_runtime_names_ranges(machine: Machine) -> None:
+    def among(*subnets: str) -> dict[str, Any]:
+        return {"ipRanges": [[{"subnet": subnet} for subnet in subnets]]}
+
+    async with machine.agent() as agent:
+        status, result = await agent.call("ADD", "c1", 1, runtimeConfig=among("10.244.1.8/30", "192.0.2.0/24"))
+        assert (status, result["ips"][0]["address"]) == (0, "10.244.1.8/28")
+        for config, words in (
+            (among("10.9.0.0/24"), "runtimeConfig.ipRanges 10.9.0.0-10.9.0.255: no address of it is a pod's in this"),
+            (among("10.244.1.0/31"), "no address of it is a pod's in this node's range 10.244.1.0/28"),
+            (among("fd00::/64"), "this pod gets no address of IPv6 on this node"),
+            (among("10.244.1.8/30") | {"ips": ["10.244.1.2"]}, "ips: 10.244.1.2 is not in runtimeConfig.ipRanges"),
+        ):
+            status, answer = await agent.call("ADD", "c2", 2, runtimeConfig=config)
+            assert status == 105, config
+            assert words in answer["msg"]
+        assert (await agent.call("ADD", "c2", 2, runtimeConfig=among("10.244.1.8/32")))[0] == 101
+        assert machine.aliases() == {"c1/eth0"}
+        none = {"cni.dev/valid-attachments": []}
+        assert await agent.call("GC", **none) == (0, {})
+        assert machine.aliases() == set(), "a list with nothing in it keeps nothing"
+
+
 async def test_a_pods_rates_come_and_go_with_it(machine: Machine) -> None:
     slow = {"bandwidth": {"ingressRate": 8_000_000, "ingressBurst": 800_000, "egressRate": 1_000_000}}
     async with machine.agent() as agent:

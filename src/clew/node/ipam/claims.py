@@ -17,7 +17,7 @@ from clew.base.value import Value
 from clew.compile import blocks, pools
 from clew.compile.ipam import ExhaustedError
 from clew.compile.ipam_rules import Rules
-from clew.compile.stretches import Stretch, common, stretch, without
+from clew.compile.stretches import Part, Stretch, common, stretch, without
 from clew.facts.ipamblock import Block, Holder
 from clew.facts.ippool import IPPool
 from clew.node.ipam.book import TRIES, BlockBook, BusyError
@@ -35,7 +35,7 @@ class Want(Value):
     pod: str  # "default/web"; may be empty
     pools: tuple[IPPool, ...]
     exact: str = ""
-    ranges: tuple[Stretch, ...] | None = None  # the parts of the pools that somebody named
+    part: Part | None = None  # all of the pools that is wanted
 
 
 class TakenAddressError(Exception):
@@ -81,6 +81,7 @@ class BlockClaims:
             found = found or await self._from_blocks(want, pool, mine=False)
         if not found:
             names = ", ".join(f"{pool.name} ({pool.cidr})" for pool in want.pools)
+            names += f" within {want.part.text}" if want.part is not None else ""
             full = "every block is full, and there is no room for another one"
             raise ExhaustedError(f"no free address in IPPool {names}", full + self._rules().limits)
         return found
@@ -102,7 +103,7 @@ class BlockClaims:
     def _spare(self, want: Want, pool: IPPool) -> tuple[Stretch, ...]:
         """What of a pool may be given to whoever does not choose an address."""
         whole = (stretch(pool.cidr),)
-        named = whole if want.ranges is None else common(whole, want.ranges)
+        named = whole if want.part is None else common(whole, want.part.stretches)
         return without(named, self._rules().reserved.get(pool.family, ()))
 
     async def _give(self, name: str, want: Want, among: Sequence[Stretch], mine: bool | None = None) -> str:  # noqa: FBT001 - whose the block must be

@@ -1,6 +1,7 @@
 """Addresses of the ranges that a Node was given once for all, `spec.podCIDRs`: nobody has to be asked."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 from clew.compile import ipam
 from clew.compile.ipam import Pool, UnsuitableError
@@ -30,6 +31,7 @@ class PodCidrIpam:
 
     async def choose(self, wish: Wish, held: Held) -> tuple[str, ...]:
         """Nothing is waited for, so no other choice comes in between."""
+        wish.refuse_beyond({pool.network.version for pool in self._pools})
         if wish.pools:
             raise UnsuitableError("the pod asks for an IPPool, and network.ipam.type of this node's agent is podCIDR")
         taken = {address for _, addresses in held.promised().values() for address in addresses}
@@ -40,9 +42,12 @@ class PodCidrIpam:
             ranges = ", ".join(pool.cidr for pool in self._pools)
             raise UnsuitableError(f"{wish.ips_field}: {refused}; ranges: {ranges}") from None
         return tuple(
-            pool.with_length(fixed.get(pool) or ipam.choose(pool, taken, previous.get(pool.network.version == 6, "")))
-            for pool in self._pools
+            pool.with_length(fixed.get(pool) or self._choose(pool, wish, taken, previous)) for pool in self._pools
         )
+
+    def _choose(self, pool: Pool, wish: Wish, taken: AbstractSet[str], previous: Mapping[bool, str]) -> str:
+        family = pool.network.version
+        return ipam.choose(pool, taken, previous.get(family == 6, ""), wish.ranges.get(family))
 
     def freed(self) -> None:
         """The journal alone knows."""

@@ -162,11 +162,13 @@ class PoolIpam:
         chosen = pools.chosen(usable, wish.pools, dict(own.labels) if own is not None else {}, wish.namespace)
         exact: dict[int, str] = {family_of(ip): ip for ip in wish.ips}
         handle, pod = f"{wish.container}/{wish.ifname}", str(wish.pod)
+        wish.refuse_beyond({*chosen, *exact})
         wants = []
         for family in sorted({*chosen, *exact}):
             ip = exact.get(family, "")
             among = pools.with_address(usable, chosen.get(family, ()), ip, wish.ips_field)
-            wants.append(Want(handle, pod, among, ip))
+            part = wish.ranges.get(family)
+            wants.append(Want(handle, pod, among if part is None else pools.within_part(among, part), ip, part))
         if not wants:
             where = f"node {self._node}" + (f" and namespace {wish.pod.namespace}" if wish.pod.namespace else "")
             raise UnsuitableError(f"no IPPool's selectors fit {where}: {POOLS[4]} or {POOLS[6]} names one all the same")

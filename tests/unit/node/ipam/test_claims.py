@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from clew.compile import blocks
 from clew.compile.ipam import ExhaustedError
 from clew.compile.ipam_rules import Rules
-from clew.compile.stretches import stretch
+from clew.compile.stretches import part, stretch
 from clew.facts.ipamblock import Block, from_api, read, to_api
 from clew.facts.ippool import IPPool
 from clew.node.ipam.book import BlockBook
@@ -322,6 +322,25 @@ async def test_reserved_addresses_are_for_those_who_choose_them(time: Time) -> N
         await once(server, a.add("p7"))
     assert sorted(server.objects) == ["10-9-0-12-30", "10-9-0-8-30"], "no block that is reserved to its last address"
     assert await once(server, a.add("p8", exact="10.9.0.9")) == "10.9.0.9"
+
+
+async def test_ranges_that_somebody_names(time: Time) -> None:
+    server = Server(Random(14))
+    a, b = Node("a", server, time), Node("b", server, time)
+    few = part("ipRanges", [("10.9.0.3", "10.9.0.4"), ("10.9.0.13", "10.9.0.13"), ("10.9.1.0", "10.9.1.255")])
+
+    async def add(node: Node, handle: str) -> str:
+        node.promised[handle] = handle, ()
+        found = await once(server, node.claims.claim(Want(handle, "", (POOL,), part=few)))
+        node.promised[handle] = handle, (found,)
+        return found
+
+    await once(server, b.add("q0", exact="10.9.0.12"))
+    assert {await add(a, "p0"), await add(a, "p1")} == {"10.9.0.3", "10.9.0.4"}
+    assert await add(a, "p2") == "10.9.0.13"
+    assert server.objects["10-9-0-12-30"].node == "b", "the last one is borrowed"
+    with pytest.raises(ExhaustedError, match=r"within ipRanges 10\.9\.0\.3-10\.9\.0\.4, 10\.9\.0\.13-"):
+        await add(a, "p3")
 
 
 async def test_strict_affinity_keeps_each_node_to_its_own_blocks(time: Time) -> None:

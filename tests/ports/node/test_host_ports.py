@@ -1,5 +1,6 @@
 """Ports of a node that lead to pods, with real packets: from outside, from the node, from pods, from the pod itself."""
 
+import errno
 import socket
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,9 @@ def test_a_host_port_from_everywhere(dual_lab: Any) -> None:
         )
         assert source_seen(dual_lab.outside, web, bare(two.addresses[at])) == "", "another node has no such port"
     assert source_seen(one.ns, web, "127.0.0.1") in one.own_ips(), "by the loopback address"
+    with netns.socket_in(one.ns, socket.AF_INET6, socket.SOCK_STREAM) as connection:
+        connection.settimeout(3)
+        assert connection.connect_ex(("::1", HOST)) == errno.ECONNREFUSED, "at once: `localhost` is tried so first"
     web.detach()
     for address in map(bare, one.addresses):
         assert source_seen(dual_lab.outside, web, address) == ""

@@ -21,6 +21,8 @@ def packet(
     elements: Mapping[tuple[str, bytes], Entry], source: str, destination: str, protocol: str, port: int
 ) -> Verdict | None:
     """A new connection to `destination`, one of the node's own addresses; None: the node itself answers."""
+    if destination == "::1":
+        return None
     family = family_of(destination)
     tail = struct.pack("!B3xH2x", NUMBERS[protocol], port)
     found = elements.get((OWN[family].name, address(destination).packed + tail)) or elements.get(

@@ -78,7 +78,7 @@ def test_a_lab_that_runs_changes_over_and_its_agents_go_on(clew: Clew) -> None:
         assert clew("up", "--name", name, "--nodes", "2", "--network", "host-gw").returncode == 0
         before = agents()
         for backend, shown in (("vxlan", "dev vxlan.clew"), ("host-gw", "dev eth0")):
-            made = clew("up", "--name", name, "--nodes", "2", "--network", backend)
+            made = clew("up", "--name", name, "--network", backend)
             assert f"the nodes change over to network {backend}" in made.stdout + made.stderr
             for node in ("node-1", "node-2"):
                 eventually(lambda: shown in on(node, "ip", "route", "show", "proto", "147"), what=f"{node}: {backend}")  # noqa: B023

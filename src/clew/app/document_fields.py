@@ -26,10 +26,30 @@ def convert(document: Any, kind: type[T], where: str = "") -> T:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as wrong:
         said, _, place = str(wrong).partition(" - at `$")
-        path = ".".join(part for part in (where, place.rstrip("`").lstrip(".")) if part)
+        inner = place.rstrip("`").lstrip(".")
+        path = ".".join(part for part in (where, inner) if part)
+        value = said.removeprefix("Invalid enum value ")
+        if value != said and (known := _words(inspect.type_info(kind), inner)):
+            raise UserError(f"{path}: {value} is not known", f"use {', '.join(known)}") from None
         message = said.replace("`", "").removeprefix("Expected ")
         remedy = f"expected {message}" if said.startswith("Expected") else message
         raise UserError(f"{path or 'the document'}: wrong type" if remedy != message else path, remedy) from None
+
+
+def _words(kind: inspect.Type, path: str) -> list[str]:
+    """What a field that takes certain words takes; empty for others."""
+    for part in path.split("."):
+        name, listed, _ = part.partition("[")
+        fields = [field for each in _kinds(kind) if isinstance(each, inspect.StructType) for field in each.fields]
+        kind = next((field.type for field in fields if field.encode_name == name), inspect.AnyType())
+        if listed:
+            lists = [each for each in _kinds(kind) if isinstance(each, inspect.ListType | inspect.VarTupleType)]
+            kind = lists[0].item_type if lists else inspect.AnyType()
+    return [str(value) for value in kind.values] if isinstance(kind, inspect.LiteralType) else []
+
+
+def _kinds(kind: inspect.Type) -> tuple[inspect.Type, ...]:
+    return kind.types if isinstance(kind, inspect.UnionType) else (kind,)
 
 
 def _unknown(value: Any, kind: inspect.Type, path: str) -> Iterator[UserError]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 import yaml
+from msgspec.structs import replace
 
 from clew.api.schema.duplicates import duplicate_fields
 from clew.app import dns_config, kube_proxy_config, kube_proxy_settings, lab_nodes, lab_ranges, network_config
@@ -22,9 +23,13 @@ from clew.app.network_config import NetworkConfiguration
 from clew.app.outside import names_zone
 from clew.base.errors import UserError
 from clew.base.value import Value
+from clew.cluster.fabric import Subnet
 from clew.cluster.paths import LabPaths
+from clew.compile.routes import LEAST
+from clew.facts.node import Node
 
 API_VERSION = "clew.dev/v1alpha1"
+_EXAMPLES = {4: "192.0.2.1", 6: "2001:db8::1"}  # of a node's address (RFC 5737, RFC 3849)
 _SOCKET_ROOM = 74  # letters that Linux leaves a lab's and a node's name together in the path of a node's socket
 
 
@@ -65,6 +70,21 @@ def read_spec(name: str, path: Path | None, flags: Flags) -> LabSpec:
         return _spec(name, document)
     except UserError as wrong:
         raise UserError(f"{where}{wrong.message}", wrong.remedy) from None
+
+
+def amended(spec: LabSpec, flags: Flags) -> LabSpec:
+    """A lab that is there, with nothing but what the flags say changed; UserError as of a file."""
+    nodes, family, proxy, network = spec.nodes, flags.ip_family or spec.family, spec.proxy, spec.network
+    if flags.nodes not in {None, len(nodes)}:
+        nodes = lab_nodes.nodes(flags.nodes or 0, [each.name for each in spec.subnets])
+    if flags.proxy_mode is not None:
+        proxy = _proxy({**proxy, "mode": flags.proxy_mode})
+    if flags.network is not None:
+        network = replace(network, backend=flags.network)
+        network_config.check(network)
+        _check_reach(network, nodes)
+        _check_room(network, spec.subnets, family)
+    return replace(spec, nodes=nodes, family=family, proxy=proxy, network=network)
 
 
 def _read(path: Path) -> LabDocument:
@@ -111,6 +131,7 @@ def _spec(name: str, document: LabDocument) -> LabSpec:
     network = _network(document.network)
     _check_reach(network, nodes)
     _check_speakers(network, [each.name for each in nodes])
+    _check_room(network, subnets, document.ip_family)
     longest = max((each.name for each in nodes), key=len)
     if len(name) + len(longest) > _SOCKET_ROOM:
         raise UserError(f"the names {name!r} and {longest!r} are too long together", f"use {_SOCKET_ROOM} letters")
@@ -159,6 +180,18 @@ def _check_reach(network: NetworkConfiguration, nodes: Sequence[NodeSpec]) -> No
             f"network: {network.backend} does not reach over the router between subnets {' and '.join(used)}",
             "use vxlan or ipip; with crossSubnet: true they encapsulate only what crosses it",
         )
+
+
+def _check_room(network: NetworkConfiguration, subnets: Sequence[Subnet], family: Families) -> None:
+    """What a tunnel leaves of a subnet's packets must do for IPv6 (RFC 8200), or no pod could have an address of it."""
+    own = Node("node", tuple(_EXAMPLES[kind] for kind in lab_ranges.KINDS[family]))
+    for at, subnet in enumerate(subnets):
+        left = network.between().room(subnet.mtu, lab_ranges.KINDS[family], own)
+        if family != "ipv4" and left < LEAST[6]:
+            raise UserError(
+                f"subnets[{at}].mtu: {subnet.mtu} leaves {left} bytes to pods through {network.encapsulation}",
+                f"use {subnet.mtu + LEAST[6] - left} or more: IPv6 needs {LEAST[6]}",
+            )
 
 
 def _names(names: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:

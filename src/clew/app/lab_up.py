@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from clew.app import kubeconfig_files, lab_control, lab_probe
-from clew.app.lab_config import Flags, read_spec
+from clew.app.lab_config import Flags, amended, read_spec
 from clew.app.lab_down import down
 from clew.app.lab_ready import wait_until_ready
 from clew.app.lab_spec import CHANGEABLE, LabSpec, differences, stored_spec
@@ -28,13 +28,13 @@ _ROOM = 16 << 20  # bytes; a lab at rest takes 3 MiB, its logs and images come o
 def up(name: str, config: Path | None, flags: Flags, say: Say, wait: float) -> None:
     """Return when nodes and DNS are ready and kubectl's context is the lab's. UserError; the lab's lock is held.
 
-    An existing lab keeps its shape: flags and file may repeat it, not change it; the way between nodes alone may be
-    another one, and the nodes change over to it while they run. `wait` is in seconds and for the
-    whole of it: a slow machine (one that interprets another's code) needs more.
+    An existing lab keeps its shape: what flags do not say stays, what they or a file say may repeat it, not change it;
+    the way between nodes alone may be another one, and the nodes change over to it while they run. `wait` is in seconds
+    and for the whole of it: a slow machine (one that interprets another's code) needs more.
     """
     paths, deadline = LabPaths(name), time.monotonic() + wait
     stored = stored_spec(paths)
-    spec = stored if stored is not None and config is None and not flags else read_spec(name, config, flags)
+    spec = amended(stored, flags) if stored is not None and config is None else read_spec(name, config, flags)
     changed = differences(stored, spec) if stored is not None else []
     if fields := [field for field in changed if field not in CHANGEABLE]:
         remedy = f"resume it: clew up --name {name}; or remove it first: clew down --name {name}"

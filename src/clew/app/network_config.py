@@ -186,6 +186,8 @@ def _check_ipam(found: NetworkConfiguration, where: str) -> None:
 def _check_bgp(bgp: BgpConfiguration, where: str) -> None:
     if not 1 <= bgp.asn <= _MOST_ASN:
         raise UserError(f"{where}.asn: {bgp.asn} is out of range", f"use 1 to {_MOST_ASN}; 64512 to 65534 are private")
+    if not (bgp.mesh or bgp.route_reflectors or bgp.peers):
+        raise UserError(f"{where}.mesh: false leaves nobody to tell routes to", "name routeReflectors or peers")
     for place, peer in enumerate(bgp.peers):
         field = f"{where}.peers[{place}]"
         try:

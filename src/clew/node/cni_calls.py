@@ -26,6 +26,7 @@ from clew.cni.versions import NEWEST
 from clew.compile import asks, links
 from clew.compile.asks import Asks
 from clew.compile.ipam import ExhaustedError, UnsuitableError
+from clew.compile.routes import LEAST
 from clew.compile.stretches import part
 from clew.dataplane.netlink import render
 from clew.facts.attachment import Attachment, Bandwidth, PodRef, PortMapping
@@ -40,7 +41,6 @@ from clew.watch.errors import ApiError
 
 logger = logging.getLogger(__name__)
 
-LEAST_MTU_OF_IPV6 = 1280  # RFC 8200
 Place = Literal["pod", "node", "nowhere"]
 Key = tuple[str, str]
 
@@ -133,9 +133,9 @@ class CniCalls:
             raise CniError(Code.INVALID_ENVIRONMENT, "the plugin passed no namespace", f"CNI_NETNS is {call.netns!r}")
         if self._network.unready:
             raise CniError(Code.TRY_AGAIN_LATER, "the pod network is not ready", self._network.unready)
-        if 0 < call.config.mtu < LEAST_MTU_OF_IPV6 and 6 in self._network.families:
+        if 0 < call.config.mtu < LEAST[6] and 6 in self._network.families:
             text = f"mtu is {call.config.mtu}"
-            raise CniError(Code.INVALID_CONFIGURATION, text, f"it must be 0, or at least {LEAST_MTU_OF_IPV6} for IPv6")
+            raise CniError(Code.INVALID_CONFIGURATION, text, f"it must be 0, or at least {LEAST[6]} for IPv6")
         await self._consume_tombstones()
         async with self._alone(call.key):
             attachment = await self._reserve(call)

@@ -18,7 +18,7 @@ from clew.base.clock import Clock
 from clew.compile import ipsec, links, masquerade, routes
 from clew.compile import routing as speaking
 from clew.compile.ipam import Pool
-from clew.compile.routes import Between
+from clew.compile.routes import LEAST, Between
 from clew.dataplane.bandwidth import render as shaping
 from clew.dataplane.masquerade import render as nat
 from clew.dataplane.netlink import render
@@ -324,7 +324,9 @@ class PodNetwork:
         return self.linking == "bridge" or any(each.linking == "bridge" for _, each in self._attachments.items())
 
     def _set_ready(self) -> None:
-        if BRIDGE in self.failures:
+        if 6 in self.families and 0 < self.mtu < LEAST[6]:
+            self.unready = f"pods would have an MTU of {self.mtu}, and IPv6 needs {LEAST[6]}"
+        elif BRIDGE in self.failures:
             self.unready = str(self.failures[BRIDGE])
         elif not self._nodes.in_sync:
             self.unready = "the list of nodes has not arrived from the API server"

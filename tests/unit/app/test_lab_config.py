@@ -4,8 +4,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from clew.app.lab_config import Flags, read_spec
+from clew.app.lab_config import Flags, amended, read_spec
 from clew.app.lab_spec import LabSpec, differences
 from clew.base.errors import UserError
 
@@ -73,6 +74,21 @@ def test_flags_go_before_the_file_field_by_field(tmp_path: Path) -> None:
     assert made.proxy == {"mode": "nftables", "nodePortAddresses": ["primary"]}
 
 
+def test_a_lab_that_is_there_keeps_what_flags_do_not_say(tmp_path: Path) -> None:
+    """`clew up --name two --network host-gw` once wanted three nodes, and the file's VNI was forgotten."""
+    there = spec(tmp_path, "kind: Lab\nnodes: 2\nipFamily: dual\nnetwork: {backend: vxlan, vni: 7, links: routed}")
+    changed = amended(there, Flags(network="wireguard"))
+    assert differences(there, changed) == ["network"]
+    assert changed.network == replace(there.network, backend="wireguard")
+    assert amended(there, Flags(nodes=2, network="vxlan", ip_family="dual")) == there
+    assert differences(there, amended(there, Flags(nodes=3, ip_family="ipv6"))) == ["nodes", "family"]
+    assert amended(there, Flags(proxy_mode="iptables")).proxy == {"mode": "iptables"}
+    with pytest.raises(UserError, match="does not reach over the router"):
+        amended(spec(tmp_path, FULL.replace("crossSubnet: true", "crossSubnet: false")), Flags(network="host-gw"))
+    with pytest.raises(UserError, match=r"network.backend: 'x' is not known"):
+        amended(there, Flags(network="x"))
+
+
 def test_what_differs_is_named(tmp_path: Path) -> None:
     assert differences(spec(tmp_path, FULL), spec(tmp_path, FULL, Flags(network="ipip"))) == ["network"]
     assert not differences(spec(tmp_path, FULL), spec(tmp_path, FULL))
@@ -94,12 +110,21 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
         ("nodes: [{subnet: a}]", "nodes[0]"),
         ("nodes: [{name: a, subnet: east}]", "nodes[0].subnet: 'east' is not there (subnets: subnet-1)"),
         ("nodes: [{name: a, labels: {'a b': c}}]", "nodes[0].labels: 'a b' is no key"),
-        ("nodes: [{name: a, taints: [{key: a, effect: No}]}]", "nodes[0].taints[0].effect"),
+        (
+            "nodes: [{name: a, taints: [{key: a, effect: Never}]}]",
+            "nodes[0].taints[0].effect: 'Never' is not known (use NoExecute",
+        ),
         ("nodes: [{name: a, taints: [{key: a, effect: NoSchedule}]}]", "every node's taints keep the DNS pods away"),
         ("nodez: 3", "nodez: no such field (did you mean nodes?)"),
         ("podCIDR: 10.96.0.0/16", "podCIDR 10.96.0.0/16 and serviceCIDR 10.96.0.0/12 overlap"),
         ("ipFamily: ipv6\npodCIDR: 10.244.0.0/16", "podCIDR: 10.244.0.0/16 does not fit ipFamily ipv6"),
-        ("ipFamily: ipv5", "ipFamily"),
+        ("ipFamily: ipv5", "ipFamily: 'ipv5' is not known (use dual, ipv4, ipv6)"),
+        ("network: {links: ovs}", "network.links: 'ovs' is not known (use bridge, routed)"),
+        ("network: {backend: bgp, bgp: {mesh: false}}", "network.bgp.mesh: false leaves nobody to tell routes to"),
+        (
+            "ipFamily: ipv6\nnetwork: vxlan\nsubnets: [{cidr: 'fd01::/64', mtu: 1349}]",
+            "subnets[0].mtu: 1349 leaves 1279 bytes to pods through vxlan (use 1350 or more: IPv6 needs 1280)",
+        ),
         ("podCIDR: 10.244.0.0/25", "podCIDR: 10.244.0.0/25 is too small"),
         ("podCIDR: 10.244.0.0/23", "podCIDR: 10.244.0.0/23 is too small (each of 3 nodes takes a /24 of it)"),
         ("podCIDR: 10.244.0.1/16", "podCIDR: 10.244.0.1/16 has host bits set"),

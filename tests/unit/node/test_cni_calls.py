@@ -597,6 +597,10 @@ async def test_ipv6_needs_1280_bytes(tmp_path: Path) -> None:
             "it must be 0, or at least 1280 for IPv6",
         )
         assert (await agent.call("ADD", "c1", 1, mtu=1280))[0] == 0
+    machine.kernel.request([Add(Address("fd00::1/64", "eth0")), SetLink("eth0", mtu=1279)])
+    async with machine.agent() as agent:
+        status, answer = await agent.call("STATUS")
+        assert (status, answer["details"]) == (50, "pods would have an MTU of 1279, and IPv6 needs 1280")
 
 
 async def test_what_does_not_fit_is_refused(machine: Machine) -> None:

@@ -71,7 +71,7 @@ def _sets() -> list[tuple[str, str, str]]:
 def _chains(bridge: str, group: int) -> list[tuple[str, str, list[str]]]:
     """Name, hook and rules of each.
 
-    What goes to ::1 would leave and never come back (the kernel has no `route_localnet` for IPv6), and is refused at once.
+    What goes to ::1 would leave and never come back (IPv6 has no `route_localnet`), and is refused at once.
     What comes from 127.0.0.1 takes another address, for a pod could not answer it; what comes from a pod to 127.0.0.1
     may only be such an answer, since `route_localnet` has opened the way.
     """

@@ -1,18 +1,16 @@
-"""What an API server makes by itself at its start: namespaces, roles and bindings, the Service `kubernetes`."""
+"""What an API server makes by itself at its start: namespaces, roles and bindings, its own Service."""
 
 import asyncio
 
 from clew.api.kinds import (
     CLUSTER_ROLE,
     CLUSTER_ROLE_BINDING,
-    ENDPOINT_SLICE,
-    ENDPOINTS,
     NAMESPACE,
-    SERVICE,
     SERVICE_CIDR,
     Kind,
 )
 from clew.api.objects import Object
+from clew.cluster.apiserver import own_service
 from clew.cluster.apiserver.bootstrap_roles import BINDINGS, ROLES
 from clew.cluster.apiserver.chores import SELF
 from clew.cluster.apiserver.escalation import missing
@@ -31,7 +29,7 @@ async def bootstrap(registry: Registry) -> None:
     await asyncio.gather(*(_ensure(registry, CLUSTER_ROLE_BINDING, "", _binding(each)) for each in BINDINGS))
     cidrs = list(registry.state.options.service_cidrs)
     await _ensure(registry, SERVICE_CIDR, "", {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": cidrs}})
-    await _kubernetes_service(registry)
+    await own_service.ensure(registry, SELF)
 
 
 async def _ensure(registry: Registry, kind: Kind, namespace: str, obj: Object) -> None:
@@ -67,42 +65,3 @@ def _binding(binding: tuple[str, str, str]) -> Object:
         "roleRef": {"apiGroup": _GROUP, "kind": "ClusterRole", "name": role},
         "subjects": [{"apiGroup": _GROUP, "kind": kind, "name": subject}],
     }
-
-
-async def _kubernetes_service(registry: Registry) -> None:
-    """The API server's own Service, with hand-kept endpoints; its first address of the range is its by custom."""
-    options = registry.state.options
-    if not options.advertise:
-        return
-    port, family = options.advertise[0][1], options.ip_families[0]
-    first = str(registry.strategies.pools.ranges.of(family)[0].network_address + 1)
-    spec = {
-        "type": "ClusterIP", "clusterIP": first, "sessionAffinity": "None",
-        "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}],
-    }  # fmt: skip
-    labels = {"component": "apiserver", "provider": "kubernetes"}
-    await _ensure(registry, SERVICE, "default", {"metadata": {"name": "kubernetes", "labels": labels}, "spec": spec})
-    primary = [ip for ip, _ in options.advertise if (":" in ip) == (family == "IPv6")]
-    ports = [{"name": "https", "protocol": "TCP", "port": port}]
-    endpoints: Object = {
-        "metadata": {"name": "kubernetes", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-        "subsets": [{"addresses": [{"ip": ip} for ip in primary], "ports": ports}],
-    }
-    part: Object = {
-        "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
-        "addressType": family,
-        "endpoints": [{"addresses": [ip], "conditions": {"ready": True}} for ip in primary],
-        "ports": ports,
-    }
-    await _replace(registry, ENDPOINTS, endpoints)
-    await _replace(registry, ENDPOINT_SLICE, part)
-
-
-async def _replace(registry: Registry, kind: Kind, obj: Object) -> None:
-    """Create, or update where the address has moved."""
-    record = registry.state.latest(kind, "default", "kubernetes")
-    if record is None:
-        await registry.create(kind, "default", obj, SELF)
-        return
-    current = record.decode() | {key: value for key, value in obj.items() if key != "metadata"}
-    await registry.update(kind, "default", "kubernetes", current, SELF)

@@ -1,4 +1,4 @@
-"""What an API server does without being asked: Events end, roles gather, custom kinds empty, addresses get objects.
+"""What an API server does unasked: ends Events, gathers roles, empties kinds, keeps its Service and IPAddresses.
 
 Each chore is a loop that looks at storage and writes through the registry; a failing disk is tried again later.
 """
@@ -7,10 +7,10 @@ import asyncio
 import contextlib
 from datetime import datetime, timedelta
 
-from clew.api.kinds import CLUSTER_ROLE, CRD, EVENT
+from clew.api.kinds import CLUSTER_ROLE, CRD, EVENT, SERVICE
 from clew.api.objects import Object
 from clew.base.errors import WorldError
-from clew.cluster.apiserver import address_objects
+from clew.cluster.apiserver import address_objects, own_service
 from clew.cluster.apiserver.catalog import Custom, is_established, storage_name
 from clew.cluster.apiserver.errors import ApiRefusal
 from clew.cluster.apiserver.identity import Identity
@@ -21,6 +21,7 @@ from clew.cluster.apiserver.strategies.definitions import CLEANUP
 
 EVENT_LIFE = timedelta(hours=1)
 _EVENT_SWEEP = 60.0  # seconds
+_OWN_SERVICE = 10.0  # seconds, as kube-apiserver's own: its endpoints are no Service, and nobody says when they go
 _PATIENCE = 3600.0  # how long a loop sleeps when nothing changes
 _AGAIN = 1.0  # seconds before what could not be finished is tried again
 SELF = Writer(Identity("system:apiserver", (MASTERS,)), "kube-apiserver")
@@ -39,6 +40,7 @@ class Chores:
             group.create_task(self._roles())
             group.create_task(self._definitions())
             group.create_task(self._addresses())
+            group.create_task(self._own_service())
 
     async def _events(self) -> None:
         while True:
@@ -112,6 +114,14 @@ class Chores:
         except WorldError:
             return False
         return True
+
+    async def _own_service(self) -> None:
+        collection = self.state.storage.collection(storage_name(SERVICE))
+        while True:
+            position = collection.end
+            with contextlib.suppress(WorldError, ApiRefusal):
+                await own_service.ensure(self.registry, SELF)
+            await collection.wait(position, _OWN_SERVICE)
 
     async def _addresses(self) -> None:
         book = self.registry.strategies.book

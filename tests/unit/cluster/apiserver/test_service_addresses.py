@@ -69,6 +69,19 @@ def test_every_address_of_a_service_has_an_object_as_long_as_the_service(call: R
     assert until(call, f"{ADDRESSES}/10.96.0.1", there)["spec"]["parentRef"]["name"] == "kubernetes"
 
 
+def test_the_servers_own_service_comes_back(call: Raw) -> None:
+    """`kubectl delete service --all` cut DNS and every client of the API server inside the cluster off for good."""
+    path, slices = f"{PATHS['Service']}/kubernetes", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+    made = call("GET", path).obj
+    assert call("DELETE", f"{slices}/kubernetes").code == 200
+    assert call("DELETE", path).code == 200
+    back = until(call, path, there)
+    assert back["metadata"]["uid"] != made["metadata"]["uid"]
+    assert back["spec"] == made["spec"]
+    [endpoint] = until(call, f"{slices}/kubernetes", there)["endpoints"]
+    assert endpoint["addresses"] == ["192.0.2.1"]
+
+
 def test_an_address_that_somebody_keeps_is_given_to_no_service(call: Raw) -> None:
     assert call("POST", ADDRESSES, address("10.96.6.6")).code == 201
     refused = call("POST", PATHS["Service"], service("mine", "10.96.6.6"))

@@ -96,8 +96,9 @@ def test_a_service_is_reached_from_everywhere_it_should_be(lab: SmallLab) -> Non
 
 def test_outside_a_cluster_address_and_a_pod_are_not_reached(lab: SmallLab) -> None:
     pod = lab.get("pods", "", "-l", "app=web")[0]["status"]["podIP"]
-    assert curl(lab, "outside", f"{address(lab, 'web')}:80")[0] in {REFUSED, TIMED_OUT}
-    assert curl(lab, "outside", f"{pod}:8080")[0] in {REFUSED, TIMED_OUT}
+    for target in (f"{address(lab, 'web')}:80", f"{pod}:8080"):
+        assert curl(lab, "node-1", target)[0] == 0
+        assert curl(lab, "outside", target)[0] in {REFUSED, TIMED_OUT}
 
 
 def test_a_pod_keeps_its_address_on_the_way_to_a_service(lab: SmallLab) -> None:
@@ -139,7 +140,11 @@ def test_nobody_serves_and_the_client_is_told_at_once(lab: SmallLab) -> None:
 
 
 def test_a_client_that_sticks_to_its_server(lab: SmallLab) -> None:
-    assert len(answers(lab, "node-1", f"{address(lab, 'sticky')}:80")) == 1
+    target = f"{address(lab, 'sticky')}:80"
+    assert len(answers(lab, "node-1", target)) == 1
+    lab.kubectl("patch", "service", "sticky", "-p", '{"spec": {"sessionAffinity": "None"}}')
+    everybody = set(pods(lab).values())
+    eventually(lambda: answers(lab, "node-1", target) == everybody, what="there was another one to go to")
 
 
 def test_a_load_balancers_address_and_its_health_checks(lab: SmallLab) -> None:
@@ -153,19 +158,19 @@ def test_a_load_balancers_address_and_its_health_checks(lab: SmallLab) -> None:
     assert curl(lab, "node-1", "172.30.0.12:80")[0] == TIMED_OUT, "it is not among the source ranges"
     assert answers(lab, "node-1", f"{near['spec']['clusterIP']}:80") == {pods(lab)["node-1"]}
     port = near["spec"]["healthCheckNodePort"]
-    for node in NODES.values():
-        code, text = curl(lab, "outside", f"{node}:{port}/healthz")
-        assert code == 0
-        assert json.loads(text)["localEndpoints"] == 1, text
+
+    def healthy(node: str) -> tuple[str, int]:
+        """The status, and of how many servers the node knows: of one answer."""
+        said = curl(lab, "outside", f"{node}:{port}/healthz", "-w", " %{http_code}")[1]
+        text, _, status = said.rpartition(" ")
+        return status, json.loads(text or "{}").get("localEndpoints", -1)
+
+    assert {healthy(node) for node in NODES.values()} == {("200", 1)}
     lab.kubectl("label", "pod", own, "app-")  # the DaemonSet makes another, which takes a moment
-
-    def without() -> bool:
-        return json.loads(curl(lab, "outside", f"172.30.0.12:{port}/")[1] or "{}").get("localEndpoints") == 0
-
-    eventually(without, 20, "the node says that it has none")
-    assert curl(lab, "outside", f"172.30.0.12:{port}/", "-o", "/dev/null", "-w", "%{http_code}")[1] in {"503", "200"}
+    eventually(lambda: healthy("172.30.0.12") == ("503", 0), 20, "the node says that it has none")
+    assert healthy("172.30.0.11") == ("200", 1), "the other one has its own"
     lab.kubectl("delete", "pod", own, "--wait=false")
-    eventually(lambda: "node-2" in pods(lab) and not without(), 40, "the new one counts")
+    eventually(lambda: healthy("172.30.0.12") == ("200", 1), 40, "the new one counts")
 
 
 def test_a_port_goes_with_the_type(lab: SmallLab) -> None:
@@ -176,9 +181,9 @@ def test_a_port_goes_with_the_type(lab: SmallLab) -> None:
     eventually(lambda: curl(lab, "outside", "172.30.0.11:30080")[0] == 0, 10, "the node port is open again")
 
 
-def test_of_two_services_with_one_address_the_later_is_told(lab: SmallLab) -> None:
-    for name in ("first", "second"):
-        spec = {"externalIPs": ["192.0.2.9"], "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}
+def test_of_two_services_with_one_address_the_later_is_told_and_inherits(lab: SmallLab) -> None:
+    for name, app in (("first", "web"), ("second", "nobody")):
+        spec = {"externalIPs": ["192.0.2.9"], "selector": {"app": app}, "ports": [{"port": 80, "targetPort": 8080}]}
         lab.apply(json.dumps({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}))
 
     def told() -> bool:
@@ -186,6 +191,10 @@ def test_of_two_services_with_one_address_the_later_is_told(lab: SmallLab) -> No
         return "ServiceNotProxied" in said and "belongs to the older Service default/first" in said
 
     eventually(told, 20, "an Event on the second service")
+    assert "ServiceNotProxied" not in lab.kubectl("describe", "service", "first").stdout
+    assert curl(lab, "node-1", "192.0.2.9:80")[0] == 0, "the first has servers"
+    lab.kubectl("delete", "service", "first")
+    eventually(lambda: curl(lab, "node-1", "192.0.2.9:80")[0] == REFUSED, 10, "the second inherits, and has none")
 
 
 def test_a_mode_that_is_not_there_is_refused_by_name(lab: SmallLab) -> None:

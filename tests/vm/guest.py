@@ -10,6 +10,7 @@ Used by the `guest` fixture of conftest.py, and by hand: `python -m tests.vm COM
 
 import os
 import queue
+import re
 import shlex
 import shutil
 import subprocess
@@ -52,6 +53,11 @@ class Done:
         """The same, or AssertionError with the output."""
         assert self.status == 0, f"status {self.status} in the guest\n{self.stdout[-6000:]}\n{self.stderr[-6000:]}"
         return self
+
+    def passed(self) -> int:
+        """How many tests ran, of a `pytest` that found no fault."""
+        counted = re.search(r"(\d+) passed", self.ok().stdout)
+        return int(counted[1]) if counted else 0
 
 
 class Guest:
@@ -122,11 +128,14 @@ class Guest:
         """The interpreter of this process, in the guest."""
         return self.run(sys.executable, *arguments, seconds=seconds)
 
-    def pytest(self, *arguments: str | Path, seconds: float = 600) -> Done:
+    def pytest(
+        self, *arguments: str | Path, seconds: float = 600, environment: Mapping[str, str] | None = None
+    ) -> Done:
         """Tests of this repository, run in the guest: arguments as pytest takes them. Status 5: none was selected."""
         options = ("-q", "-p", "no:cacheprovider", "-o", "timeout=600", "--durations=5")
         module = (sys.executable, "-X", "faulthandler", "-m", "pytest")
-        return self.run(*module, *options, *arguments, seconds=seconds, environment={"CI": "1", "CLEW_PATIENCE": "200"})
+        known = {"CI": "1", "CLEW_PATIENCE": "200", **(environment or {})}
+        return self.run(*module, *options, *arguments, seconds=seconds, environment=known)
 
     def close(self) -> None:
         """End the guest. Nothing in it is worth a shutdown."""

@@ -1,10 +1,9 @@
 """IPsec where the kernel has ESP: the port's suite on it."""
 
 import json
-import re
 
 import pytest
-from tests.vm.guest import Done, Guest
+from tests.vm.guest import Guest
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -12,14 +11,8 @@ def _modules(guest: Guest) -> None:
     guest.run("modprobe", "-a", "esp4", "esp6", "xfrm_user", "xfrm_interface", "ipip", "wireguard", "br_netfilter").ok()
 
 
-def passed(done: Done) -> int:
-    """How many tests ran; all of them well."""
-    counted = re.search(r"(\d+) passed", done.ok().stdout)
-    return int(counted[1]) if counted else 0
-
-
 def test_agents_speak_to_each_other_by_it(guest: Guest) -> None:
-    assert passed(guest.pytest("tests/ports/node/ipsec_of_other_kernels.py", seconds=900)) >= 10
+    assert guest.pytest("tests/ports/node/ipsec_of_other_kernels.py", seconds=900).passed() >= 10
 
 
 def test_the_benchmark_of_streams_measures_every_way(guest: Guest) -> None:
@@ -30,4 +23,4 @@ def test_the_benchmark_of_streams_measures_every_way(guest: Guest) -> None:
 
 
 def test_the_port_is_what_its_fake_says(guest: Guest) -> None:
-    assert passed(guest.pytest("tests/ports/xfrm")) == 51, "on the fake and on the kernel"
+    assert guest.pytest("tests/ports/xfrm").passed() == 51, "on the fake and on the kernel"

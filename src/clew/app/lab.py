@@ -23,6 +23,7 @@ from clew.app.kubeconfig import entry
 from clew.app.lab_spec import LabSpec, the_spec
 from clew.app.lab_state import KUBECONFIG, PID, READY
 from clew.app.manifest_objects import ClusterFacts
+from clew.app.network_config import POOLS
 from clew.app.node_power import Nodes
 from clew.app.outside import serve_names
 from clew.app.renewal import until_renewed
@@ -181,7 +182,7 @@ class Daemon:
         facts = ClusterFacts(
             self.spec.pod_cidrs, self.spec.service_cidrs, self.fabric.router_ips[0], API_PORT,
             dual=len(self.spec.pod_cidrs) > 1, proxy=self.spec.proxy, network=self.spec.network,
-            dns=self.spec.dns,
+            dns=self.spec.dns, pools=self.spec.network.ipam.type == POOLS,  # their rules load the CEL library
         )  # fmt: skip
         wanted = manifest_objects.objects(facts)
         digest = hashlib.sha256(msgspec.json.encode(wanted)).hexdigest()

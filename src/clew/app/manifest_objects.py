@@ -14,7 +14,8 @@ from clew.app.dns_config import DnsConfiguration
 from clew.app.network_config import NetworkConfiguration
 from clew.base.value import Value
 
-PARTS = ("pools.yaml", "ipam.yaml", "agent.yaml", "dns.yaml")
+_OF_POOLS = ("pools.yaml", "ipam.yaml")
+PARTS = (*_OF_POOLS, "agent.yaml", "dns.yaml")
 _DNS_AT = 10
 
 
@@ -29,6 +30,7 @@ class ClusterFacts(Value):
     proxy: dict[str, Any] = msgspec.field(default_factory=dict)
     network: NetworkConfiguration = msgspec.field(default_factory=NetworkConfiguration)
     dns: DnsConfiguration = msgspec.field(default_factory=DnsConfiguration)
+    pools: bool = True  # whether IPPools are to be had: a configuration that is changed later may ask for them
 
 
 def dns_address(service_cidr: str) -> str:
@@ -39,6 +41,8 @@ def objects(facts: ClusterFacts) -> list[Object]:
     """All objects in the order in which they are applied."""
     made: list[Object] = []
     for name in PARTS:
+        if name in _OF_POOLS and not facts.pools:
+            continue
         text = resources.files("clew.app.manifests").joinpath(name).read_text(encoding="utf-8")
         made += [each for each in yaml.safe_load_all(text) if each]
     for obj in made:

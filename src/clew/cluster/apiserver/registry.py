@@ -42,6 +42,7 @@ class Registry:
         """Store a new object; 404 without its namespace, 409 where the name is taken, 422 where it is wrong."""
         strategy = self.strategies.of(kind)
         await strategy.ready(namespace, obj)
+        await strategy.think(obj)
         obj = clone(obj)
         generated = self._identify(kind, namespace, obj)
         meta = obj["metadata"]
@@ -104,6 +105,7 @@ class Registry:
         The subresource is the door through which the object is reached, as managedFields name it.
         """
         strategy = self.strategies.of(kind)
+        await strategy.think(obj)
         record = self.state.latest(kind, namespace, name)
         if record is None:
             raise not_found(kind, name)

@@ -12,7 +12,7 @@ from clew.api.objects import Object
 from clew.cluster.admission.cel.rule import RULES, form_errors
 from clew.cluster.admission.field_errors import FieldError
 
-__all__ = ["Rules", "compile_errors", "form_errors", "has_rules"]
+__all__ = ["Rules", "compile_errors", "form_errors", "has_rules", "must_compile"]
 
 
 def has_rules(schema: Any) -> bool:
@@ -34,6 +34,15 @@ def compile_errors(schema: Object, at: str) -> Iterator[FieldError]:
     for error in compile_schema(schema).errors:
         field, detail = (text.replace(THE_SCHEMA, at) for text in (error.field, error.detail))
         yield FieldError(field, error.reason, error.value, detail)
+
+
+def must_compile(schema: Object) -> bool:
+    """Whether the rules of a schema have still to be compiled, which may take a tenth of a second."""
+    if not has_rules(schema):
+        return False
+    from clew.cluster.admission.cel.compiling import is_compiled  # noqa: PLC0415 - loads the CEL library
+
+    return not is_compiled(schema)
 
 
 class Rules:

@@ -5,7 +5,7 @@ pkg/apis/apiextensions/validation. Kubernetes also refuses rules whose worst cas
 held while it runs (`evaluating`).
 """
 
-import functools
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from clew.api.objects import Object
+from clew.api.objects import Object, clone
 from clew.base.value import Value
 from clew.cluster.admission.cel.machine import checking, optional, program
 from clew.cluster.admission.cel.rule import RULES, Rule, field_path, rules_of
@@ -67,15 +67,28 @@ class Outcome(Value):
 
 def compile_schema(schema: Object) -> Outcome:
     """Every rule of a version's openAPIV3Schema. The same schema is compiled once."""
-    return _compile(msgspec.json.encode(schema))
+    key = _key(schema)
+    found = _OUTCOMES.get(key)
+    if found is None:
+        errors: list[FieldError] = []
+        level = _Work(errors).level(clone(schema), None, THE_SCHEMA, "", is_root=True)
+        found = _OUTCOMES[key] = Outcome(level, tuple(errors))
+        while len(_OUTCOMES) > _MOST_OUTCOMES:
+            del _OUTCOMES[next(iter(_OUTCOMES))]
+    return found
 
 
-@functools.lru_cache(maxsize=64)
-def _compile(written: bytes) -> Outcome:
-    errors: list[FieldError] = []
-    work = _Work(errors)
-    level = work.level(msgspec.json.decode(written), None, THE_SCHEMA, "", is_root=True)
-    return Outcome(level, tuple(errors))
+def is_compiled(schema: Object) -> bool:
+    """Whether asking for it costs nothing."""
+    return _key(schema) in _OUTCOMES
+
+
+def _key(schema: Object) -> bytes:
+    return hashlib.sha256(msgspec.json.encode(schema)).digest()
+
+
+_OUTCOMES: dict[bytes, Outcome] = {}
+_MOST_OUTCOMES = 64
 
 
 class _Work:

@@ -16,7 +16,7 @@ from cel_expr_python import cel
 from clew.api.objects import Object
 from clew.cluster.admission.cel.compiling import Compiled, Level
 from clew.cluster.admission.cel.machine import Work, running
-from clew.cluster.admission.cel.values import cel_value, weight
+from clew.cluster.admission.cel.values import Views
 from clew.cluster.admission.field_errors import FieldError, duplicate, forbidden, invalid, required
 from clew.cluster.admission.structural.before import Before, before, of_field, of_item
 
@@ -46,6 +46,7 @@ class _Run:
     def __init__(self, errors: list[FieldError]) -> None:
         self.errors = errors
         self.left = BUDGET
+        self._views = Views()
 
     def level(self, level: Level, value: Any, was: Before, at: str) -> None:
         if value is None:
@@ -72,9 +73,9 @@ class _Run:
         due = [each for each in level.rules if _is_due(each, was)]
         if not due:
             return
-        seen = cel_value(level.schema, value, is_root=level.is_root)
-        then = cel_value(level.schema, was.old, is_root=level.is_root) if was.compared else None
-        self._spend(_A_VALUE * (weight(seen) + weight(then)), level, at)
+        seen, size = self._views.of(level.schema, value, is_root=level.is_root)
+        then, more = self._views.of(level.schema, was.old, is_root=level.is_root) if was.compared else (None, 0)
+        self._spend(_A_VALUE * (size + more), level, at)
         given = running().Activation({"self": seen, "oldSelf": _in_order(level.schema, seen, then)})
         for compiled in due:
             self._rule(compiled, given, level, at)

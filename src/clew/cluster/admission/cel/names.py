@@ -3,6 +3,7 @@
 Source: k8s.io/apiserver pkg/cel/escaping.go.
 """
 
+import functools
 import re
 
 _POSSIBLE = re.compile(r"[A-Za-z_.\-/][A-Za-z0-9_.\-/]*")
@@ -14,6 +15,7 @@ _SIGNS = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slas
 _SIGN = re.compile(r"__|[.\-/]")
 
 
+@functools.lru_cache(maxsize=4096)
 def escaped(name: str) -> str | None:
     """The identifier under which an expression finds a field; None where it finds it under none."""
     if not _POSSIBLE.fullmatch(name):

@@ -21,45 +21,58 @@ _EMBEDDED = "x-kubernetes-embedded-resource"
 _INT64 = 1 << 63
 
 
-def cel_value(schema: Object, value: Any, *, is_root: bool = False) -> Any:
-    """What expressions see of a value; what does not fit its schema stays as it is, and rules then say so."""
+class Views:
+    """What expressions see of the values of one object; each value is looked at once, also by rules above and below it.
+
+    What does not fit its schema stays as it is, and rules then say so.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[int, int], tuple[Any, int]] = {}
+
+    def of(self, schema: Object, value: Any, *, is_root: bool = False) -> tuple[Any, int]:
+        """The value as CEL has it, and how many values there are in it, itself included."""
+        if not isinstance(value, dict | list):
+            return _scalar(schema, value), 1
+        key = id(value), id(schema)
+        found = self._seen.get(key)
+        if found is None:
+            made = self._map(schema, value, is_root=is_root) if isinstance(value, dict) else self._list(schema, value)
+            found = self._seen[key] = made
+        return found
+
+    def _list(self, schema: Object, value: list[Any]) -> tuple[list[Any], int]:
+        items = schema.get("items") or {}
+        is_root = bool(items.get(_EMBEDDED))
+        seen = [self.of(items, item, is_root=is_root) for item in value]
+        return [each for each, _ in seen], sum((size for _, size in seen), 1)
+
+    def _map(self, schema: Object, value: Object, *, is_root: bool) -> tuple[Object, int]:
+        properties, extra = fields_of(schema, is_root=is_root), schema.get("additionalProperties")
+        seen: Object = {}
+        total = 1
+        for name, item in value.items():
+            if isinstance(extra, dict):
+                inner, key = extra, _text(name)
+            else:
+                inner, key = properties.get(name) or {}, escaped(name) or ""
+                if not (inner and key):
+                    continue
+            seen[key], size = self.of(inner, item, is_root=bool(inner.get(_EMBEDDED)))
+            total += size
+        return seen, total
+
+
+def _scalar(schema: Object, value: Any) -> Any:
     match value:
-        case dict():
-            return _map(schema, value, is_root=is_root)
-        case list():
-            items = schema.get("items") or {}
-            return [cel_value(items, item, is_root=bool(items.get(_EMBEDDED))) for item in value]
         case str():
             convert = _STRINGS.get(schema.get("format", "")) if schema.get("type") == "string" else None
             return _converted(convert, value) if convert else _text(value)
-        case bool() | None:
+        case bool():
             return value
         case int() | float():
             return _number(schema, value)
     return value
-
-
-def weight(value: Any) -> int:
-    """How many values there are in a value, itself included."""
-    match value:
-        case dict():
-            return 1 + sum(map(weight, value.values()))
-        case list():
-            return 1 + sum(map(weight, value))
-    return 1
-
-
-def _map(schema: Object, value: Object, *, is_root: bool) -> Object:
-    extra = schema.get("additionalProperties")
-    if isinstance(extra, dict):
-        return {_text(name): cel_value(extra, item, is_root=bool(extra.get(_EMBEDDED))) for name, item in value.items()}
-    seen: Object = {}
-    properties = fields_of(schema, is_root=is_root)
-    for name, item in value.items():
-        inner, key = properties.get(name), escaped(name)
-        if inner is not None and key is not None:
-            seen[key] = cel_value(inner, item, is_root=bool(inner.get(_EMBEDDED)))
-    return seen
 
 
 def _text(value: str) -> str:

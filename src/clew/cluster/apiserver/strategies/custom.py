@@ -58,7 +58,7 @@ class CustomStrategy(Strategy):
             made["status"] = new["status"]
         return made
 
-    async def ready(self, namespace: str, obj: Object) -> None:  # noqa: ARG002 - of all objects
+    async def think(self, obj: Object) -> None:  # noqa: ARG002 - of all objects
         """Rules that nobody asked for since the start are compiled beside the loop."""
         if not self.custom.rules.compiled:
             await asyncio.to_thread(self.custom.rules.compile)

@@ -5,6 +5,7 @@ import asyncio
 from clew.api.kinds import CRD
 from clew.api.objects import Object
 from clew.base.clock import rfc3339
+from clew.cluster.admission.cel import must_compile
 from clew.cluster.admission.definitions import crd_errors
 from clew.cluster.apiserver.catalog import is_established
 from clew.cluster.apiserver.state import State
@@ -22,9 +23,12 @@ class DefinitionStrategy(Strategy):
         super().__init__(CRD)
         self.state = state
 
-    async def ready(self, namespace: str, obj: Object) -> None:  # noqa: ARG002 - definitions have no namespace
+    async def think(self, obj: Object) -> None:
         """Rules are compiled beside the loop; what comes of it is kept for those who ask again."""
-        await asyncio.to_thread(lambda: list(crd_errors(obj)))
+        for version in (obj.get("spec") or {}).get("versions") or ():
+            if must_compile((version.get("schema") or {}).get("openAPIV3Schema") or {}):
+                await asyncio.to_thread(lambda: list(crd_errors(obj)))
+                return
 
     def fill(self, obj: Object, subresource: str = "") -> None:
         super().fill(obj, subresource)

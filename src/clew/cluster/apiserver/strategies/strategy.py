@@ -80,6 +80,9 @@ class Strategy:
     async def ready(self, namespace: str, obj: Object) -> None:
         """Wait a moment for what a new object needs and somebody is about to make."""
 
+    async def think(self, obj: Object) -> None:
+        """Work out beside the loop what takes long and depends on the object alone, before anything is decided."""
+
     def fill(self, obj: Object, subresource: str = "") -> None:
         """Into the form that is stored: as Go's structs would give it back, with every default."""
         if subresource == "status":

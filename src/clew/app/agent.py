@@ -106,7 +106,7 @@ class Agent:
                 group.create_task(self._reflect_ranges(client))
                 group.create_task(self._serve_cni())
                 group.create_task(self._announce())
-                for part in self._addresses.tasks(self._attachments):
+                for part in self._addresses.tasks(self._attachments, self.registry):
                     group.create_task(part)
         finally:
             loop.remove_reader(monitor.fileno())

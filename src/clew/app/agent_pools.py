@@ -11,6 +11,8 @@ from clew.api import kinds
 from clew.app.agent_config import AgentConfiguration
 from clew.app.network_config import POOLS
 from clew.base.clock import Clock
+from clew.base.errors import Problem
+from clew.base.metrics import Registry
 from clew.facts import ipamblock, ipamconfiguration, ippool, ipreservation, pod_asks
 from clew.facts.ipamblock import Block
 from clew.facts.ipamconfiguration import IpamConfiguration
@@ -21,6 +23,7 @@ from clew.facts.pod_asks import PodAsks
 from clew.node.attachments import Attachments
 from clew.node.ipam.book import BlockBook
 from clew.node.ipam.claims import BlockClaims
+from clew.node.ipam.figures import PoolFigures
 from clew.node.ipam.ledger import ApiLedger
 from clew.node.ipam.lookup import PodLookup
 from clew.node.ipam.pod_cidr import PodCidrIpam
@@ -29,6 +32,7 @@ from clew.node.ipam.verdicts import Verdicts, make_first
 from clew.node.ipam.view import BlockView
 from clew.store.table import Table
 from clew.watch.client import Client
+from clew.watch.events import EventRecorder
 from clew.watch.reflector import Reflector
 
 if TYPE_CHECKING:
@@ -45,6 +49,7 @@ class AddressPart:
         self._cidrs = configuration.cluster_cidrs
         self._clock = clock
         self._client = client
+        self._recorder = EventRecorder(client, "clew-agent", node)
         self._pods: Table[PodAsks] = Table("pods")
         self._namespaces: Table[PodAsks] = Table("namespaces")
         self.lookup = PodLookup(self._pods, self._namespaces, self._ask)
@@ -62,7 +67,7 @@ class AddressPart:
             claims = BlockClaims(node, book, clock, lambda: self._tables.rules()[0])
             self.ipam = self._pools = PoolIpam(node, self._tables, claims, clock)
 
-    def tasks(self, attachments: Attachments) -> list[Coroutine[Any, Any, None]]:
+    def tasks(self, attachments: Attachments, registry: Registry) -> list[Coroutine[Any, Any, None]]:
         """What has to run while the agent does."""
         reflect = partial(Reflector, self._client, clock=self._clock)
         here = f"spec.nodeName={self._node}"
@@ -72,6 +77,7 @@ class AddressPart:
         pools, blocks, nodes, reservations, configurations = self._tables
         verdicts = Verdicts(self._node, pools, nodes, self._clock)
         progress = self._view.progress
+        PoolFigures(registry, self._node, self._tables, self._view, attachments)
         return [
             *tasks,
             reflect(kinds.NAMESPACE, pod_asks.decode_namespace, self._namespaces).run(),
@@ -81,8 +87,24 @@ class AddressPart:
             reflect(kinds.IPAM_CONFIGURATION, ipamconfiguration.decode, configurations).run(),
             make_first(self._client, pools, self._cidrs),
             verdicts.run(self._client),
-            self._pools.run(attachments),
+            self._pools.run(attachments, self._tell),
         ]
+
+    async def _tell(self, problem: Problem) -> None:
+        """An Event where the object's owner looks."""
+        kind, _, name = problem.origin.partition(" ")
+        namespace, _, name = name.rpartition("/")
+        if kind == "Pod":
+            seen: PodAsks | Block | None = self._pods.get((namespace, name))
+            about: dict[str, Any] = {"apiVersion": "v1", "kind": kind}
+        elif kind == kinds.IPAM_BLOCK.kind:
+            seen = self._tables.blocks.get(("", name))
+            about = {"apiVersion": kinds.IPAM_BLOCK.api_version, "kind": kind}
+        else:
+            return
+        meta = {"namespace": namespace, "name": name, "uid": seen.uid if seen is not None else ""}
+        text = f"{problem.field}: {problem.message}"
+        await self._recorder.record(about | {"metadata": meta}, "Warning", "AddressConflict", text)
 
     async def _ask(self, namespace: str, name: str) -> PodAsks:
         return pod_asks.from_api(await self._client.get(kinds.POD, name, namespace))

@@ -1,7 +1,7 @@
 """IPPools to what one node may do with them: which are in order, which are whose, where a new block may lie. Pure.
 
 A pool that is wrong, or overlaps with an older one, gives out nothing and touches nothing that has been given out; the
-verdict is the same on every node, so any of them may write it on the object (node/pool_status.py).
+verdict is the same on every node, so any of them may write it on the object (node/ipam/verdicts.py).
 """
 
 import hashlib
@@ -151,6 +151,11 @@ def within(pool: IPPool, cidr: str) -> bool:
     """Whether a block or an address lies in a pool."""
     inner, outer = _network(cidr), _network(pool.cidr)
     return inner.version == outer.version and overlap(inner, outer) and inner.prefixlen >= outer.prefixlen
+
+
+def addresses(pool: IPPool) -> int:
+    """How many a pool has."""
+    return int(_network(pool.cidr).num_addresses)
 
 
 def around(pool: IPPool, text: str) -> str:

@@ -179,7 +179,10 @@ def to_api(block: Block) -> dict[str, Any]:
         "cidr": block.cidr, "allocations": allocations, "unallocated": list(block.free), "attributes": attributes,
     }  # fmt: skip
     meta = {"name": block.name} | ({"resourceVersion": block.version, "uid": block.uid} if block.version else {})
+    lent = sum(1 for _, holder in block.held if holder.node != block.node)
+    counted = {"inUse": len(block.held), "lent": lent, "free": len(block.free), "cooling": len(block.cooling)}
     return {
         "apiVersion": IPAM_BLOCK.api_version, "kind": IPAM_BLOCK.kind, "metadata": meta,
         "spec": spec | ({"affinity": _HOST + block.node} if block.node else {}),
+        "status": counted,  # for people: nothing reads it
     }  # fmt: skip

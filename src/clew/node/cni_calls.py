@@ -33,6 +33,7 @@ from clew.facts.attachment import Attachment, Bandwidth, PodRef, PortMapping
 from clew.facts.pod_asks import ADDRESSES
 from clew.kernel.errors import KernelError
 from clew.node.attachments import Attachments, PortTakenError, TakenError
+from clew.node.ipam.book import BusyError
 from clew.node.ipam.lookup import PodLookup
 from clew.node.ipam.wish import Wish
 from clew.node.podnet import LostError, PodNetwork
@@ -158,7 +159,7 @@ class CniCalls:
         pod = PodRef(*(call.pod.get(f"K8S_POD_{word}", "") for word in ("NAMESPACE", "NAME", "UID")))
         try:
             return await self._attachments.reserve(self._wish(call, pod, asks.asks(await self._pods.find(pod))))
-        except ApiError as trouble:
+        except (ApiError, BusyError) as trouble:
             raise CniError(
                 Code.TRY_AGAIN_LATER, f"the API server is needed to give pod {pod} addresses", str(trouble)
             ) from trouble

@@ -5,7 +5,7 @@ node/ipam/claims.py, and keeps them as the node's promises say.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
 from clew.base.addresses import family_of
@@ -27,6 +27,8 @@ from clew.reconcile import Pace
 from clew.store.table import Key, StaleRevisionError, Table
 
 logger = logging.getLogger(__name__)
+
+Tell = Callable[[Problem], Awaitable[None]]
 
 SPACE, DRIFT, RETRY = 0.2, 30.0, 1.0  # seconds between two looks at the ledger: least, most, after a failure
 
@@ -59,7 +61,7 @@ class PoolIpam:
         self._shares_at = 0
         self._revision = 0
         self._pace = Pace(clock, least=SPACE, most=DRIFT, retry=RETRY)
-        self._said: frozenset[str] = frozenset()
+        self._said: frozenset[Problem] = frozenset()
         self.problems: tuple[Problem, ...] = ()
 
     @property
@@ -131,29 +133,29 @@ class PoolIpam:
     def freed(self) -> None:
         self._pace.poke()
 
-    async def run(self, held: Held) -> None:
-        """For ever: what this node has no more, goes back; what it has, is written."""
+    async def run(self, held: Held, tell: Tell) -> None:
+        """For ever: what this node has no more, goes back; what it has, is written. What cannot be is told, once."""
         end = self.on_change(self._pace.poke)
         try:
             while True:
                 await self._pace.turn()
                 if self.in_sync:
-                    await self._settle(held)
+                    await self._settle(held, tell)
         finally:
             end()
 
-    async def _settle(self, held: Held) -> None:
+    async def _settle(self, held: Held, tell: Tell) -> None:
         good, _ = pools.sound(pool for _, pool in self._tables.pools.items())
         try:
             problems = await self._claims.settle(held.promised, good.values())
         except WorldError as trouble:
             self._pace.failed()
-            said = {f"cannot write IPAMBlocks: {trouble}"}
-        else:
-            said = {f"{problem.origin}: {problem.field}: {problem.message}" for problem in problems}
-        for text in sorted(said - self._said):
-            logger.warning("addresses: %s", text)
-        self._said = frozenset(said)
+            problems = [Problem(f"Node {self._node}", "addresses", f"cannot write IPAMBlocks: {trouble}")]
+        for problem in problems:
+            if problem not in self._said:
+                logger.warning("addresses: %s: %s: %s", problem.origin, problem.field, problem.message)
+                await tell(problem)
+        self._said = frozenset(problems)
 
     def _wants(self, wish: Wish) -> list[Want]:
         own = self._tables.nodes.get(("", self._node))

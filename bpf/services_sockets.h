@@ -14,6 +14,7 @@
 #include <linux/in.h>
 #include "services_choice.h"
 
+#define AF_INET6 10
 #define PERMIT 1
 #define DENY 0 /* EPERM, or what bpf_set_retval said */
 #define MPTCP 262
@@ -96,12 +97,22 @@ static __always_inline void note_sender(struct bpf_sock_addr *ctx, const struct 
 	bpf_map_update_elem(&senders, &key, &sent, BPF_ANY);
 }
 
-/* Whether the socket keeps its peer, and with it the packets' way. */
+/* Whether a datagram socket hears one peer only. One of IPv6 still does when it has been disconnected: the kernel keeps
+ * the address. */
+static __always_inline int has_peer(const struct bpf_sock *socket)
+{
+	if (socket->state == BPF_TCP_ESTABLISHED)
+		return 1;
+	return socket->family == AF_INET6 &&
+	       (socket->dst_ip6[0] | socket->dst_ip6[1] | socket->dst_ip6[2] | socket->dst_ip6[3]);
+}
+
+/* Whether the socket keeps the service as its peer, and its packets find a backend. */
 static __always_inline int is_left_to_packets(const struct bpf_sock_addr *ctx, __u8 protocol, int sends)
 {
 	if (protocol == IPPROTO_TCP)
 		return 0;
-	return protocol != IPPROTO_UDP || !sends || (ctx->sk && ctx->sk->state == BPF_TCP_ESTABLISHED);
+	return protocol != IPPROTO_UDP || !sends || (ctx->sk && has_peer(ctx->sk));
 }
 
 /* What becomes of a socket that wants to reach `peer`. */

@@ -10,7 +10,7 @@ from tests.scenarios import plan
 from clew.dataplane.ebpf import layout
 from clew.dataplane.ebpf.apply import open_backends
 from clew.dataplane.ebpf.explain import Explainer
-from clew.dataplane.ebpf.layout import CLUSTER_IPS, ENDPOINTS, FRONTENDS, MEMBERS, NODES, NodeFlag
+from clew.dataplane.ebpf.layout import FRONTENDS, MEMBERS, NODES, NodeFlag
 from clew.dataplane.ebpf.objects import TABLES, Device, State, Surface
 from clew.dataplane.ebpf.programme import Programme
 from clew.dataplane.ebpf.render import is_left_to_tables
@@ -36,7 +36,9 @@ class EbpfNode:
         kept = [tuple(each for each in known if len(each) == size) for size in (4, 3)]
 
         def tables(left: Packet) -> frozenset[Outcome]:
-            return self._tables.outcomes(left, around, kept[1])
+            theirs = left.protocol == "SCTP" or (left.protocol == "UDP" and around.from_here)
+            met = self._tables if theirs else self._tables.emptied()  # programs stand before: what is for them is theirs
+            return met.outcomes(left, around, kept[1])
 
         found = simulate(self._state, packet, around, kept[0], sockets=sockets, tables=tables)
         fields = Outcome.__struct_fields__
@@ -69,18 +71,13 @@ class EbpfNode:
                 yield f"the tables' {name.split()[2]} without an element", EbpfNode(self._state, tables)
 
     def _kind(self, name: str, key: bytes) -> str:
-        """What only sockets that send unconnected ask for, and what the tables have too, have names of their own."""
-        if name == CLUSTER_IPS:
-            plain = key[12:] if self._state.family == 4 else key
-            return f"{name} of the tables" if self._tables.has("cluster-ips", plain) else name
-        frontends = {each: layout.unpack_frontend(value) for each, value in self._state.maps[FRONTENDS].items()}
-        asked = frontends
-        if name in {ENDPOINTS, MEMBERS}:
-            number = layout.unpack_number(key[:4])
-            asked = {key: each for key, each in frontends.items() if number in {each.cluster, each.local}}
-        elif name == FRONTENDS:
-            asked = {key: frontends[key]}
-        return f"{name} for senders" if all(layout.Flag.BY_TABLES in each.flags for each in asked.values()) else name
+        """Members are of sets whose clients keep their backend, or to which sockets send without connecting."""
+        if name != MEMBERS:
+            return name
+        frontends = [layout.unpack_frontend(each) for each in self._state.maps[FRONTENDS].values()]
+        number = layout.unpack_number(key[:4])
+        kept = any(each.affinity for each in frontends if number in {each.cluster, each.local})
+        return name if kept else f"{name} for senders"
 
     def _entries(self, name: str, entries: Mapping[bytes, bytes]) -> "EbpfNode":
         return self._with(maps={**self._state.maps, name: entries})
@@ -119,8 +116,7 @@ class Ebpf:
     lane = "kernel"
     idle: Mapping[tuple[str, str], str] = {
         ("", "an entry of names"): "it names a set for a restarted agent and for people",
-        ("", r"element of \w+ for senders"): "of sockets that send without connecting: test_ebpf.py",
-        ("", "element of cluster_ips of the tables"): "refused by them as well, if later and to nobody's sockets",
+        ("", "element of members for senders"): "of sockets that send without connecting: test_ebpf.py",
         ("load-balancer/local,-for-some-sources-only", r"element of ranges \w+(c000020a|c633640a) left out"): (
             "for nodes that carry the address"
         ),

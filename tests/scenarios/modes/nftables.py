@@ -34,8 +34,9 @@ class NftablesTable:
         found = simulate(self._table, self._elements, here, around, affinity)
         return frozenset(msgspec.structs.replace(each, rules=()) for each in found)
 
-    def has(self, name: str, key: bytes) -> bool:
-        return key in self._elements[name]
+    def emptied(self) -> "NftablesTable":
+        """The rules alone."""
+        return NftablesTable(self._table, dict.fromkeys(self._elements, {}))
 
     def listing(self) -> str:
         rows = Explainer(self._table.family, self._elements).rows()

@@ -32,9 +32,8 @@ from clew.reconcile.numbers import Numbers
 
 Entries = dict[str, dict[bytes, bytes]]
 Scope = Literal["cluster", "local"]
-# Packets of these are left to tables in nftables: connection tracking enters no flow of SCTP for a program; and what a
-# connected datagram socket sends asks no program, nor does it, from the node itself, arrive at a device.
-BY_TABLES = frozenset({"UDP", "SCTP"})
+UNTRANSLATED = "SCTP"  # connection tracking enters no flow of it for a program: all its packets are the tables'
+UNASKED = "UDP"  # what a connected socket sends asks no program; the node's own arrives at no device either
 
 
 class Contribution(Value):
@@ -45,8 +44,8 @@ class Contribution(Value):
 
 
 def is_left_to_tables(balancer: Balancer) -> bool:
-    """Whether its packets are for the tables in nftables that stand behind the programs."""
-    return any(frontend.protocol in BY_TABLES for frontend in balancer.frontends)
+    """Whether some of its packets are for the tables in nftables that stand behind the programs."""
+    return any(frontend.protocol in {UNTRANSLATED, UNASKED} for frontend in balancer.frontends)
 
 
 def contribution(balancer: Balancer, numbers: Numbers) -> Contribution:
@@ -74,8 +73,8 @@ class _Port:
             self._put(CLUSTER_IPS, layout.pack_address(frontend.address))
         family = self._balancer.family
         key = layout.pack_frontend_key(family, frontend.address, frontend.protocol, frontend.port)
-        if frontend.protocol in BY_TABLES and external:
-            return  # the tables have it
+        if frontend.protocol == UNTRANSLATED and external:
+            return  # to programs it is like any other address
         value = self._leads(frontend)
         if not external and not value.flags & (Flag.SERVED | Flag.BY_TABLES):
             return  # refused like every other port that the cluster address does not have
@@ -89,9 +88,10 @@ class _Port:
         flags = Flag.EXTERNAL if external else Flag(0)
         flags |= Flag.LOCAL if local else Flag(0)
         flags |= Flag.RESTRICTED if frontend.sources is not None else Flag(0)
-        flags |= Flag.BY_TABLES if frontend.protocol in BY_TABLES else Flag(0)
-        if not balancer.any_backend or frontend.protocol == "SCTP":
+        if not balancer.any_backend:
             return layout.Frontend(flags=flags)
+        if frontend.protocol == UNTRANSLATED:
+            return layout.Frontend(flags=Flag.BY_TABLES)
         everywhere = self._set("cluster") if external or not local else (0, 0)
         here = self._set("local") if local else (0, 0)
         return layout.Frontend(

@@ -37,7 +37,7 @@ class EbpfNode:
 
         def tables(left: Packet) -> frozenset[Outcome]:
             theirs = left.protocol == "SCTP" or (left.protocol == "UDP" and around.from_here)
-            met = self._tables if theirs else self._tables.emptied()  # programs stand before: what is for them is theirs
+            met = self._tables if theirs else self._tables.emptied()  # programs stand before them
             return met.outcomes(left, around, kept[1])
 
         found = simulate(self._state, packet, around, kept[0], sockets=sockets, tables=tables)

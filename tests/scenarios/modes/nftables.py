@@ -36,7 +36,7 @@ class NftablesTable:
 
     def emptied(self) -> "NftablesTable":
         """The rules alone."""
-        return NftablesTable(self._table, dict.fromkeys(self._elements, {}))
+        return NftablesTable(self._table, {name: {} for name in self._elements})
 
     def listing(self) -> str:
         rows = Explainer(self._table.family, self._elements).rows()

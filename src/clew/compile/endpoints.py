@@ -103,6 +103,8 @@ def _topology(ready: Sequence[Endpoint], node: str, zone: str) -> Topology:
 
 
 def _backends(chosen: Candidates, node: str) -> tuple[Backend, ...]:
+    if not chosen:
+        return ()
     return tuple(
         Backend(address, port, "unknown" if not endpoint.node else "here" if endpoint.node == node else "elsewhere")
         for (address, port), endpoint in sorted(chosen.items(), key=_order)

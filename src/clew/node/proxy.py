@@ -35,6 +35,7 @@ from clew.node.proxy_settings import LEAST, PERIOD, ProxySettings
 from clew.node.service_ranges import ServiceRanges, unwatched
 from clew.reconcile import Pace, Turn
 from clew.store import StaleRevisionError, Table
+from clew.watch.collector import collector_off
 
 __all__ = ["LEAST", "PERIOD", "ProxyPorts", "ProxySettings", "ProxyTables", "ServiceProxy"]
 
@@ -177,7 +178,8 @@ class ServiceProxy:
     async def sync(self, turn: Turn = Turn.CHANGE) -> None:
         """One turn: what changed, or with any other reason than a change, also what others changed."""
         asked = self._clock.monotonic() if self._waiting_since is None else self._waiting_since
-        changed_slices, changed = self._compile()
+        with collector_off():
+            changed_slices, changed = self._compile()
         changes = {key: change.after.balancers for key, change in changed.items()}
         for key, change in changed.items():
             self._left.setdefault(key, change.before.balancers)
@@ -343,6 +345,7 @@ def _service_of(piece: EndpointSlice) -> tuple[Key, ...]:
 
 def _apply_and_verify(backend: Backend, changes: Changes) -> None:
     """Runs in a thread."""
-    backend.tidy()
-    backend.verify()
-    backend.sync(changes)
+    with collector_off():
+        backend.tidy()
+        backend.verify()
+        backend.sync(changes)

@@ -73,6 +73,9 @@ class DeltaMap(Generic[K, V]):
     def want_each(self, entries: Mapping[K, V]) -> None:
         """Several keys of the desired side at once."""
         self._desired.update(entries)
+        if not self._actual:  # a start from nothing
+            self._updates.update(entries)
+            return
         for key, value in entries.items():
             if self._actual.get(key) == value:
                 self._updates.pop(key, None)

@@ -35,8 +35,9 @@ class NftablesTable:
         return frozenset(msgspec.structs.replace(each, rules=()) for each in found)
 
     def emptied(self) -> "NftablesTable":
-        """The rules alone."""
-        return NftablesTable(self._table, {name: {} for name in self._elements})
+        """Without what services have in it."""
+        kept = {name: entries if name == "service-ranges" else {} for name, entries in self._elements.items()}
+        return NftablesTable(self._table, kept)
 
     def listing(self) -> str:
         rows = Explainer(self._table.family, self._elements).rows()

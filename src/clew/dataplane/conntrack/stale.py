@@ -42,11 +42,13 @@ def udp_truth(before: Iterable[Balancer], after: Iterable[Balancer]) -> UdpTruth
 def _places(balancers: Iterable[Balancer]) -> dict[Place, Backends]:
     found: dict[Place, Backends] = {}
     for balancer in balancers:
+        frontends = [frontend for frontend in balancer.frontends if frontend.protocol == "UDP"]
+        if not frontends:
+            continue
         serving = (*balancer.cluster, *balancer.local, *balancer.others)
         backends = frozenset((each.address, each.port) for each in serving)
-        for frontend in balancer.frontends:
-            if frontend.protocol == "UDP":
-                found[balancer.family, frontend.address, frontend.port] = backends
+        for frontend in frontends:
+            found[balancer.family, frontend.address, frontend.port] = backends
     return found
 
 

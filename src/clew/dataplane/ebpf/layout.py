@@ -7,7 +7,8 @@ bit. Ports are in network order, everything else in the machine's. Pure.
 import struct
 from collections.abc import Mapping
 from enum import IntFlag
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv6Address, ip_network
+from socket import AF_INET, AF_INET6, inet_pton  # of the socket library only what is a function of its argument
 
 from clew.base.addresses import Family
 from clew.base.value import Value
@@ -18,7 +19,6 @@ MAPPED = bytes(10) + b"\xff\xff"
 NAME = 208
 ADDRESS = 16
 IPV6_SETS = 1 << 31
-NO_MORE = bytes(2)  # fills the last word
 PRESENT = (1).to_bytes(4, "little")
 IMAGE = "services"  # bpf/services.bpf.c
 
@@ -27,6 +27,8 @@ _PAIR = struct.Struct("=II")
 _NUMBER = struct.Struct("=I")
 _NODE = struct.Struct("=Q16sII")
 _PORT = struct.Struct(">H")
+_KEY = struct.Struct(">16sHBx")
+_ENDPOINT = struct.Struct(">16sH2x")  # the last word filled
 
 # In the order in which they are written: what is led to before what leads there.
 ENDPOINTS, MEMBERS, NAMES = "endpoints", "members", "names"
@@ -45,6 +47,9 @@ class Flag(IntFlag):
     RESTRICTED = 4
     SERVED = 8
     BY_TABLES = 16
+
+
+FLAGS = tuple(map(Flag, range(32)))  # by number: operators of an enumeration cost ten times those of numbers
 
 
 class NodeFlag(IntFlag):
@@ -81,9 +86,7 @@ class Node(Value):
 
 
 def pack_address(text: str) -> bytes:
-    if ":" in text:
-        return ip_address(text).packed
-    return MAPPED + bytes(map(int, text.split(".")))
+    return inet_pton(AF_INET6, text) if ":" in text else MAPPED + inet_pton(AF_INET, text)
 
 
 def unpack_address(data: bytes) -> str:
@@ -105,7 +108,7 @@ def unpack_number(data: bytes) -> int:
 
 def pack_frontend_key(family: Family, address: str, protocol: str, port: int) -> bytes:
     where = pack_address(address) if address else MAPPED + bytes(4) if family == 4 else bytes(ADDRESS)
-    return where + _PORT.pack(port) + bytes((PROTOCOLS[protocol], 0))
+    return _KEY.pack(where, port, PROTOCOLS[protocol])
 
 
 def unpack_frontend_key(key: bytes) -> FrontendKey:
@@ -126,7 +129,7 @@ def unpack_frontend(value: bytes) -> Frontend:
 
 
 def pack_endpoint(address: str, port: int) -> bytes:
-    return pack_address(address) + _PORT.pack(port) + NO_MORE
+    return _ENDPOINT.pack(pack_address(address), port)
 
 
 def unpack_endpoint(value: bytes) -> tuple[str, int]:

@@ -12,6 +12,7 @@ from clew.dataplane.ebpf.layout import (
     ADDRESSES,
     CLUSTER_IPS,
     ENDPOINTS,
+    FLAGS,
     FRONTENDS,
     IPV6_SETS,
     LINKS,
@@ -32,6 +33,7 @@ from clew.reconcile.numbers import Numbers
 
 Entries = dict[str, dict[bytes, bytes]]
 Scope = Literal["cluster", "local"]
+EXTERNAL, LOCAL, RESTRICTED, SERVED = map(int, (Flag.EXTERNAL, Flag.LOCAL, Flag.RESTRICTED, Flag.SERVED))
 UNTRANSLATED = "SCTP"  # connection tracking enters no flow of it for a program: all its packets are the tables'
 UNASKED = "UDP"  # what a connected socket sends asks no program; the node's own arrives at no device either
 
@@ -68,34 +70,31 @@ class _Port:
         self._entries.setdefault(name, {})[key] = value
 
     def _frontend(self, frontend: Frontend) -> None:
-        external = frontend.scope == "external"
-        if not external:
+        balancer, external = self._balancer, frontend.scope == "external"
+        if external:
+            if frontend.protocol == UNTRANSLATED:
+                return  # to programs it is like any other address
+        else:
             self._put(CLUSTER_IPS, layout.pack_address(frontend.address))
-        family = self._balancer.family
-        key = layout.pack_frontend_key(family, frontend.address, frontend.protocol, frontend.port)
-        if frontend.protocol == UNTRANSLATED and external:
-            return  # to programs it is like any other address
-        value = self._leads(frontend)
-        if not external and not value.flags & (Flag.SERVED | Flag.BY_TABLES):
-            return  # refused like every other port that the cluster address does not have
-        self._put(FRONTENDS, key, layout.pack_frontend(value))
+            if not balancer.any_backend:
+                return  # refused like every other port that the cluster address does not have
+        key = layout.pack_frontend_key(balancer.family, frontend.address, frontend.protocol, frontend.port)
+        self._put(FRONTENDS, key, layout.pack_frontend(self._leads(frontend, external=external)))
         for prefix in frontend.sources or ():
             self._put(RANGES, layout.pack_prefix(prefix, key))
 
-    def _leads(self, frontend: Frontend) -> layout.Frontend:
-        balancer = self._balancer
-        external, local = frontend.scope == "external", frontend.policy == "Local"
-        flags = Flag.EXTERNAL if external else Flag(0)
-        flags |= Flag.LOCAL if local else Flag(0)
-        flags |= Flag.RESTRICTED if frontend.sources is not None else Flag(0)
+    def _leads(self, frontend: Frontend, *, external: bool) -> layout.Frontend:
+        balancer, local = self._balancer, frontend.policy == "Local"
+        flags = (EXTERNAL if external else 0) | (LOCAL if local else 0)
+        flags |= 0 if frontend.sources is None else RESTRICTED
         if not balancer.any_backend:
-            return layout.Frontend(flags=flags)
+            return layout.Frontend(flags=FLAGS[flags])
         if frontend.protocol == UNTRANSLATED:
             return layout.Frontend(flags=Flag.BY_TABLES)
         everywhere = self._set("cluster") if external or not local else (0, 0)
         here = self._set("local") if local else (0, 0)
         return layout.Frontend(
-            everywhere[0], here[0], everywhere[1], here[1], balancer.affinity, flags | Flag.SERVED
+            everywhere[0], here[0], everywhere[1], here[1], balancer.affinity, FLAGS[flags | SERVED]
         )  # fmt: skip
 
     def _set(self, scope: Scope) -> tuple[int, int]:

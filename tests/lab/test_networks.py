@@ -5,9 +5,11 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.lab.bird import ENVIRONMENT, bird_at_hand
 from tests.lab.small_lab import eventually
 
 from clew.app.network_config import BACKENDS
@@ -21,9 +23,19 @@ SHOWN = {
     "pools": "/26",
     "bgp-cross-subnet": "dev vxlan.clew", "non-masquerade": "via 172.30.0.12 dev eth0",
 }  # fmt: skip
-REFUSAL = re.compile(r"network: (this kernel does not do \S+|\S+ needs the program bird)")
+REFUSAL = "network: this kernel does not do "
+WEB = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {run: web}}
+  template:
+    metadata: {labels: {run: web}}
+    spec: {containers: [{name: web, image: nginx, ports: [{containerPort: 80}]}]}
+"""
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("bird")]
 
 
 class Clew:
@@ -42,6 +54,25 @@ class Clew:
             command, capture_output=True, text=True, timeout=60, check=True, env=self._environment
         ).stdout
 
+    def asks(self, *arguments: str) -> bool:
+        """Whether kubectl says yes."""
+        try:
+            self.kubectl(*arguments)
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
+
+def network_of_the_machine() -> str:
+    look = "ip -o link; ip route show table all; ip -6 route show table all; ip rule; pgrep -x bird"
+    return subprocess.run(["sh", "-c", look], capture_output=True, text=True, timeout=20, check=False).stdout
+
+
+@pytest.fixture(scope="module")
+def bird() -> Iterator[None]:
+    with bird_at_hand():
+        yield
+
 
 @pytest.fixture
 def clew(tmp_path: Path) -> Clew:
@@ -54,7 +85,7 @@ def test_a_lab_of_this_kind(file: Path, clew: Clew) -> None:
     try:
         made = clew("up", "--name", name, "--config", str(file))
         if made.returncode:
-            assert REFUSAL.search(made.stderr), made.stderr
+            assert REFUSAL in made.stderr, made.stderr
             assert name not in clew("ls").stdout
             return
         routes = clew("node", "exec", "--name", name, "node-1", "--", "ip", "route", "show", "table", "all")
@@ -63,39 +94,58 @@ def test_a_lab_of_this_kind(file: Path, clew: Clew) -> None:
         clew("down", "--name", name)
 
 
-def test_a_lab_that_runs_changes_over_and_its_agents_go_on(clew: Clew) -> None:
-    name = "netchange"
+def test_a_lab_on_bgp_changes_over_while_its_agents_go_on(clew: Clew, tmp_path: Path) -> None:
+    """And loses a router, and a node for a while; nothing of it stays on the machine."""
+    name, nodes = "netchange", ("node-1", "node-2")
+    (tmp_path / "web.yaml").write_text(WEB)
+    before = network_of_the_machine()
 
     def on(node: str, *command: str) -> str:
         return clew("node", "exec", "--name", name, node, "--", *command).stdout
 
-    def agents() -> str:
-        """When each began."""
-        shown = "jsonpath={.items[*].status.containerStatuses[*].state.running.startedAt}"
-        return clew.kubectl("get", "pods", "-n", "kube-system", "-l", "k8s-app=clew-agent", "-o", shown)
+    def pods(kind: str, field: str) -> list[str]:
+        shown = f"jsonpath={{.items[*].{field}}}"
+        return clew.kubectl("get", "pods", "-A", "-l", kind, "-o", shown).split()
+
+    def all_answer() -> bool:
+        names, addresses = pods("run=web", "metadata.name"), pods("run=web", "status.podIP")
+        ask = "curl -s -m 2 -o /dev/null"
+        return len(addresses) == len(nodes) and all(
+            clew.asks("exec", each, "--", *ask.split(), address) for each in names for address in addresses
+        )
 
     try:
-        assert clew("up", "--name", name, "--nodes", "2", "--network", "host-gw").returncode == 0
-        before = agents()
+        assert clew("up", "--name", name, "--nodes", "2", "--network", "bgp").returncode == 0
+        agents = pods("k8s-app=clew-agent", "status.containerStatuses[*].state.running.startedAt")
+        clew.kubectl("apply", "-f", str(tmp_path / "web.yaml"))
+        clew.kubectl("rollout", "status", "daemonset/web", "--timeout=60s")
+        for node in nodes:
+            eventually(lambda: "proto bird" in on(node, "ip", "route"), what=f"{node} is told")  # noqa: B023
+        assert all_answer()
+        on("node-2", "pkill", "-KILL", "-x", "bird")
+        assert all_answer(), "its neighbours wait for it, and its own routes stay"
+        ask = (str(ENVIRONMENT / "bin/birdc"), "-s", "/var/lib/clew-agent/bird/bird.ctl", "show", "protocols")
+        eventually(lambda: "Established" in on("node-2", *ask), 60, "it is back")
         for backend, shown in (("vxlan", "dev vxlan.clew"), ("host-gw", "dev eth0")):
             made = clew("up", "--name", name, "--network", backend)
             assert f"the nodes change over to network {backend}" in made.stdout + made.stderr
-            for node in ("node-1", "node-2"):
+            for node in nodes:
                 eventually(lambda: shown in on(node, "ip", "route", "show", "proto", "147"), what=f"{node}: {backend}")  # noqa: B023
         assert clew("up", "--name", name).returncode == 0, "DNS answers on both"
-        assert agents() == before
-        shown = "jsonpath={.items[*].spec.nodeName}"
-        serving = clew.kubectl("get", "pods", "-n", "kube-system", "-l", "k8s-app=kube-dns", "-o", shown).split()
+        assert pods("k8s-app=clew-agent", "status.containerStatuses[*].state.running.startedAt") == agents
+        serving = pods("k8s-app=kube-dns", "spec.nodeName")
         off = next(each for each in ("node-2", "node-1") if set(serving) != {each})  # DNS has to answer meanwhile
         assert clew("node", "stop", "--name", name, off).returncode == 0
-        assert clew("up", "--name", name, "--network", "vxlan", "--nodes", "2").returncode == 0
+        assert clew("up", "--name", name, "--network", "bgp", "--nodes", "2").returncode == 0
         assert clew("node", "start", "--name", name, off).returncode == 0
         assert clew("up", "--name", name).returncode == 0, "a node that was off follows when it is on"
-        assert "dev vxlan.clew" in on(off, "ip", "route", "show", "proto", "147")
+        eventually(lambda: "proto bird" in on(off, "ip", "route"), what="it is told")
+        eventually(all_answer, 60, "its pods are back")
         wrong = clew("up", "--name", name, "--nodes", "3", "--network", "vxlan")
         assert f"lab {name} is there with other nodes" in wrong.stderr
     finally:
         clew("down", "--name", name)
+    assert network_of_the_machine() == before
 
 
 def test_each_backend_has_its_file() -> None:

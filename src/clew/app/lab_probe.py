@@ -4,6 +4,7 @@ Otherwise the agents would find out, pod by pod, and `clew up` would only know t
 """
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,8 @@ from clew.node.proxy_modes import mode
 
 _SPACE = "probe"
 _DOCUMENTED = {4: ("192.0.2.1", "192.0.2.2"), 6: ("2001:db8::1", "2001:db8::2")}  # RFC 5737, RFC 3849
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # what the agents' pods see
+# What the agents' pods see: the environment that Clew runs in, and the machine's own
+_PATH = f"{sys.prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def check(paths: LabPaths, spec: LabSpec) -> None:
@@ -33,8 +35,7 @@ def check(paths: LabPaths, spec: LabSpec) -> None:
         _check_fast_path(spec)
         backend = spec.network.backend
         kind = spec.network.encapsulation
-        if backend in PROTOCOLS and shutil.which("bird", path=_PATH) is None:
-            raise UserError(f"network: {backend} needs the program bird", "try: apt-get install bird2")
+        check_programs(backend)
         if kind is None:
             return
         particular: dict[str, Detail] = {"vxlan": Vxlan(1), "ipsec": XfrmInterface(1)}
@@ -49,6 +50,12 @@ def check(paths: LabPaths, spec: LabSpec) -> None:
             remedy = "choose another backend; clew doctor lists what this kernel has"
             named = error.detail if "CONFIG_" in error.detail else f"{error} ({OPTIONS.get(kind, kind)})"
             raise UserError(f"network: this kernel does not do {backend}: {named}", remedy) from None
+
+
+def check_programs(backend: str) -> None:
+    """UserError where a network's backend needs a program that the agents' pods would not find."""
+    if backend in PROTOCOLS and shutil.which("bird", path=_PATH) is None:
+        raise UserError(f"network: {backend} needs the program bird", "try: apt-get install bird2")
 
 
 def _check_fast_path(spec: LabSpec) -> None:

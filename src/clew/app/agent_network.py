@@ -79,7 +79,7 @@ class NetworkPart:
     def tasks(self, client: Client) -> list[Coroutine[Any, Any, None]]:
         """What has to run while the agent does."""
         always = [self.network.run(), self._paths.run(), self._follow()]
-        return [*always, self._publish_key(client), self._ipsec.run(client)]
+        return [*always, self._publish_key(client), self._ipsec.run(client, self.network.look_again)]
 
     def _narrow(self) -> None:
         self.network.narrow(self._paths.paths)

@@ -50,9 +50,9 @@ def message(kind: int, flags: int, sequence: int, family: int, payload: bytes = 
     return plain(kind, flags, sequence, _generic_head(family, resource) + payload)
 
 
-def plain(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
-    """One netlink message, its body as it is."""
-    return _HEADER.pack(16 + len(body), kind, flags | REQUEST, sequence, 0) + body
+def plain(kind: int, flags: int, sequence: int, body: bytes, port: int = 0) -> bytes:
+    """One netlink message, its body as it is. `port`: the sender's, which XFRM repeats in the events that follow."""
+    return _HEADER.pack(16 + len(body), kind, flags | REQUEST, sequence, port) + body
 
 
 def _generic_head(family: int, resource: int = 0) -> bytes:
@@ -76,6 +76,12 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
         length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
         yield kind, flags, sequence, offset + 16, offset + length
         offset += (length + 3) & ~3
+
+
+def sender(data: bytes) -> Iterator[tuple[int, int]]:
+    """Of each event in what a listening socket gave its type, and the port that its cause was signed with; 0: none."""
+    for kind, _, _, start, _ in messages(data):
+        yield kind, int.from_bytes(data[start - 4 : start], "little")
 
 
 def error_number(data: bytes, start: int) -> int:
@@ -112,6 +118,7 @@ class Channel:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", PATIENCE, 0))
         self._socket.bind((0, 0))
         self.sequence = 1
+        self.port: int = self._socket.getsockname()[0]  # by which XFRM's events name who asked
 
     def close(self) -> None:
         self._socket.close()
@@ -146,7 +153,7 @@ class Channel:
     def call(self, request: int, body: bytes, what: str, flags: int = 0) -> bytes:
         """`ask` with a body of any kind, and the whole body of the answer."""
         sequence = self.next_sequence()
-        self.send(plain(request, flags | ACK, sequence, body), what)
+        self.send(plain(request, flags | ACK, sequence, body, self.port), what)
         answer = b""
         for data, kind, flagged, of, start, end in self.receive(what):
             if of != sequence:

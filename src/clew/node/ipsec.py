@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from clew.api import kinds
-from clew.base.clock import Clock
+from clew.base.clock import Clock, happens_within
 from clew.base.errors import Problem, WorldError
 from clew.base.value import Value
 from clew.compile.ipsec import Ring
@@ -37,7 +37,9 @@ logger = logging.getLogger(__name__)
 
 RETRY = 1.0  # seconds between two tries to publish
 HEARD = 0.1  # until what was published is heard of
-FOLLOWING = 3.0  # seconds that others are given to follow
+# Seconds that others are given to follow, each at its own pace. They take in what comes under the former states for
+# as long as GRACE of dataplane/overlay/esp.py after they have heard, so this is well below that.
+FOLLOWING = 30.0
 FORMER_KEYS = 8  # kept in memory after they left the Secret, for nodes that know no newer one
 SALT = b"clew ipsec"
 
@@ -174,7 +176,7 @@ async def publish(client: Client, nodes: Table[Node], name: str, identity: Ident
     changed = asyncio.Event()
     nodes.on_change(changed.set)
     identity.on_change(changed.set)
-    said = ""
+    said, told = "", ("", 0.0)  # an epoch, and when others could read of it
     while True:
         changed.clear()
         node, standing = nodes.get(("", name)), identity.standing
@@ -182,7 +184,8 @@ async def publish(client: Client, nodes: Table[Node], name: str, identity: Ident
             await changed.wait()
             continue
         if node.ipsec == standing:
-            await _wait_for_others(identity, standing, changed, clock)
+            told = told if told[0] == standing.epoch else (standing.epoch, clock.monotonic())
+            await _wait_for_others(identity, told, changed, clock)
             continue
         try:
             await client.patch(kinds.NODE, name, _annotated(standing), field_manager="clew-agent")
@@ -195,11 +198,13 @@ async def publish(client: Client, nodes: Table[Node], name: str, identity: Ident
             await clock.sleep(RETRY)
 
 
-async def _wait_for_others(identity: Identity, standing: Standing, changed: asyncio.Event, clock: Clock) -> None:
+async def _wait_for_others(identity: Identity, told: tuple[str, float], changed: asyncio.Event, clock: Clock) -> None:
     """Until something changes; the former epoch ends when others have had their time."""
-    if identity.ring.former and identity.ring.epoch == standing.epoch:
-        await clock.sleep(FOLLOWING)
-        identity.followed(standing.epoch)
+    epoch, since = told
+    if identity.ring.former and identity.ring.epoch == epoch:
+        left = since + FOLLOWING - clock.monotonic()
+        if left <= 0 or not await happens_within(changed, left, clock):
+            identity.followed(epoch)
     else:
         await changed.wait()
 

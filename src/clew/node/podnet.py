@@ -163,8 +163,12 @@ class PodNetwork:
     def notice(self, events: Iterable[Event]) -> None:
         """Something happened in the kernel: read back in the next round if it may concern us."""
         if any(self._plane.concerns(event) for event in events):
-            self._disturbed = True
-            self._pace.poke()
+            self.look_again()
+
+    def look_again(self) -> None:
+        """Somebody took or changed something: read back in the next round."""
+        self._disturbed = True
+        self._pace.poke()
 
     async def bring_loopback_up(self, ns: int) -> tuple[str, ...]:
         """In a sandbox's namespace; its addresses. KernelError."""

@@ -383,3 +383,36 @@ async def test_what_is_in_the_kernel_is_published_past_refusals_and_again_when_i
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
+
+
+class Patient(Clock):
+    """A long time does not pass."""
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds >= ipsec.FOLLOWING / 2:
+            await asyncio.Event().wait()
+        await super().sleep(seconds)
+
+
+async def test_while_others_follow_a_new_epoch_what_changes_is_told_at_once(tmp_path: Path) -> None:
+    nodes, keys, clock = Table[Node]("nodes"), Table[KeyRing]("keys"), Patient()
+    server, identity = Server(nodes), Identity(tmp_path / "x", SECRET[1], keys)
+    running = asyncio.create_task(ipsec.publish(server, nodes, "one", identity, clock))  # type: ignore[arg-type]
+    try:
+        nodes.put(("", "one"), Node("one"))
+        keys.replace({SECRET: KeyRing((FIRST,))})
+        identity.renew("the test says so")
+        for current in ((FIRST,), (FIRST, SECOND)):
+            keys.replace({SECRET: KeyRing(current)})
+            identity.applied(standing(identity.ring, (), None))
+            async with asyncio.timeout(5):
+                await server.taken.wait()
+            server.taken.clear()
+        found = nodes.get(("", "one"))
+        assert found is not None
+        assert found.ipsec == Standing(identity.ring.epoch, (FIRST.token, SECOND.token))
+        assert identity.ring.former
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running

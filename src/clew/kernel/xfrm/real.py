@@ -31,6 +31,11 @@ class KernelXfrm:
         if self._opened is not None:
             self._opened.close()
 
+    @property
+    def port(self) -> int:
+        """By which events name us; 0 as long as nothing was asked."""
+        return self._opened.port if self._opened is not None else 0
+
     def states(self) -> Mapping[State, int]:
         found = map(wire.read_state, self._dump(wire.GET_STATE, "read XFRM states"))
         return dict(each for each in found if each is not None)

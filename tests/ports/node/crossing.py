@@ -13,6 +13,7 @@ from typing import Any, Self
 from clew.kernel import netns
 
 ETH_ALL = socket.htons(3)
+SO_RCVBUFFORCE = 33
 UDP, IPIP, ESP = 17, 4, 50
 PORTS = {8472: "vxlan", 51820: "wireguard"}
 
@@ -76,12 +77,21 @@ def everyone_sees_everyone(lab: Any, tools: Any, one: Any, two: Any, a: Any, c: 
         assert tools.seen_source(one.ns, two.ns, node_two) == node_one, "node to node"
 
 
+def answers(tools: Any, a: Any, c: Any) -> bool:
+    """Whether pod c answers pod a by now, and sees it as itself."""
+    try:
+        return bool(tools.seen_source(a.ns, c.ns, c.ips[0]) == a.ips[0])
+    except OSError:  # unreachable, or no answer in time
+        return False
+
+
 class Stream:
     """Numbered datagrams from one namespace to another, one every few milliseconds, until it is ended."""
 
     def __init__(self, source: Path, target: Path, address: str) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._listener = netns.socket_in(target, family, socket.SOCK_DGRAM)
+        self._listener.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)  # who reads late has lost nothing
         self._listener.bind((address, 0))
         self._listener.settimeout(1)
         self._sender = netns.socket_in(source, family, socket.SOCK_DGRAM)

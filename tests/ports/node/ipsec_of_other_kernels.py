@@ -2,15 +2,15 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from tests.ports.node.crossing import Stream, addresses, everyone_sees_everyone, wire
+from tests.ports.node.crossing import Stream, addresses, answers, everyone_sees_everyone, wire
 from tests.ports.node.secret import KEYS, give, stands
-from tests.ports.node.tunnels_of_other_kernels import answers
 
 from clew.kernel import netns
 from clew.kernel.netlink import Netlink, Route
@@ -22,6 +22,7 @@ FOREIGN = State("192.0.2.1", "192.0.2.2", 0x1234, reqid=7)
 OTHERS = Policy("out", "192.0.2.0/24", "198.51.100.0/24", Template(7, "192.0.2.1", "192.0.2.2"))
 MARK = b"nothing of this is seen on the way"
 BEFORE = {4: (socket.AF_INET, 20 + 8), 6: (socket.AF_INET6, 40 + 8)}  # of a datagram's payload
+READING = 30  # seconds
 EXPERT = {4: (socket.IPPROTO_IP, 10, 2), 6: (socket.IPPROTO_IPV6, 62, 1)}  # IP_PMTUDISC_DO, IPV6_DONTFRAG
 
 
@@ -214,6 +215,27 @@ def test_nodes_that_reboot_move_and_leave_are_followed(lab: Any, tools: Any) -> 
     with xfrm(one.ns) as port:
         assert FOREIGN in port.states()
         assert OTHERS in port.policies()
+
+
+def test_what_somebody_takes_is_back_before_the_next_reading(lab: Any, tools: Any) -> None:
+    """All is read every 30 s; three times one after the other cannot be that."""
+    one, two = started(lab, tools, 1, 2)
+    a, c = one.pod("a"), two.pod("c")
+    tools.eventually(lambda: answers(tools, a, c), "packets pass")
+    began = time.monotonic()
+    for _ in range(3):
+        with xfrm(one.ns) as port:
+            for policy in port.policies():
+                port.remove_policy(policy)
+        tools.eventually(lambda: sending(one), "the policies are back")
+    assert time.monotonic() - began < READING
+    assert answers(tools, a, c)
+    before = spis(one)
+    with xfrm(one.ns) as port:
+        for state in port.states():
+            port.remove_state(state)
+    tools.eventually(lambda: answers(tools, a, c) and answers(tools, c, a), "packets pass under new keys")
+    assert not before & spis(one)
 
 
 def test_another_way_is_chosen_while_agents_run_and_nothing_of_ipsec_stays(lab: Any, tools: Any) -> None:

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from tests.ports.node.crossing import addresses, everyone_sees_everyone, wire
+from tests.ports.node.crossing import addresses, answers, everyone_sees_everyone, wire
 from tests.ports.node.test_host_ports import MAPPED, mapped_pod, source_seen
 from tests.ports.node.test_mtu import way
 
 OUTSIDE = {4: "172.30.0.100", 6: "fd00:172:30::64"}
-TUNNELS = frozenset({"vxlan", "ipip", "wireguard"})
+TUNNELS = frozenset({"vxlan", "ipip", "wireguard", "ipsec"})
+KEYED = frozenset({"wireguard", "ipsec"})  # both families between the nodes' first addresses
 
 
 def keeps_them_all(lab: Any, tools: Any, nodes: list[Any], backend: str, overhead: int) -> None:
@@ -17,13 +18,15 @@ def keeps_them_all(lab: Any, tools: Any, nodes: list[Any], backend: str, overhea
     """
     one, two = nodes
     a, web, c = one.pod("a"), mapped_pod(one, "web", MAPPED), two.pod("c")
+    if backend in KEYED:
+        tools.eventually(lambda: answers(tools, a, c) and answers(tools, c, a), "each knows the other's key")
     with wire(lab.fabric) as between:
         everyone_sees_everyone(lab, tools, one, two, a, c)
         seen = between.seen()
     for at, family in enumerate(lab.families):
         near, far = addresses(one)[at], addresses(two)[at]
         if backend in TUNNELS:
-            assert (near if backend != "wireguard" else addresses(one)[0], backend) in {(s, how) for s, _, how in seen}
+            assert (addresses(one)[0] if backend in KEYED else near, backend) in {(s, how) for s, _, how in seen}
             assert not {packet for packet in seen if {*a.ips, *c.ips} & {packet[0], packet[1]}}
         else:
             assert (a.ips[at], c.ips[at], "") in seen

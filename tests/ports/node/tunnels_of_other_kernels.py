@@ -1,14 +1,15 @@
 """Tunnels that this machine's kernel may not have; tests/vm/test_tunnels.py runs this file in a guest that has them."""
 
-import errno
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.ports.node.captures import ELSEWHERE, held
-from tests.ports.node.crossing import addresses, everyone_sees_everyone, wire
-from tests.ports.node.secret import KEYS, give, stands
+from tests.ports.node.crossing import answers, everyone_sees_everyone, wire
+from tests.ports.node.promises import keeps_them_all
+from tests.ports.node.secret import KEYS, give
+from tests.ports.node.test_changes import follow_one
 
 from clew.kernel import netns
 from clew.kernel.netlink import Delete, Link, Netlink
@@ -33,40 +34,14 @@ def started(lab: Any, tools: Any, backend: str, *numbers: int, **network: Any) -
     return nodes
 
 
-def test_pods_as_they_are_and_the_mtu_to_the_byte(lab: Any, tools: Any, backend: str) -> None:
-    one, two = started(lab, tools, backend, 1, 2)
-    if backend == "ipsec":
-        for node in (one, two):
-            stands(node, tools, "3")
-    a, c = one.pod("a"), two.pod("c")
-    if backend == "ipsec":
-        tools.eventually(lambda: answers(tools, a, c), "keys are known on both sides")
-    with wire(lab.fabric) as between:
-        everyone_sees_everyone(lab, tools, one, two, a, c)
-        seen = between.seen()
-    assert not {packet for packet in seen if {*a.ips, *c.ips} & {packet[0], packet[1]}}, "no pod's address is seen"
-    assert (addresses(one)[0], addresses(two)[0], backend) in seen
-    most = 1500 - OVERHEAD[backend] - 28
-    with (
-        netns.socket_in(c.ns, socket.AF_INET, socket.SOCK_DGRAM) as listener,
-        netns.socket_in(a.ns, socket.AF_INET, socket.SOCK_DGRAM) as sender,
-    ):
-        listener.bind((c.ips[0], 0))
-        listener.settimeout(10)
-        sender.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO: DF on every packet
-        sender.connect(listener.getsockname())
-        sender.send(bytes(most))
-        assert len(listener.recv(2000)) == most
-        with pytest.raises(OSError, match="Message too long") as refused:
-            sender.send(bytes(most + 1))
-        assert refused.value.errno == errno.EMSGSIZE
+@pytest.mark.parametrize("links", ["bridge", "routed"])
+def test_every_promise(lab: Any, tools: Any, backend: str, links: str) -> None:
+    keeps_them_all(lab, tools, started(lab, tools, backend, 1, 2, links=links), backend, OVERHEAD[backend])
 
 
-def answers(tools: Any, a: Any, c: Any) -> bool:
-    try:
-        return bool(tools.seen_source(a.ns, c.ns, c.ips[0]) == a.ips[0])
-    except OSError:  # unreachable, or no answer in time
-        return False
+def test_other_nodes_follow_one_that_moves_reboots_leaves_and_joins(lab: Any, tools: Any, backend: str) -> None:
+    give(lab, KEYS)
+    follow_one(lab, tools, backend)
 
 
 @pytest.mark.parametrize(("kind", "device"), [("wireguard", "wg.clew"), ("ipsec", "ipsec.clew")])

@@ -8,6 +8,7 @@ and then hang. Python runs about ten times slower than outside.
 Used by the `guest` fixture of conftest.py, and by hand: `python -m tests.vm COMMAND…`.
 """
 
+import compileall
 import os
 import queue
 import re
@@ -67,6 +68,7 @@ class Guest:
         self._show = show
         self._kernel = kernel.ready()
         _sweep()
+        _compile()
         self._folder = TemporaryDirectory(prefix=f"{FOLDER}{os.getpid()}-")
         self.share = Path(self._folder.name)  # the guest's /guest, which both may write
         (self.share / "serve.sh").write_bytes(SERVE.read_bytes())
@@ -197,6 +199,12 @@ def _sweep() -> None:
         pid = folder.name.removeprefix(FOLDER).partition("-")[0]
         if pid.isdigit() and not Path("/proc", pid).exists():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _compile() -> None:
+    """Byte code beside every module that has none: the guest takes minutes for it, and loses it with its memory."""
+    for folder in ("src", "tests", "bench"):
+        compileall.compile_dir(ROOT / folder, quiet=2)
 
 
 class _Follow:

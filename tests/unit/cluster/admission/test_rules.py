@@ -350,6 +350,35 @@ def test_an_object_has_a_budget() -> None:
     assert told.endswith("validation failed due to running out of cost budget, no further validation rules will be run")
 
 
+def test_any_field_that_has_a_name_can_be_asked_for() -> None:
+    """Protobuf, which tells the checker of fields, has names of its own: found by generated schemas."""
+    texts = {"type": "object", "additionalProperties": TEXT}
+    lists = {"type": "object", "additionalProperties": {"type": "array", "items": TEXT}}
+    fields = {
+        "aB": texts, "a_b": texts, "A_b": texts, "ABEntry": TEXT, "_": texts, "Entry": TEXT, "__": NUMBER, "x_": lists,
+        "int": NUMBER, "self": TEXT, "google": TEXT, "schema": TEXT, "Object1": texts, "namespace": TEXT, "in": TEXT,
+    }  # fmt: skip
+    names = [*(name for name in fields if name not in {"__", "namespace", "in"}), "__underscores__", "__namespace__"]
+    rules = [f"!has(self.{name}) || self.{name} == self.{name}" for name in (*names, "__in__")]
+    schema = object_of({**fields, "1a": TEXT, "b c": TEXT, "$ref": TEXT, "\N{SNOWMAN}": TEXT}, *rules)
+    value = {name: {"k": "v"} if field is texts else "t" if field is TEXT else 1 for name, field in fields.items()}
+    assert judged(schema, {**value, "x_": {"k": ["v"]}, "b c": "t"}) == []
+
+
+def test_a_rule_that_is_no_text_is_refused() -> None:
+    (error,) = compile_errors(object_of(EVERYTHING, "self.s == 'a' \0 || false"), "at")
+    assert "compilation failed: ERROR: <input>:1:1: Syntax error" in error.detail
+
+
+def test_a_rule_that_is_too_deep_is_refused() -> None:
+    deep = f"{'(' * 40}true{')' * 40}"
+    (error,) = compile_errors(object_of(EVERYTHING, deep), "at")
+    assert "recursion limit exceeded" in error.detail
+    for depth in range(20, 40):  # also where only what surrounds an optional oldSelf makes it so
+        rule = {"rule": f"{'(' * depth}!oldSelf.hasValue(){')' * depth}", "optionalOldSelf": True}
+        list(compile_errors(object_of(EVERYTHING, rule), "at"))
+
+
 def test_objects_are_left_as_they_were() -> None:
     value, old = clone(VALUE), {**clone(VALUE), "n": 4}
     judged(object_of(EVERYTHING, "self == oldSelf || self.n > 1"), value, old)

@@ -7,6 +7,7 @@ held while it runs (`evaluating`).
 
 import hashlib
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from types import MappingProxyType
@@ -68,13 +69,14 @@ class Outcome(Value):
 def compile_schema(schema: Object) -> Outcome:
     """Every rule of a version's openAPIV3Schema. The same schema is compiled once."""
     key = _key(schema)
-    found = _OUTCOMES.get(key)
-    if found is None:
-        errors: list[FieldError] = []
-        level = _Work(errors).level(clone(schema), None, THE_SCHEMA, "", is_root=True)
-        found = _OUTCOMES[key] = Outcome(level, tuple(errors))
-        while len(_OUTCOMES) > _MOST_OUTCOMES:
-            del _OUTCOMES[next(iter(_OUTCOMES))]
+    with _LOCK:
+        found = _OUTCOMES.get(key)
+        if found is None:
+            errors: list[FieldError] = []
+            level = _Work(errors).level(clone(schema), None, THE_SCHEMA, "", is_root=True)
+            found = _OUTCOMES[key] = Outcome(level, tuple(errors))
+            while len(_OUTCOMES) > _MOST_OUTCOMES:
+                del _OUTCOMES[next(iter(_OUTCOMES))]
     return found
 
 
@@ -89,6 +91,7 @@ def _key(schema: Object) -> bytes:
 
 _OUTCOMES: dict[bytes, Outcome] = {}
 _MOST_OUTCOMES = 64
+_LOCK = threading.Lock()  # the library's environments are made by one thread at a time
 
 
 class _Work:
@@ -174,12 +177,18 @@ class _Work:
                 self.errors.append(invalid(place, rule, "messageExpression must evaluate to a string"))
         if len(self.errors) > before:
             return None
-        message = _program(rule.message_expression, rule) if rule.message_expression else None
         at = field_path(schema, rule.field_path) or "" if rule.field_path else ""
-        return Compiled(rule, _program(rule.rule, rule), message, uses_old, at)
+        try:
+            message = _program(rule.message_expression, rule) if rule.message_expression else None
+            return Compiled(rule, _program(rule.rule, rule), message, uses_old, at)
+        except RuntimeError as wrong:  # what surrounds the rule makes it too deep
+            self.errors.append(invalid(f"{here}.rule", rule, f"compilation failed: {_issues(str(wrong))}"))
+            return None
 
     def _checked(self, text: str, kind: CelType, old: CelType) -> tuple[str, str, bool]:
         """The type that it gives, what is wrong with it, and whether it looks at the value before."""
+        if "\0" in text:  # where the library would end it
+            return "", "ERROR: <input>:1:1: Syntax error: token recognition error", False
         try:
             return self._environment(kind, None).compile(text).return_type().name(), "", False
         except RuntimeError as wrong:

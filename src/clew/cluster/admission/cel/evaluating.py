@@ -16,6 +16,7 @@ from cel_expr_python import cel
 from clew.api.objects import Object
 from clew.cluster.admission.cel.compiling import Compiled, Level
 from clew.cluster.admission.cel.machine import Work, running
+from clew.cluster.admission.cel.names import escaped
 from clew.cluster.admission.cel.values import Views
 from clew.cluster.admission.field_errors import FieldError, duplicate, forbidden, invalid, required
 from clew.cluster.admission.structural.before import Before, before, of_field, of_item
@@ -139,7 +140,7 @@ def _in_order(schema: Object, new: Any, old: Any) -> Any:
     The runtime compares lists by place and can be told nothing else.
     """
     if isinstance(new, dict) and isinstance(old, dict):
-        inner = schema.get("properties") or {}
+        inner = {escaped(name): below for name, below in (schema.get("properties") or {}).items()}
         return {name: _in_order(inner.get(name) or {}, new.get(name), item) for name, item in old.items()}
     if not (isinstance(new, list) and isinstance(old, list) and len(new) == len(old)):
         return old

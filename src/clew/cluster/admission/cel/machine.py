@@ -69,7 +69,9 @@ def program(text: str) -> "cel.Expression":
 def running() -> "cel.Env":
     """Where rules are run."""
     variables = [{"name": name, "type_name": "dyn"} for name in ("self", "oldSelf")]
-    return _environment(_library_pool(), variables, (*_EXTENSIONS, {"name": "bindings"}), _extension(runs=True))
+    made = _environment(_library_pool(), variables, (*_EXTENSIONS, {"name": "bindings"}), _extension(runs=True))
+    made.compile("true", disable_check=True).eval()  # what rules run on is made now, by the thread that compiles
+    return made
 
 
 def _environment(pool: Any, variables: list[Object], extensions: Any, functions: Any) -> "cel.Env":

@@ -59,7 +59,7 @@ class Messages:
     """The messages of one schema, gathered while its levels are told."""
 
     def __init__(self) -> None:
-        self.file = descriptor_pb2.FileDescriptorProto(name="schema.proto", package=_PACKAGE, syntax="proto3")
+        self.file = descriptor_pb2.FileDescriptorProto(name="schema.proto", package=_PACKAGE, syntax="proto2")
         self.file.dependency.extend(each.name for each in DEPENDENCIES)
         self._told: dict[int, CelType | None] = {}
 
@@ -94,18 +94,28 @@ class Messages:
     def _message(self, fields: Object) -> CelType:
         name = f"Object{len(self.file.message_type) + 1}"
         message = self.file.message_type.add(name=name)
+        message.options.deprecated_legacy_json_field_conflicts = True  # nobody reads them as JSON
+        titles: set[str] = {written for field in fields if (written := escaped(field))}
         for field, schema in fields.items():
             kind, written = self._inner(schema), escaped(field)
             if kind and written:
-                _add(message, written, kind, f".{_PACKAGE}.{name}")
+                _add(message, written, kind, titles, f".{_PACKAGE}.{name}")
         return CelType(f"{_PACKAGE}.{name}")
 
 
-def _add(message: descriptor_pb2.DescriptorProto, name: str, kind: CelType, inside: str) -> None:
+def _add(message: descriptor_pb2.DescriptorProto, name: str, kind: CelType, titles: set[str], inside: str) -> None:
+    """A field of a message at a place; `titles` are the names that are taken inside the message."""
     number = len(message.field) + 1
     field = message.field.add(name=name, number=number, json_name=f"f{number}", label=_Field.LABEL_OPTIONAL)
     if kind.name == "map":
-        _add_map(message, field, kind.of[1], inside)
+        title = _entry(name)
+        if title in titles:  # `a_b` beside `aB`: protobuf gives both maps' entries one name
+            _set_type(field, CelType("dyn"))
+            return
+        titles.add(title)
+        _add_map(message.nested_type.add(name=title), kind.of[1])
+        field.label, field.type = _Field.LABEL_REPEATED, _Field.TYPE_MESSAGE
+        field.type_name = f"{inside}.{title}"
     elif kind.name == "list":
         field.label = _Field.LABEL_REPEATED
         _set_type(field, kind.of[0])
@@ -113,20 +123,15 @@ def _add(message: descriptor_pb2.DescriptorProto, name: str, kind: CelType, insi
         _set_type(field, kind)
 
 
-def _add_map(
-    message: descriptor_pb2.DescriptorProto, field: descriptor_pb2.FieldDescriptorProto, kind: CelType, inside: str
-) -> None:
-    """Protobuf wants a map's entry to be called as its field is, in camel case."""
-    title = f"{''.join(part[:1].upper() + part[1:] for part in field.name.split('_'))}Entry"
-    if any(entry.name == title for entry in message.nested_type):  # `a_b` beside `aB`
-        _set_type(field, CelType("dyn"))
-        return
-    entry = message.nested_type.add(name=title)
+def _entry(name: str) -> str:
+    """What protobuf wants the entry of a map to be called: as its field, in camel case."""
+    return f"{''.join(part[:1].upper() + part[1:] for part in name.split('_'))}Entry"
+
+
+def _add_map(entry: descriptor_pb2.DescriptorProto, kind: CelType) -> None:
     entry.options.map_entry = True
     _set_type(entry.field.add(name="key", number=1, label=_Field.LABEL_OPTIONAL), CelType("string"))
     _set_type(entry.field.add(name="value", number=2, label=_Field.LABEL_OPTIONAL), kind)
-    field.label, field.type = _Field.LABEL_REPEATED, _Field.TYPE_MESSAGE
-    field.type_name = f"{inside}.{title}"
 
 
 def _set_type(field: descriptor_pb2.FieldDescriptorProto, kind: CelType) -> None:

@@ -133,7 +133,8 @@ class Backend:
                 self._chains, intact = None, False
             found = self._read_maps()
             right = all(delta.actual == found[name] for name, delta in self.programme.deltas.items())
-            self.programme.found(found)
+            if not right:
+                self.programme.found(found)
             return right and intact
 
     def look_again(self) -> bool:
@@ -200,10 +201,7 @@ class Backend:
 
     def _read_maps(self) -> dict[str, dict[bytes, bytes]]:
         maps, family = self._datapath.maps, self.settings.family
-        return {
-            name: {key: value for key, value in maps[name].items() if layout.is_of(name, key, family)}
-            for name in WRITTEN
-        }
+        return {name: layout.of_family(name, maps[name].items(), family) for name in WRITTEN}
 
     def _write_table(self) -> int:
         wanted = rules.chains()

@@ -79,8 +79,21 @@ def test_nothing_is_known_where_nothing_is_loaded() -> None:
 def test_keys_there_and_back(where: FrontendKey) -> None:
     key = layout.pack_frontend_key(where.family, where.address, where.protocol, where.port)
     assert layout.unpack_frontend_key(key) == where
-    assert layout.is_of(FRONTENDS, key, where.family)
-    assert not layout.is_of(FRONTENDS, key, 6 if where.family == 4 else 4)
+    assert layout.of_family(FRONTENDS, [(key, b"")], where.family) == {key: b""}
+    assert not layout.of_family(FRONTENDS, [(key, b"")], 6 if where.family == 4 else 4)
+
+
+def test_entries_of_both_families_in_one_map_are_told_apart() -> None:
+    numbers = {4: layout.pack_number(7), 6: layout.pack_number(7 | layout.IPV6_SETS)}
+    places = {4: layout.pack_place(7, 1), 6: layout.pack_place(7 | layout.IPV6_SETS, 1)}
+    prefixes = {4: layout.pack_prefix("10.0.0.0/8"), 6: layout.pack_prefix("fd00::/48")}
+    for name, keys in ((layout.NAMES, numbers), (layout.ENDPOINTS, places), (layout.PODS, prefixes)):
+        entries = [(key, b"") for key in keys.values()]
+        assert list(layout.of_family(name, entries, 4)) == [keys[4]]
+        assert list(layout.of_family(name, entries, 6)) == [keys[6]]
+    nodes = [(layout.index_of(4), b""), (layout.index_of(6), b"")]
+    assert layout.of_family(layout.NODES, nodes, 6) == dict(nodes[1:])
+    assert layout.of_family(layout.LINKS, nodes, 6) == dict(nodes)
 
 
 @pytest.mark.parametrize("prefix", ["10.0.0.0/8", "0.0.0.0/0", "192.0.2.7/32", "fd00::/48", "::/0", "fd00::7/128"])

@@ -118,6 +118,8 @@ def test_the_rules_are_kube_proxys(lab: SmallLab) -> None:
     assert (shown["Mode"], shown["IPTables"]["MasqueradeBit"], shown["SyncPeriod"]) == ("iptables", 14, "2s")
     assert "kubeproxy_sync_proxy_rules_iptables_total" in curl(lab, "node-1", "127.0.0.1:10249/metrics")[1]
     assert curl(lab, "node-1", "127.0.0.1:30080/hostname")[0] == 0, "iptables has node ports on loopback"
+    accepted = "kubeproxy_iptables_localhost_nodeports_accepted_packets_total 1\n"
+    eventually(lambda: accepted in curl(lab, "node-1", "127.0.0.1:10249/metrics")[1], 20, "one connection was counted")
 
 
 def test_a_rule_that_somebody_deleted_comes_back(lab: SmallLab) -> None:

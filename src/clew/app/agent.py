@@ -21,6 +21,7 @@ from clew.app.agent_dns import DnsPart
 from clew.app.agent_network import NetworkPart
 from clew.app.agent_pools import AddressPart
 from clew.app.agent_proxy import ProxyPart, refuse_company
+from clew.app.process_metrics import process_metrics
 from clew.base.clock import Clock, SystemClock
 from clew.base.errors import UserError
 from clew.base.metrics import Registry
@@ -56,6 +57,7 @@ class Agent:
         self._clock = clock
         self._node = options.node
         self.registry = Registry()
+        process_metrics(self.registry)
         self._paths = CniPaths(
             bin_dir=Path(agent.cni_bin_dir),
             config_file=Path(agent.cni_conf_file),

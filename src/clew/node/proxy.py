@@ -202,14 +202,13 @@ class ServiceProxy:
         if not self.in_sync.is_set():
             await asyncio.to_thread(self._leave_others)
         self._waiting_since = None
-        self._metrics.services_pending.set(0)
-        self._metrics.endpoints_pending.set(0)
         self.in_sync.set()
 
     def _changed(self) -> None:
         if self._waiting_since is None:
             self._waiting_since = self._clock.monotonic()
-        self._metrics.queued.set(self._clock.now().timestamp())
+        for family in self._settings.families:
+            self._metrics.queued.set(self._clock.now().timestamp(), f"IPv{family}")
         self._pace.poke()
 
     def _node(self) -> ServiceNode:
@@ -290,7 +289,17 @@ class ServiceProxy:
             self._problems.pop(key, None)
 
     def _measures(self) -> Iterable[Measure]:
-        return (measure for backend in self._backends for measure in backend.measures())
+        for what, table in (("endpoint", self._slices), ("service", self._services)):
+            name = f"kubeproxy_sync_proxy_rules_{what}_changes_pending"
+            yield Measure(name, f"Changes of {what}s that no sync has seen yet", self._pending(table))
+        for backend in self._backends:
+            yield from backend.measures()
+
+    def _pending(self, table: Table[Service] | Table[EndpointSlice]) -> int:
+        try:
+            return len(table.changes_since(self._seen[id(table)])[0])
+        except StaleRevisionError:
+            return len(table)
 
     def _keep(self, changes: Changes, failed: Backend) -> None:
         """The backends after the one that failed have not seen the changes yet."""

@@ -5,7 +5,7 @@ Source: k8s.io/kubernetes pkg/proxy/metrics/metrics.go.
 
 from collections.abc import Callable, Iterable
 
-from clew.base.metrics import Measure, Registry
+from clew.base.metrics import Labels, Measure, Registry
 
 PROGRAMMING = (
     *(0.25, 0.5), *map(float, range(1, 60)), *map(float, range(60, 120, 5)), *map(float, range(120, 301, 30)),
@@ -26,10 +26,10 @@ class ProxyMetrics:
         self.full = histogram(f"{prefix}full_proxy_rules_duration_seconds", "Latency of full syncs", FAMILY, SYNC)
         self.partial = histogram(f"{prefix}partial_proxy_rules_duration_seconds", "Latency of others", FAMILY, SYNC)
         self.last = gauge(f"{prefix}proxy_rules_last_timestamp_seconds", "When rules were last in sync", FAMILY)
-        self.queued = gauge(f"{prefix}proxy_rules_last_queued_timestamp_seconds", "When a sync was last asked for")
-        self.endpoints_pending = gauge(f"{prefix}proxy_rules_endpoint_changes_pending", "Pending endpoint changes")
+        self.queued = gauge(
+            f"{prefix}proxy_rules_last_queued_timestamp_seconds", "When a sync was last asked for", FAMILY
+        )
         self.endpoints_total = counter(f"{prefix}proxy_rules_endpoint_changes_total", "Endpoint changes")
-        self.services_pending = gauge(f"{prefix}proxy_rules_service_changes_pending", "Pending service changes")
         self.services_total = counter(f"{prefix}proxy_rules_service_changes_total", "Service changes")
         self.no_local = gauge(
             f"{prefix}proxy_rules_no_local_endpoints_total",
@@ -50,7 +50,10 @@ class ProxyMetrics:
         )
 
     def _refresh(self) -> None:
+        """Of what several backends count under one name and no label of their own, the sum."""
+        found: dict[tuple[str, Labels], float] = {}
         for each in self._measures():
-            names = tuple(name for name, _ in each.labels)
+            names, labels = tuple(name for name, _ in each.labels), tuple(value for _, value in each.labels)
             make = self._registry.counter if each.kind == "counter" else self._registry.gauge
-            make(each.name, each.text, names).values[tuple(value for _, value in each.labels)] = each.value
+            found[each.name, labels] = found.get((each.name, labels), 0) + each.value
+            make(each.name, each.text, names).values[labels] = found[each.name, labels]

@@ -79,6 +79,9 @@ class Iptables:
             "ports/an-endpoint-that-is-the-node-itself",
             r"element of nat KUBE-SEP-\w+: -s ",
         ): "nodes are no pods: masqueraded",
+        ("nodeport/on-loopback-too", r"element of nat KUBE-NODEPORTS: .* without (! )?-d 127\.0\.0\.0/8"): (
+            "either leads on; they are two so that one of them counts"
+        ),
         ("load-balancer/local,-for-some-sources-only", r"element of nat KUBE-FW-\w+: -s 19[28]\."): (
             "for nodes that carry the address"
         ),

@@ -15,9 +15,10 @@ from clew.base.addresses import Family
 from clew.base.metrics import Measure
 from clew.base.value import Value
 from clew.base.xtables import read
-from clew.dataplane.iptables.objects import FIREWALL, SIGNS, ChainKey
+from clew.dataplane.iptables.counters import Counter
+from clew.dataplane.iptables.objects import FIREWALL, FORWARD, NODE_PORTS, SIGNS, ChainKey
 from clew.dataplane.iptables.programme import TABLES, Owner, Programme
-from clew.dataplane.iptables.rules import INVALID
+from clew.dataplane.iptables.rules import INVALID, TO_LOOPBACK, on_loopback
 from clew.dataplane.iptables.script import going, removal, script
 from clew.ir.balancing import Balancer
 from clew.ir.proxying import Settings
@@ -75,7 +76,7 @@ class Backend:
         self._known = False
         self._right = b""  # digest of the text that was as wanted
         self._refused = self._refused_partial = 0
-        self._invalid = self._met = 0  # packets: in all, and by the rule that is there
+        self._invalid, self._on_loopback = Counter(), Counter()
         self._last: dict[str, int] = dict.fromkeys(TABLES, 0)
         self._total = self.programme.sizes()  # counted by whoever syncs: metrics are asked for by another thread
 
@@ -131,7 +132,7 @@ class Backend:
             return False
         texts = self._texts()
         digest = hashlib.blake2b("".join(texts).encode(), digest_size=16).digest()
-        self._count_invalid()
+        self._count()
         if digest == self._right:
             return True
         self._take(texts)
@@ -158,20 +159,27 @@ class Backend:
             labels = (("table", table), family)
             rows.append(Measure(f"{start}_total", "Rules owned by the service proxy", self._total[table], labels))
             rows.append(Measure(f"{start}_last", "Rules written by the last sync", self._last[table], labels))
-        text = "Packets that connection tracking called invalid and KUBE-FORWARD dropped, as of the last look"
-        name = "kubeproxy_iptables_ct_state_invalid_dropped_packets_total"
-        rows.append(Measure(name, text, self._invalid, (family,), "counter"))
+        for counter, name, text in (
+            (self._invalid, "ct_state_invalid_dropped", "that were invalid to connection tracking, and dropped"),
+            (
+                self._on_loopback,
+                "localhost_nodeports_accepted",
+                "accepted for node ports on loopback, one a connection",
+            ),
+        ):
+            whole = f"kubeproxy_iptables_{name}_packets_total"
+            rows.append(Measure(whole, f"Packets {text}, as of the last look", counter.total, (), "counter"))
         texts = {"restore": (self._refused, "syncs"), "partial_restore": (self._refused_partial, "partial syncs")}
         for what, (times, of) in texts.items():
             name = f"{start}_{what}_failures_total"
             rows.append(Measure(name, f"How often iptables-restore refused {of}", times, (family,), "counter"))
         return tuple(rows)
 
-    def _count_invalid(self) -> None:
-        """Counted anew whenever somebody makes the rule anew."""
-        met = self._iptables.met(self._family, "filter", "KUBE-FORWARD").get(INVALID, 0)
-        self._invalid += met - self._met if met >= self._met else met
-        self._met = met
+    def _count(self) -> None:
+        """What kube-proxy counts by nfacct, the rules' own counters tell as well."""
+        self._invalid.look(_of(self._iptables.met(self._family, "filter", FORWARD), INVALID))
+        if on_loopback(self.settings):
+            self._on_loopback.look(_of(self._iptables.met(self._family, "nat", NODE_PORTS), TO_LOOPBACK))
 
     def _leave_other_kinds(self) -> None:
         """Once our rules are in, what is left in the tables of the other kind of programs goes."""
@@ -190,6 +198,11 @@ class Backend:
     def _take(self, texts: Iterable[str]) -> None:
         ruleset = {table: chains for text in texts for table, chains in read(text).items()}
         self.programme.found(ruleset)
+
+
+def _of(met: Mapping[str, int], start: str) -> dict[str, int]:
+    """The rules that begin so."""
+    return {rule: count for rule, count in met.items() if rule.startswith(start)}
 
 
 def _remove(iptables: Iptables, family: Family) -> set[ChainKey]:

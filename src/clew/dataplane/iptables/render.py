@@ -29,7 +29,7 @@ from clew.dataplane.iptables.objects import (
     rule,
     source,
 )
-from clew.dataplane.iptables.rules import TO_THIS_NODE, node_port_destinations
+from clew.dataplane.iptables.rules import TO_LOOPBACK, TO_THIS_NODE, node_port_destinations, on_loopback
 from clew.ir.balancing import Backend, Balancer, Frontend
 from clew.ir.proxying import Settings
 
@@ -164,8 +164,7 @@ class _Port:
         if balancer.any_backend:
             way = f"-j {self._chain('EXT')}"
             if not frontend.address:
-                text = rule(f"-p {self._word}", remark(self._name), f"-m {self._word} --dport {frontend.port}", way)
-                self._add(("nat", NODE_PORTS), text)
+                self._node_port(frontend, way)
             elif frontend.sources is None:
                 self._add(("nat", SERVICES), self._match(frontend, _kind(frontend), way))
             else:
@@ -173,6 +172,12 @@ class _Port:
         if not (balancer.local if frontend.policy == "Local" else balancer.cluster):
             for text in self._nobody_outside(frontend):
                 self._add(("filter", EXTERNAL_SERVICES), text)
+
+    def _node_port(self, frontend: Frontend, way: str) -> None:
+        """Loopback has a rule of its own, so that the kernel counts what comes by it (kube-proxy: by nfacct)."""
+        words = (f"-p {self._word}", remark(self._name), f"-m {self._word} --dport {frontend.port}", way)
+        for where in (TO_LOOPBACK, f"! {TO_LOOPBACK}") if on_loopback(self._settings) else ("",):
+            self._add(("nat", NODE_PORTS), rule(where, *words))
 
     def _firewall(self, frontend: Frontend, sources: Iterable[str]) -> None:
         """Only these sources get to KUBE-EXT; the rest goes on as it is, and is dropped in the filter table."""

@@ -31,6 +31,8 @@ TO_THIS_NODE = "-m addrtype --dst-type LOCAL"
 INVALID = "-m conntrack --ctstate INVALID -j DROP"
 LAST = "kubernetes service nodeports; NOTE: this must be the last rule in this chain"
 LOOPBACK = {4: "127.0.0.0/8", 6: "::1/128"}
+LOOPBACK_NETWORK = ip_network(LOOPBACK[4])
+TO_LOOPBACK = destination(LOOPBACK[4])  # how rules for node ports on loopback begin
 
 
 def fixed_chains(settings: Settings) -> Mapping[ChainKey, tuple[str, ...]]:
@@ -83,6 +85,14 @@ def node_port_destinations(settings: Settings) -> tuple[str, ...]:
         return ("" if open_there else destination(loopback, negated=True),)
     prefixes = settings.node_port_addresses
     return tuple(destination(each) for each in prefixes if open_there or not _within(each, loopback))
+
+
+def on_loopback(settings: Settings) -> bool:
+    """Whether node ports are open on loopback addresses."""
+    if not settings.localhost_node_ports or settings.family == 6:
+        return False
+    prefixes = settings.node_port_addresses
+    return not prefixes or any(ip_network(each, strict=False).overlaps(LOOPBACK_NETWORK) for each in prefixes)
 
 
 def _within(prefix: str, whole: str) -> bool:

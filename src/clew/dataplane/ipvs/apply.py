@@ -23,7 +23,7 @@ from clew.ir.balancing import Balancer
 from clew.ir.proxying import Settings
 from clew.kernel.errors import KernelError
 from clew.kernel.ipset import IpSet
-from clew.kernel.iptables import Iptables
+from clew.kernel.iptables import Iptables, IptablesError
 from clew.kernel.ipvs import Change, Delete, DeleteReal, IpvsError, Put, PutReal, RealServer
 from clew.kernel.ipvs import VirtualServer as KernelServer
 from clew.kernel.netlink.requests import Add, Request
@@ -63,6 +63,7 @@ class Backend:
         self._declined: list[IpvsError] = []  # changes that the kernel does not take, though it is as we think
         self._waiting: dict[Owner, Iterable[Balancer]] = {}  # wanted, but not yet known to the programme
         self._refused = {"sync": 0, "cleanup": 0}
+        self._refused_rules = 0
         self._left_kinds = False  # whether the tables of other programs were looked through
 
     def prepare(self) -> None:
@@ -86,6 +87,8 @@ class Backend:
         for what, times in self._refused.items():
             name = f"clew_proxy_ipvs_{what}_failures_total"
             yield Measure(name, f"How often the kernel refused a {what}", times, family, "counter")
+        name = "kubeproxy_sync_proxy_rules_iptables_restore_failures_total"
+        yield Measure(name, "How often iptables-restore refused syncs", self._refused_rules, family, "counter")
 
     def sync(self, changes: Mapping[Owner, Iterable[Balancer]]) -> SyncResult:
         """Want these services so, and make the kernel follow. KernelError: refused; sync again, without repeating."""
@@ -97,9 +100,10 @@ class Backend:
             self._waiting = {}
             self._declined = []
             result = self._write()
-        except KernelError:
+        except KernelError as refusal:
             self._known = False
             self._refused["sync"] += 1
+            self._refused_rules += isinstance(refusal, IptablesError)
             raise
         if self._declined:
             self._refused["sync"] += 1

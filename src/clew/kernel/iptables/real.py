@@ -6,6 +6,7 @@ takes those that have tables, and makes none.
 """
 
 import errno
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -24,6 +25,8 @@ KINDS: tuple[Kind, ...] = ("legacy", "nft")
 WAIT = "5"  # seconds for the lock of another iptables
 PATIENCE = 60  # seconds for a program
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ABSENT = "No chain/target/match by that name"
+COUNTS = re.compile(r" ?-c (\d+) \d+(?= -[jg] |$)")  # of packets and bytes, before the rule's target
 NAMES = {4: "ip_tables_names", 6: "ip6_tables_names"}
 WORDS = {4: "iptables", 6: "ip6tables"}
 
@@ -68,9 +71,16 @@ class KernelIptables:
         kind, tables = self._there(family)
         if table not in tables:
             return {}
-        text = self._run([f"{WORDS[family]}-{kind}-save", "-c", "-t", table], "", f"count what table {table} met")
-        rows = (line.partition(f"] -A {chain} ") for line in text.splitlines())
-        return {rule: int(counts.removeprefix("[").partition(":")[0]) for counts, found, rule in rows if found}
+        command = [f"{WORDS[family]}-{kind}", "--wait", WAIT, "-t", table, "-S", chain, "-v"]
+        try:
+            text = self._run(command, "", f"count what chain {chain} met")
+        except IptablesError as refused:
+            if ABSENT in refused.detail:
+                return {}
+            raise
+        rows = (line.removeprefix(f"-A {chain} ") for line in text.splitlines() if line.startswith("-A "))
+        counts = ((row, list(COUNTS.finditer(row))[-1]) for row in rows)  # a comment may read like one
+        return {(row[: found.start()] + row[found.end() :]).lstrip(): int(found[1]) for row, found in counts}
 
     def tables(self, family: Family) -> Collection[str]:
         return self._there(family)[1]

@@ -8,15 +8,16 @@ held while it runs (`evaluating`).
 import hashlib
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from clew.api.objects import Object, clone
 from clew.base.value import Value
+from clew.cluster.admission.cel.evaluating import default_errors
+from clew.cluster.admission.cel.level import Compiled, Level
 from clew.cluster.admission.cel.machine import checking, optional, program
 from clew.cluster.admission.cel.rule import RULES, Rule, field_path, rules_of
 from clew.cluster.admission.cel.types import CelType, Messages
@@ -31,32 +32,6 @@ _STATUS = re.compile(r"^[A-Z_]+: |\s*\[[A-Z_]+\]$")
 _STRUCT = re.compile(r" not found in struct '[\w.]+'")
 _EMBEDDED = "x-kubernetes-embedded-resource"
 THE_SCHEMA = "\0"  # in errors: who compiles the same schema once does not know where it stands
-
-
-class Compiled(Value):
-    """One rule that can run; `at` is the field that its errors name, relative to the level, "" for the level itself."""
-
-    rule: Rule
-    program: "cel.Expression"
-    message: "cel.Expression | None"
-    uses_old: bool
-    at: str
-
-
-class Level(Value):
-    """A level of the schema with rules of its own or below it."""
-
-    schema: Object
-    is_root: bool
-    rules: tuple[Compiled, ...] = ()
-    properties: Mapping[str, "Level"] = MappingProxyType({})
-    extra: "Level | None" = None
-    items: "Level | None" = None
-    also: tuple["Level", ...] = ()  # of allOf, on the same value
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.rules or self.properties or self.extra or self.items or self.also)
 
 
 class Outcome(Value):
@@ -74,6 +49,8 @@ def compile_schema(schema: Object) -> Outcome:
         if found is None:
             errors: list[FieldError] = []
             level = _Work(errors).level(clone(schema), None, THE_SCHEMA, "", is_root=True)
+            if level and not errors:
+                errors += default_errors(level, THE_SCHEMA)
             found = _OUTCOMES[key] = Outcome(level, tuple(errors))
             while len(_OUTCOMES) > _MOST_OUTCOMES:
                 del _OUTCOMES[next(iter(_OUTCOMES))]

@@ -2,11 +2,12 @@
 
 Rules run on the loop, as every decision of a write does: a rule takes some ten microseconds. What one may do is
 limited: 10,000 rounds of loops (the CEL library's), CALLS_OF_A_RULE calls of Kubernetes' functions, and BUDGET for all
-rules of an object, about 50 ms.
+rules of an object, about a tenth of a second.
 
 Source of rules and texts: k8s.io/apiextensions-apiserver pkg/apiserver/schema/cel/validation.go.
 """
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -14,14 +15,14 @@ import msgspec
 from cel_expr_python import cel
 
 from clew.api.objects import Object
-from clew.cluster.admission.cel.compiling import Compiled, Level
+from clew.cluster.admission.cel.level import Compiled, Level
 from clew.cluster.admission.cel.machine import Work, running
 from clew.cluster.admission.cel.names import escaped
 from clew.cluster.admission.cel.values import Views
 from clew.cluster.admission.field_errors import FieldError, duplicate, forbidden, invalid, required
-from clew.cluster.admission.structural.before import Before, before, of_field, of_item
+from clew.cluster.admission.structural.before import NEW, Before, before, of_field, of_item
 
-BUDGET = 50_000  # microseconds of work, roughly: what is counted does not depend on how busy the machine is
+BUDGET = 100_000  # microseconds of work, roughly: what is counted does not depend on how busy the machine is
 _A_RULE, _A_CALL, _A_VALUE = 10, 3, 1
 _LONGEST_MESSAGE = 5 << 10
 _OVER = "operation cancelled: actual cost limit exceeded"
@@ -39,6 +40,20 @@ def rule_errors(level: Level, obj: Object, old: Object | None) -> list[FieldErro
     with suppress(_EndedError):
         _Run(errors).level(level, obj, before(obj, old), "")
     return errors
+
+
+def default_errors(level: Level, at: str) -> Iterator[FieldError]:
+    """The defaults of a schema that break its rules; `at` is the schema's place."""
+    if level.schema.get("default") is not None:
+        errors: list[FieldError] = []
+        with suppress(_EndedError):
+            _Run(errors).level(level, level.schema["default"], NEW, f"{at}.default")
+        yield from errors
+    for name, below in level.properties.items():
+        yield from default_errors(below, f"{at}.properties[{name}]")
+    for word, one in (("additionalProperties", level.extra), ("items", level.items)):
+        if one is not None:
+            yield from default_errors(one, f"{at}.{word}")
 
 
 class _Run:

@@ -52,7 +52,7 @@ def test_they_compile() -> None:
         ({"cidr": "10.0.0.0/16", "blockSize": 19},
          ["spec.blockSize: Invalid value: 19: spec.blockSize in body should be greater than or equal to 20"]),
         ({"cidr": "10.0.0.0/28", "disabled": True}, []),
-        ({"cidr": "nothing"}, ['spec.cidr: Invalid value: "nothing": spec.cidr in body must be of type cidr: "nothing"']),
+        ({"cidr": "none"}, ['spec.cidr: Invalid value: "none": spec.cidr in body must be of type cidr: "none"']),
     ],
 )  # fmt: skip
 def test_a_new_pool(spec: Any, said: list[str]) -> None:

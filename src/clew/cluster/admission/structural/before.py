@@ -31,7 +31,9 @@ def before(new: Any, old: Any) -> Before:
 
 def is_same(one: Any, other: Any) -> bool:
     """Equal as JSON: to Python, true and 1 are."""
-    return bool(one == other) and _text(one) == _text(other)
+    if type(one) is not type(other) or one != other:
+        return False
+    return not isinstance(one, dict | list) or _text(one) == _text(other)
 
 
 def of_field(schema: Object, name: str, value: Any, whole: Before) -> Before:

@@ -64,12 +64,14 @@ class CustomStrategy(Strategy):
             await asyncio.to_thread(self.custom.rules.compile)
 
     def errors(self, obj: Object, old: Object | None, subresource: str) -> Sequence[FieldError]:  # noqa: ARG002
-        wrong = [*validate_metadata(self.kind, obj, old)]
-        if old is not None:  # as it is read today
+        shape, rules = self.custom.schema, self.custom.rules
+        refused = [*schema_errors(shape, obj)]
+        if old is not None and (refused or rules.any):  # as it is read today; most changes of most kinds need no look
             old = clone(old)
-            prune_by_schema(self.custom.schema, old)
-            default_by_schema(self.custom.schema, old)
-        wrong += schema_errors(self.custom.schema, obj, before(obj, old))
-        if self.custom.rules.any and any(each.reason in _BLOCKING for each in wrong):
+            prune_by_schema(shape, old)
+            default_by_schema(shape, old)
+            refused = [*schema_errors(shape, obj, before(obj, old))] if refused else []
+        wrong = [*validate_metadata(self.kind, obj, old), *refused]
+        if rules.any and any(each.reason in _BLOCKING for each in wrong):
             return [*wrong, _UNCHECKED]
-        return [*wrong, *self.custom.rules.errors(obj, old)]
+        return [*wrong, *rules.errors(obj, old)]

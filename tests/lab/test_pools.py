@@ -140,7 +140,8 @@ def test_a_pods_rates_by_annotation(lab: SmallLab) -> None:
     said = "metadata.annotations[kubernetes.io/egress-bandwidth] is '5': it must be 1k to 1P bits a second"
     eventually(lambda: any(said in message for _, message in lab.events("wrong")), what="the pod is told")
     lab.kubectl("delete", "pod", "slow", "wrong", "--wait=true")
-    assert "tbf" not in lab.clew("node", "exec", "node-1", "--", "tc", "qdisc", "show").stdout
+    shown = ("node", "exec", "node-1", "--", "tc", "qdisc", "show")
+    eventually(lambda: "tbf" not in lab.clew(*shown).stdout, what="they go with the pod")
 
 
 def test_wrong_pools_are_refused_by_field_and_touch_nothing(lab: SmallLab) -> None:

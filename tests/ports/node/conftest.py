@@ -54,7 +54,16 @@ class Api:
         self._listener = listener
         self._loop = asyncio.new_event_loop()
         self._objects: dict[str, dict[str, dict[str, Any]]] = {
-            kind: {} for kind in (*CORE, "namespaces", "ippools", "ipamblocks", "ipreservations", "ipamconfigurations")
+            kind: {}
+            for kind in (
+                *CORE,
+                "namespaces",
+                "ippools",
+                "ipamblocks",
+                "ipreservations",
+                "ipamconfigurations",
+                "servicecidrs",
+            )
         }
         self._version = 1
         self._history: list[tuple[int, str, bytes]] = []

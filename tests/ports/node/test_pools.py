@@ -1,54 +1,46 @@
 """Addresses from IPPools by the real agents: blocks, a borrowed address, and packets to it over each kind of way."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ports.node.borrowing import everyone_finds_a_borrower, pools, share
+from tests.ports.node.conftest import made_lab
+from tests.ports.node.crossing import addresses, wire
 
 from clew.kernel.netlink import Netlink
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("bird")]
 
-POOLS = {"tiny4": ("10.88.0.0/30", 30), "tiny6": ("fd00:88::/126", 126)}
-WAYS: dict[str, dict[str, Any]] = {"host-gw": {}, "vxlan": {"backend": "vxlan"}, "bgp": {"backend": "bgp"}}
+WAYS: dict[str, dict[str, Any]] = {
+    "host-gw": {}, "vxlan": {"backend": "vxlan"}, "bgp": {"backend": "bgp"}, "ospf": {"backend": "ospf"},
+}  # fmt: skip
 
 
 @pytest.fixture(params=list(WAYS))
 def way(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return {"network": {**WAYS[request.param], "links": "routed", "ipam": {"type": "pools"}}}
+    return pools(**WAYS[request.param])
 
 
 def test_a_borrowed_address_is_found_from_everywhere(dual_lab: Any, tools: Any, way: dict[str, Any]) -> None:
-    for name, (cidr, size) in POOLS.items():
-        dual_lab.api.put("ippools", name, {"spec": {"cidr": cidr, "blockSize": size, "natOutgoing": True}})
+    share(dual_lab)
     one, two = dual_lab.node(1), dual_lab.node(2)
     one.start(**way)
     two.start(**way)
-    a, b = one.pod("a"), one.pod("b")
-    c = two.pod("c")
-    assert [each["address"].partition("/")[2] for each in c.result["ips"]] == ["32", "128"]
-    assert len({*a.ips, *b.ips, *c.ips}) == 6
-    for at, family in enumerate(dual_lab.families):
-        listener = tools.server(c.ns, six=family == 6, port=80)
-        with listener:
-            for client in (a.ns, one.ns, two.ns):
-                tools.eventually(
-                    lambda ns=client, at=at: tools.connects(ns, c.ips[at], 80), f"IPv{family} from {client}"
-                )
-        assert tools.seen_source(a.ns, c.ns, c.ips[at]) == a.ips[at]
-        assert tools.seen_source(c.ns, b.ns, b.ips[at]) == c.ips[at], "and back, as it is"
-    d = two.pod("d")
-    e = two.bare_pod("e")
-    status, error = two.cni("ADD", "e", e.ns)
-    assert (status, error["code"]) == (1, 101)
-    assert "no free address in IPPool tiny4 (10.88.0.0/30)" in error["msg"]
-    c.detach()
-    e.attach()
-    assert e.ips == c.ips, "the only one that is free"
-    for pod in (a, b, d, e):
-        pod.detach()
-    with Netlink(one.ns) as kernel:
-        gone = lambda: not [each for each in kernel.routes() if each.destination.endswith("/32") and each.via]  # noqa: E731
-        tools.eventually(gone, "nobody borrows any more")
+    everyone_finds_a_borrower(tools, one, two)
+
+
+def test_across_subnets_and_without_ipv4(tmp_path: Path, tools: Any) -> None:
+    """Encapsulated across subnets only, in a cluster that has one family."""
+    with made_lab(tmp_path, (6,)) as lab:
+        share(lab)
+        lab.subnet(1)
+        one, far = lab.node(1), lab.node(3, subnet=1)
+        for node in (one, far):
+            node.start(**pools(backend="vxlan", crossSubnet=True))
+        with wire(lab.fabric) as between:
+            everyone_finds_a_borrower(tools, one, far)
+            assert (addresses(one)[0], addresses(far)[0], "vxlan") in between.seen()
 
 
 def test_a_node_whose_pods_were_there_before_the_pools(lab: Any, tools: Any) -> None:
@@ -58,10 +50,9 @@ def test_a_node_whose_pods_were_there_before_the_pools(lab: Any, tools: Any) -> 
     one.start()
     old = one.pod("old")
     one.stop()
-    pools = {"network": {"links": "routed", "ipam": {"type": "pools"}}}
-    one.start(**pools)
+    one.start(**pools())
     tools.eventually(lambda: lab.api.names("ipamblocks"), "the old pod's address is in a block")
-    two.start(**pools)
+    two.start(**pools())
     new, other = one.pod("new"), two.pod("other")
     assert old.ips[0] not in {new.ips[0], other.ips[0]}
     tools.eventually(lambda: tools.seen_source(other.ns, old.ns, old.ips[0]) == other.ips[0], "the old one is found")

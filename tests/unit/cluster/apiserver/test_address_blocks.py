@@ -3,7 +3,9 @@
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from clew.api.kinds import CRD, NODE
+import pytest
+
+from clew.api.kinds import CRD, IP_RESERVATION, IPAM_CONFIGURATION, NODE
 from clew.app.manifest_objects import ClusterFacts, objects
 from clew.base.clock import SystemClock
 from clew.compile.ipam import ExhaustedError
@@ -15,6 +17,7 @@ from clew.node.ipam.ledger import ApiLedger
 from clew.node.ipam.view import BlockView
 from clew.store.table import Table
 from clew.watch.client import Client
+from clew.watch.errors import ApiError
 from clew.watch.reflector import Reflector
 
 from .conftest import Running
@@ -24,6 +27,29 @@ if TYPE_CHECKING:
 
 POOL = IPPool("small", "10.9.0.0/27", 29)  # four blocks of eight
 FACTS = ClusterFacts(("10.244.0.0/16",), ("10.96.0.0/16",))
+
+
+async def test_what_holds_for_all_pools_is_refused_by_field(admin: Client) -> None:
+    for each in objects(FACTS):
+        if each["kind"] == "CustomResourceDefinition":
+            await admin.create(CRD, each)
+    good = {"kind": "IPReservation", "metadata": {"name": "r"}, "spec": {"reservedCIDRs": ["10.0.0.7", "10.0.1.9/24"]}}
+    await admin.create(IP_RESERVATION, {"apiVersion": IP_RESERVATION.api_version, **good})
+    made = await admin.create(IPAM_CONFIGURATION, {
+        "apiVersion": IPAM_CONFIGURATION.api_version, "kind": "IPAMConfiguration", "metadata": {"name": "default"},
+        "spec": {"strictAffinity": True},
+    })  # fmt: skip
+    assert made["spec"] == {"strictAffinity": True, "autoAllocateBlocks": True}
+    for kind, name, spec, words in (
+        (IP_RESERVATION, "s", {"reservedCIDRs": ["10.0.0.7", "10.0.0.300"]}, "spec.reservedCIDRs[1]: Invalid value"),
+        (IPAM_CONFIGURATION, "mine", {}, "must be default"),
+        (IPAM_CONFIGURATION, "default2", {"ipCooldownSeconds": 1201}, "spec.ipCooldownSeconds: Invalid value"),
+        (IPAM_CONFIGURATION, "default2", {"maxBlocksPerHost": -1}, "spec.maxBlocksPerHost: Invalid value"),
+    ):
+        wrong = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": name}, "spec": spec}
+        with pytest.raises(ApiError) as refused:
+            await admin.create(kind, wrong)
+        assert words in str(refused.value)
 
 
 async def test_four_agents_share_four_blocks_to_the_last_address(running: Running, admin: Client) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from clew.api.objects import clone
 from clew.cluster.admission.cel import Rules, compile_errors, form_errors
-from clew.cluster.admission.structural import before, schema_errors
+from clew.cluster.admission.structural import before, schema_errors, structural_errors
 
 TEXT = {"type": "string"}
 NUMBER = {"type": "integer"}
@@ -219,7 +219,7 @@ def test_what_is_said_of_a_broken_rule(rule: dict, text: str) -> None:
 
 
 def test_rules_hold_where_they_stand() -> None:
-    """Of a field, of each item and value, of a part of allOf, and of the object itself."""
+    """Of a field, of each item and value, and of the object itself."""
     bad = [{"rule": "self != 'bad'", "message": "bad"}]
     text = {**TEXT, "x-kubernetes-validations": bad}
     schema = {
@@ -227,21 +227,30 @@ def test_rules_hold_where_they_stand() -> None:
         "properties": {
             "one": text, "list": {"type": "array", "items": text},
             "map": {"type": "object", "additionalProperties": text},
-            "part": {"type": "string", "allOf": [{"x-kubernetes-validations": bad}]},
         },
         "x-kubernetes-validations": [{"rule": "self.metadata.name != 'bad' && self.kind == 'Odd'", "message": "name"}],
     }  # fmt: skip
     assert list(compile_errors(schema, "")) == []
     obj = {
         "apiVersion": "v1", "kind": "Odd", "metadata": {"name": "bad", "labels": {}}, "one": "bad",
-        "list": ["good", "bad"], "map": {"a": "bad", "b": "good"}, "part": "bad",
+        "list": ["good", "bad"], "map": {"a": "bad", "b": "good"},
     }  # fmt: skip
     told = [str(each) for each in Rules(schema).errors(obj, None)]
     assert told == [
         '<nil>: Invalid value: "object": name', 'one: Invalid value: "string": bad',
         'list[1]: Invalid value: "string": bad', 'map[a]: Invalid value: "string": bad',
-        'part: Invalid value: "string": bad',
     ]  # fmt: skip
+
+
+def test_rules_are_of_the_structure_alone() -> None:
+    part = {"x-kubernetes-validations": [{"rule": "true"}], "nullable": True, "default": "a"}
+    schema = {"type": "object", "properties": {"s": {"type": "string", "allOf": [part]}}}
+    at = "at.properties[s].allOf[0]"
+    assert sorted(map(str, structural_errors(schema, "at"))) == [
+        f"{at}.default: Forbidden: must be undefined to be structural",
+        f"{at}.nullable: Forbidden: must be false to be structural",
+        f"{at}.x-kubernetes-validations: Forbidden: must be empty to be structural",
+    ]
 
 
 def test_null_is_not_judged() -> None:

@@ -19,10 +19,8 @@ def has_rules(schema: Any) -> bool:
     """Whether any level of a schema has rules."""
     if not isinstance(schema, dict):
         return False
-    below = [*(schema.get("properties") or {}).values(), *(schema.get("allOf") or ())]
-    return bool(schema.get(RULES)) or any(
-        map(has_rules, (*below, schema.get("items"), schema.get("additionalProperties")))
-    )
+    below = (*(schema.get("properties") or {}).values(), schema.get("items"), schema.get("additionalProperties"))
+    return bool(schema.get(RULES)) or any(map(has_rules, below))
 
 
 def compile_errors(schema: Object, at: str) -> Iterator[FieldError]:

@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -48,7 +48,7 @@ def compile_schema(schema: Object) -> Outcome:
         found = _OUTCOMES.get(key)
         if found is None:
             errors: list[FieldError] = []
-            level = _Work(errors).level(clone(schema), None, THE_SCHEMA, "", is_root=True)
+            level = _Work(errors).level(clone(schema), THE_SCHEMA, "", is_root=True)
             if level and not errors:
                 errors += default_errors(level, THE_SCHEMA)
             found = _OUTCOMES[key] = Outcome(level, tuple(errors))
@@ -77,48 +77,34 @@ class _Work:
         self.messages = Messages()
         self._environments: dict[tuple[CelType, CelType | None], cel.Env] = {}
 
-    def level(self, schema: Object, part: Object | None, at: str, loose: str, *, is_root: bool = False) -> Level | None:
-        """One level and all below it; `part` is an element of allOf whose rules hold for the schema's value.
+    def level(self, schema: Object, at: str, loose: str, *, is_root: bool = False) -> Level | None:
+        """One level and all below it.
 
         `loose` is the place of the list or map whose items have no identity, "" where there is none above.
         """
-        source = schema if part is None else part
         properties: dict[str, Level] = {}
-        for name, inner in (source.get("properties") or {}).items():
-            below = (schema.get("properties") or {}).get(name)
-            place = f"{at}.properties[{name}]"
-            found = self._below(below, inner if part else None, place, loose or _loose_map(schema, at))
+        inside = loose or _loose_map(schema, at)
+        for name, inner in (schema.get("properties") or {}).items():
+            found = self._below(inner, f"{at}.properties[{name}]", inside)
             if found:
                 properties[name] = found
-        extra, items = source.get("additionalProperties"), source.get("items")
         level = Level(
-            schema, is_root, (), properties,
-            self._below(
-                schema.get("additionalProperties"), extra if part else None, f"{at}.additionalProperties",
-                loose or _loose_map(schema, at),
-            ) if isinstance(extra, dict) else None,
-            self._below(schema.get("items"), items if part else None, f"{at}.items", loose or _loose_list(schema, at))
-            if isinstance(items, dict) else None,
-            tuple(self._also(schema, source, at, loose, is_root=is_root)),
+            schema, is_root, tuple(self._rules(schema, at, loose, is_root=is_root)), properties,
+            self._below(schema.get("additionalProperties"), f"{at}.additionalProperties", inside),
+            self._below(schema.get("items"), f"{at}.items", loose or _loose_list(schema, at)),
         )  # fmt: skip
-        if source.get(RULES):
-            level = msgspec.structs.replace(level, rules=tuple(self._rules(schema, source, at, loose, is_root=is_root)))
         return None if level.is_empty else level
 
-    def _below(self, schema: Object | None, part: Object | None, at: str, loose: str) -> Level | None:
+    def _below(self, schema: Any, at: str, loose: str) -> Level | None:
         if not isinstance(schema, dict):
             return None
-        return self.level(schema, part, at, loose, is_root=bool(schema.get(_EMBEDDED)))
+        return self.level(schema, at, loose, is_root=bool(schema.get(_EMBEDDED)))
 
-    def _also(self, schema: Object, source: Object, at: str, loose: str, *, is_root: bool) -> Iterator[Level]:
-        for index, part in enumerate(source.get("allOf") or []):
-            found = self.level(schema, part, f"{at}.allOf[{index}]", loose, is_root=is_root)
-            if found:
-                yield found
-
-    def _rules(self, schema: Object, source: Object, at: str, loose: str, *, is_root: bool) -> Iterator[Compiled]:
+    def _rules(self, schema: Object, at: str, loose: str, *, is_root: bool) -> Iterator[Compiled]:
+        if not schema.get(RULES):
+            return
         kind = self.messages.type_of(schema, is_root=is_root)
-        for index, rule in enumerate(rules_of(source)):
+        for index, rule in enumerate(rules_of(schema)):
             here = f"{at}.{RULES}[{index}]"
             if kind is None:
                 told = "rule declared on schema that does not support validation rules type"

@@ -69,8 +69,6 @@ class _Run:
             return
         if level.rules:
             self._rules(level, value, was, at)
-        for part in level.also:
-            self.level(part, value, was, at)
         if isinstance(value, dict):
             self._map(level, value, was, at)
         elif isinstance(value, list) and level.items:

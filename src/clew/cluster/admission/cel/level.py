@@ -31,8 +31,7 @@ class Level(Value):
     properties: Mapping[str, "Level"] = MappingProxyType({})
     extra: "Level | None" = None
     items: "Level | None" = None
-    also: tuple["Level", ...] = ()  # of allOf, on the same value
 
     @property
     def is_empty(self) -> bool:
-        return not (self.rules or self.properties or self.extra or self.items or self.also)
+        return not (self.rules or self.properties or self.extra or self.items)

@@ -58,8 +58,6 @@ def form_errors(schema: Object, at: str) -> Iterator[FieldError]:
     for word in ("items", "additionalProperties"):
         if isinstance(schema.get(word), dict):
             yield from form_errors(schema[word], f"{at}.{word}")
-    for index, part in enumerate(schema.get("allOf") or []):
-        yield from form_errors(part, f"{at}.allOf[{index}]")
 
 
 def _level_errors(schema: Object, at: str) -> Iterator[FieldError]:

@@ -15,10 +15,15 @@ _TYPES = ("array", "boolean", "integer", "number", "object", "string")
 _LIST_TYPES = ("atomic", "map", "set")
 _ANY = "x-kubernetes-int-or-string"
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
-_STRUCTURE = (
-    "additionalProperties", "default", "description", "nullable", "title", "type", _PRESERVE, _ANY,
-    "x-kubernetes-embedded-resource", "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type",
-)  # fmt: skip
+_STRUCTURE = {  # what only the structure may say, and what it has to be elsewhere
+    **dict.fromkeys(
+        ("description", "title", "type", "x-kubernetes-list-map-keys", "x-kubernetes-validations"), "empty"
+    ),
+    **dict.fromkeys(("nullable", _PRESERVE, _ANY, "x-kubernetes-embedded-resource"), "false"),
+    **dict.fromkeys(
+        ("additionalProperties", "default", "x-kubernetes-list-type", "x-kubernetes-map-type"), "undefined"
+    ),
+}
 _UNSUPPORTED = ("$ref", "definitions", "dependencies", "deprecated", "id", "patternProperties", "readOnly", "xml")
 
 
@@ -29,6 +34,8 @@ def structural_errors(schema: Object, at: str) -> Iterator[FieldError]:
         yield required(f"{at}.type", "must not be empty at the root")
     elif kind != "object":
         yield invalid(f"{at}.type", kind, "must be object at the root")
+    if schema.get("additionalProperties"):
+        yield forbidden(f"{at}.additionalProperties", "must not be used at the root")
     described = set((schema.get("properties") or {}).get("metadata", {}).get("properties") or {})
     if described - {"name", "generateName"}:
         text = "must not specify anything other than name and generateName, but metadata is implicitly specified"
@@ -131,9 +138,9 @@ def _words(schema: Object, at: str) -> Iterator[FieldError]:
 
 def _logic(part: Object, whole: Object, at: str, outside: str) -> Iterator[FieldError]:
     """A part of the logic restricts what the structure outside of it has."""
-    for word in _STRUCTURE:
+    for word, wanted in _STRUCTURE.items():
         if word in part and not (word in ("type", _ANY) and whole.get(_ANY)):
-            yield forbidden(f"{at}.{word}", "must be empty to be structural")
+            yield forbidden(f"{at}.{word}", f"must be {wanted} to be structural")
     for name, inner in (part.get("properties") or {}).items():
         below = (whole.get("properties") or {}).get(name)
         if below is None:

@@ -4,7 +4,7 @@ Round robin over the pool, as host-local does: an address that came free is the 
 neither a peer's cache nor a connection that dies slowly meets another pod under it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from ipaddress import IPv4Network, ip_network
 
@@ -75,6 +75,17 @@ def pools(cidrs: Iterable[str], origin: str) -> tuple[tuple[Pool, ...], tuple[Pr
         else:
             chosen[found.version] = Pool(str(found))
     return tuple(chosen.values()), tuple(problems)
+
+
+def strays(pools: Sequence[Pool], held: Iterable[tuple[str, str]]) -> tuple[Problem, ...]:
+    """Of the pods' addresses, with their origins, those that are in none of the node's ranges."""
+    listed = ", ".join(pool.cidr for pool in pools)
+    text = f"is not in this node's spec.podCIDRs ({listed}): other nodes do not know the way to it: delete the pod"
+    bare = ((origin, each.partition("/")[0]) for origin, each in held)
+    return tuple(
+        Problem(origin, "status.podIPs", f"{each} {text}")
+        for origin, each in bare if not any(address(each) in pool.network for pool in pools)
+    )  # fmt: skip
 
 
 def fixed(asked: Iterable[str], pools: Iterable[Pool], taken: AbstractSet[str]) -> dict[Pool, str]:

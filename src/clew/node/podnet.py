@@ -277,7 +277,8 @@ class PodNetwork:
         if ranges_at == self._ranges_at and underlay == self._underlay:
             return
         self._ranges_at, self._underlay = ranges_at, underlay
-        layout = self._ipam.layout((node for _, node in self._nodes.items()), own)
+        held = (each for _, each in self._attachments.items())
+        layout = self._ipam.layout((node for _, node in self._nodes.items()), own, held)
         self.ranges, self.families = tuple(pool.cidr for pool in layout.own), layout.families
         between = replace(self._settings.between, subnets=underlay.subnets, paths=self._paths, ring=self._identity.ring)
         self.on_peers(_peers(layout.nodes, own) if self._settings.probing else {}, underlay.mtu)

@@ -322,6 +322,20 @@ async def test_a_runtime_chooses_addresses_mac_and_names(machine: Machine) -> No
         assert result["ips"][0]["address"] == "10.244.1.2/28", "a choice does not move what comes next by itself"
 
 
+async def test_pods_that_nobody_finds_any_more_are_named(machine: Machine) -> None:
+    """The node came back under its name with another range."""
+    async with machine.agent() as agent:
+        await agent.add(1)
+        assert agent.network.problems == ()
+        machine.nodes.put(OWN.key, replace(OWN, pod_cidrs=("10.244.7.0/28",)))
+        await agent.network.caught_up()
+        (problem,) = agent.network.problems
+        assert (problem.origin, problem.field) == ("Pod default/c1", "status.podIPs")
+        assert problem.message.startswith("10.244.1.2 is not in this node's spec.podCIDRs (10.244.7.0/28): other nodes")
+        await agent.call("DEL")
+        assert (await agent.add(2))[1]["ips"][0]["address"] == "10.244.7.2/28"
+
+
 async def test_a_runtime_names_ranges(machine: Machine) -> None:
     def among(*subnets: str) -> dict[str, Any]:
         return {"ipRanges": [[{"subnet": subnet} for subnet in subnets]]}

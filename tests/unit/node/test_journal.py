@@ -33,7 +33,7 @@ def wish(number: int) -> Wish:
 
 def ipam() -> PodCidrIpam:
     found = PodCidrIpam()
-    found.layout([NODE], NODE)
+    found.layout([NODE], NODE, [])
     return found
 
 

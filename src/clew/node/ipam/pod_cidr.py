@@ -5,6 +5,7 @@ from collections.abc import Set as AbstractSet
 
 from clew.compile import ipam
 from clew.compile.ipam import Pool, UnsuitableError
+from clew.facts.attachment import Attachment
 from clew.facts.node import Node
 from clew.node.ipam.port import Held, Layout
 from clew.node.ipam.wish import Wish
@@ -23,8 +24,13 @@ class PodCidrIpam:
     def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:  # noqa: ARG002 - nothing does
         return lambda: None
 
-    def layout(self, nodes: Iterable[Node], own: Node | None) -> Layout:
+    def layout(self, nodes: Iterable[Node], own: Node | None, held: Iterable[Attachment]) -> Layout:
+        """After a node came back with other ranges, or from IPPools, nobody finds the pods that it had before."""
         self._pools, problems = ipam.pools(own.pod_cidrs, own.origin) if own is not None else ((), ())
+        if self._pools:
+            problems += ipam.strays(
+                self._pools, ((each.origin, address) for each in held for address in each.addresses)
+            )
         families = frozenset(pool.network.version for pool in self._pools)
         cidrs = tuple(pool.cidr for pool in self._pools)
         return Layout(tuple(nodes), self._pools, families, cidrs, problems=problems)

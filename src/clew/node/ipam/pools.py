@@ -14,6 +14,7 @@ from clew.base.errors import Problem, WorldError
 from clew.compile import blocks, ipam_rules, pools
 from clew.compile.ipam import ExhaustedError, UnsuitableError
 from clew.compile.ipam_rules import Rules
+from clew.facts.attachment import Attachment
 from clew.facts.ipamblock import Block
 from clew.facts.ipamconfiguration import IpamConfiguration
 from clew.facts.ippool import IPPool
@@ -89,7 +90,7 @@ class PoolIpam:
 
         return end
 
-    def layout(self, nodes: Iterable[Node], own: Node | None) -> Layout:
+    def layout(self, nodes: Iterable[Node], own: Node | None, held: Iterable[Attachment]) -> Layout:  # noqa: ARG002 - `run` looks after them
         self._follow()
         good, wrong = pools.sound(pool for _, pool in self._tables.pools.items())
         self.problems = (*wrong, *self._tables.rules()[1])

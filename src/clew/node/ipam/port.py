@@ -9,6 +9,7 @@ from typing import Protocol
 from clew.base.errors import Problem
 from clew.base.value import Value
 from clew.compile.ipam import Pool
+from clew.facts.attachment import Attachment
 from clew.facts.node import Node
 from clew.node.ipam.wish import Wish
 
@@ -54,7 +55,9 @@ class Ipam(Protocol):
         """Call `listener` when `in_sync` or `revision` changes; returns the function that ends it."""
         ...
 
-    def layout(self, nodes: Iterable[Node], own: Node | None) -> Layout: ...
+    def layout(self, nodes: Iterable[Node], own: Node | None, held: Iterable[Attachment]) -> Layout:
+        """`held` are this node's own; one whose address leads nowhere any more is a problem."""
+        ...
 
     @property
     def lacking(self) -> str:

@@ -153,7 +153,7 @@ class Agent:
 
     def routes(self, cluster: Cluster) -> dict[str, tuple[str, ...]]:
         nodes = [node for _, node in cluster.tables.nodes.items()]
-        layout = self.ipam.layout(nodes, cluster.tables.nodes.get(self.node.key))
+        layout = self.ipam.layout(nodes, cluster.tables.nodes.get(self.node.key), [])
         return {node.name: node.pod_cidrs for node in layout.nodes}
 
 
@@ -184,7 +184,7 @@ async def test_a_pool_that_is_disabled_or_deleted_takes_nothing_from_pods_that_r
         with pytest.raises(UnsuitableError, match="no IPPool"):
             await one.add("p1", *asked)
     assert two.routes(cluster) == routes
-    layout = one.ipam.layout([ONE, TWO], ONE)
+    layout = one.ipam.layout([ONE, TWO], ONE, [])
     assert (layout.hidden, layout.families) == (("10.1.0.0/30",), {4}), "they hide as before where they leave"
     cluster.tables.pools.put(("", "a"), None)
     await one.settle()
@@ -205,7 +205,7 @@ async def test_a_second_pool_makes_room_and_one_that_overlaps_does_not(cluster: 
     cluster.pool("b", "10.1.0.0/29")
     with pytest.raises(ExhaustedError, match=r"IPPool a \(10\.1\.0\.0/30\)"):
         await one.add("p4")
-    layout = one.ipam.layout([ONE, TWO], ONE)
+    layout = one.ipam.layout([ONE, TWO], ONE, [])
     assert [problem.origin for problem in layout.problems] == ["IPPool b"]
     cluster.pool("c", "10.1.0.4/30")
     assert (await one.add("p4"))[0].startswith("10.1.0.")

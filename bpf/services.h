@@ -121,14 +121,14 @@ struct name {
 /* Written by the agent. */
 MAP(BPF_MAP_TYPE_HASH, frontends, struct frontend_key, struct frontend, 131072, BPF_F_NO_PREALLOC);
 MAP(BPF_MAP_TYPE_HASH, endpoints, struct endpoint_key, struct endpoint, 262144, BPF_F_NO_PREALLOC);
-MAP(BPF_MAP_TYPE_HASH, members, struct member_key, __u32, 131072, BPF_F_NO_PREALLOC);
+MAP(BPF_MAP_TYPE_HASH, members, struct member_key, __u32, 262144, BPF_F_NO_PREALLOC);
 MAP(BPF_MAP_TYPE_LPM_TRIE, ranges, struct range_key, __u32, 131072, BPF_F_NO_PREALLOC);
 MAP(BPF_MAP_TYPE_LPM_TRIE, pods, struct pods_key, __u32, 1024, BPF_F_NO_PREALLOC);
 MAP(BPF_MAP_TYPE_HASH, cluster_ips, struct address, __u32, 65536, BPF_F_NO_PREALLOC);
 MAP(BPF_MAP_TYPE_HASH, addresses, struct address, __u32, 4096, BPF_F_NO_PREALLOC);
 MAP(BPF_MAP_TYPE_HASH, links, __u32, __u32, 4096, BPF_F_NO_PREALLOC);
 MAP(BPF_MAP_TYPE_ARRAY, nodes, __u32, struct node, 2, 0);
-MAP(BPF_MAP_TYPE_HASH, names, __u32, struct name, 65536, BPF_F_NO_PREALLOC);
+MAP(BPF_MAP_TYPE_HASH, names, __u32, struct name, 131072, BPF_F_NO_PREALLOC);
 
 /* Written by the programs. */
 MAP(BPF_MAP_TYPE_LRU_HASH, affinity, struct client_key, struct kept, 65536, 0);

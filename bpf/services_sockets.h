@@ -69,7 +69,10 @@ static __always_inline void note_reply(struct bpf_sock_addr *ctx, const struct e
 				       const struct endpoint *instead)
 {
 	struct socket_key key = {.cookie = bpf_get_socket_cookie(ctx), .peer = *from};
+	struct endpoint *known = bpf_map_lookup_elem(&replies, &key);
 
+	if (known && known->port == instead->port && same_address(&known->address, &instead->address))
+		return; /* to write it anew would cost each datagram as much as all the rest */
 	bpf_map_update_elem(&replies, &key, instead, BPF_ANY);
 }
 

@@ -49,12 +49,14 @@ class Node1:
         settings = ProxySettings("node-1", pod_cidrs=plan.POD_CIDRS)
         self.proxy = ServiceProxy(self.tables, settings, ports, SystemClock())
 
-    async def serve(self, *pods: plan.Place, protocol: str = "UDP", node_port: int = 30080) -> None:
+    async def serve(
+        self, *pods: plan.Place, protocol: str = "UDP", node_port: int = 30080, affinity: str = "None"
+    ) -> None:
         fact = service.from_api(
             {
                 "metadata": {"name": "web", "namespace": "default"},
                 "spec": {
-                    "type": "NodePort", "clusterIP": VIP, "clusterIPs": [VIP, VIP6],
+                    "type": "NodePort", "sessionAffinity": affinity, "clusterIP": VIP, "clusterIPs": [VIP, VIP6],
                     "ports": [{"port": 80, "protocol": protocol, "nodePort": node_port}],
                 },
             }
@@ -367,3 +369,22 @@ async def test_programs_and_entries_that_somebody_took_away_come_back(node: Node
     assert (await prober.ask(B, "UDP", f"{VIP}:80")).end == "10.244.2.10:8080"
     assert (await prober.ask(plan.OUTSIDE["outside"], "UDP", "172.30.0.11:30080")).end == "10.244.2.10:8080"
     endpoints.close()
+
+
+@pytest.mark.usefixtures("prober")
+async def test_a_full_memory_of_clients_forgets_the_longest_unused(node: Node1, prober: Prober) -> None:
+    """And so still keeps who asks now, by sockets and by packets."""
+    await node.serve(A, C, protocol="TCP", affinity="ClientIP")
+    (connect,) = bpf.held(facility.cgroup(node.path), "cgroup/connect4")
+    maps = {each.name: each for each in map(bpf.KernelMap.by_id, connect.map_ids())}
+    connect.close()
+    memory = maps["affinity"]
+    kept = layout.pack_endpoint("10.0.0.1", 80) + bytes(12)
+    others = [(struct.pack("=I12xI", 1 << 20, number), kept) for number in range(memory.capacity)]
+    memory.update_all(others)
+    for client, target in ((B, f"{VIP}:80"), (plan.OUTSIDE["outside"], "172.30.0.11:30080")):
+        ends = {(await prober.ask(client, "TCP", target)).end for _ in range(8)}
+        assert len(ends) == 1
+    assert sum(1 for _ in memory.items()) <= memory.capacity
+    for each in maps.values():
+        each.close()

@@ -17,8 +17,9 @@ def _bridges(guest: Guest) -> None:
 
 def test_what_only_a_kernel_shows(guest: Guest) -> None:
     """Programs that call functions of modules among it."""
-    done = guest.pytest("tests/ports/bpf/test_kernel_functions.py", "tests/scenarios/test_ebpf.py", seconds=600)
-    assert done.passed() > 20
+    scenarios = ("tests/scenarios/test_ebpf.py", "tests/scenarios/test_ebpf_clients.py")
+    done = guest.pytest("tests/ports/bpf/test_kernel_functions.py", *scenarios, seconds=600)
+    assert done.passed() > 40
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ def _modules(guest: Guest) -> None:
     guest.run("modprobe", "-a", "esp4", "esp6", "xfrm_user", "xfrm_interface", "ipip", "wireguard", "br_netfilter").ok()
 
 
+@pytest.mark.timeout(1800)
 def test_agents_speak_to_each_other_by_it(guest: Guest) -> None:
-    assert guest.pytest("tests/ports/node/ipsec_of_other_kernels.py", seconds=900).passed() >= 10
+    assert guest.pytest("tests/ports/node/ipsec_of_other_kernels.py", seconds=1700).passed() >= 11
 
 
 def test_the_benchmark_of_streams_measures_every_way(guest: Guest) -> None:

@@ -82,7 +82,7 @@ def amended(spec: LabSpec, flags: Flags) -> LabSpec:
     if flags.network is not None:
         network = replace(network, backend=flags.network)
         network_config.check(network)
-        _check_reach(network, nodes)
+        _check_reach(network, nodes, family)
         _check_room(network, spec.subnets, family)
     return replace(spec, nodes=nodes, family=family, proxy=proxy, network=network)
 
@@ -129,7 +129,7 @@ def _spec(name: str, document: LabDocument) -> LabSpec:
     services = lab_ranges.ranges("serviceCIDR", document.service_cidr, document.ip_family)
     lab_ranges.check(pods, services, subnets, nodes)
     network = _network(document.network)
-    _check_reach(network, nodes)
+    _check_reach(network, nodes, document.ip_family)
     _check_speakers(network, [each.name for each in nodes])
     _check_room(network, subnets, document.ip_family)
     longest = max((each.name for each in nodes), key=len)
@@ -172,9 +172,14 @@ def _check_speakers(network: NetworkConfiguration, names: Sequence[str]) -> None
                 raise UserError(f"network.bgp.{field}: there is no node {each!r}", f"nodes: {' '.join(names)}")
 
 
-def _check_reach(network: NetworkConfiguration, nodes: Sequence[NodeSpec]) -> None:
+def _check_reach(network: NetworkConfiguration, nodes: Sequence[NodeSpec], family: Families) -> None:
     """Routes to pods name a next hop on the link: behind a router that knows no pods they lead nowhere."""
     used = sorted({each.subnet for each in nodes})
+    if network.encapsulation == "ipip" and (family == "ipv6" or (family == "dual" and len(used) > 1)):
+        where = (
+            "this lab has none" if family == "ipv6" else f"IPv6 would end at the router between {' and '.join(used)}"
+        )
+        raise UserError(f"network: ipip carries IPv4 alone, and {where}", "use vxlan, wireguard or ipsec")
     if network.encapsulation is None and not network.bgp.peers and len(used) > 1:
         raise UserError(
             f"network: {network.backend} does not reach over the router between subnets {' and '.join(used)}",

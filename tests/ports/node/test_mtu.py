@@ -6,19 +6,23 @@ all runs, and with networks between the nodes that take less than the nodes' own
 
 import errno
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ports.node.conftest import PATIENCE, made_lab
+from tests.ports.node.crossing import answers
 
 from clew.kernel import netns
 from clew.kernel.netlink import Netlink, SetLink
 
 pytestmark = pytest.mark.root
 
+STREAM = 1 << 20  # bytes
 OURS, BIRD = 147, 12
 WAYS = [("host-gw", (0, 0)), ("vxlan", (50, 70))]  # what is put around packets of IPv4 and IPv6
 VXLAN = {"network": {"backend": "vxlan"}}
@@ -148,6 +152,54 @@ def test_a_narrow_network_between(dual_lab: Any, tools: Any, told: bool) -> None
     one.stop()
     one.start(**VXLAN)  # which asks anew, and not only after a minute
     tools.eventually(partial(narrow, one, far, [0, 0]), "the routes know")
+
+
+@pytest.mark.parametrize("probed", [True, False], ids=["probed", "not probed"])
+@pytest.mark.parametrize("families", [(4,), (6,)], ids=["ipv4", "ipv6"])
+def test_a_stream_through_a_narrow_network(tmp_path: Path, tools: Any, families: tuple[int, ...], probed: bool) -> None:
+    with made_lab(tmp_path, families) as lab:
+        passes_a_narrow_network(lab, tools, probed, backend="vxlan")
+
+
+def passes_a_narrow_network(lab: Any, tools: Any, probed: bool, **network: Any) -> None:
+    """What the router between says of the outer packets becomes true for those inside: no hole swallows a stream."""
+    lab.subnet(1)
+    set_mtu(lab.fabric, "sw1", 1390)
+    one, far = lab.node(1), lab.node(3, subnet=1)
+    for node in (one, far):
+        node.start(network={**network, "probePathMtu": probed})
+    a, d = one.pod("a"), far.pod("d")
+    tools.eventually(lambda: answers(tools, a, d), "they know each other")
+    assert carried(a, d) == STREAM
+
+
+def carried(source: Any, target: Any) -> int:
+    """How much of STREAM bytes arrives by TCP before there is silence for long."""
+    address, taken = target.ips[0], 0
+    kind = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with (
+        netns.socket_in(target.ns, kind, socket.SOCK_STREAM) as listener,
+        netns.socket_in(source.ns, kind, socket.SOCK_STREAM) as out,
+    ):
+        listener.bind((address, 0))
+        listener.listen()
+        out.settimeout(PATIENCE)
+        out.connect(listener.getsockname()[:2])
+        sender = threading.Thread(target=_send_all, args=(out,))
+        sender.start()
+        into, _ = listener.accept()
+        with into:
+            into.settimeout(PATIENCE)
+            with suppress(TimeoutError):
+                while taken < STREAM and (found := into.recv(1 << 16)):
+                    taken += len(found)
+        sender.join(2 * PATIENCE)
+    return taken
+
+
+def _send_all(out: socket.socket) -> None:
+    with suppress(OSError):  # the other end has given up, or nothing is acknowledged
+        out.sendall(bytes(STREAM))
 
 
 def test_a_switch_that_drops_without_a_word(lab: Any, tools: Any) -> None:

@@ -10,6 +10,10 @@ from clew.app.lab_config import Flags, amended, read_spec
 from clew.app.lab_spec import LabSpec, differences
 from clew.base.errors import UserError
 
+TWO = """\
+subnets: ["10.1.0.0/24,fd01::/64", "10.2.0.0/24,fd02::/64"]
+nodes: [{name: a}, {name: b, subnet: subnet-2}]
+"""
 FULL = """\
 apiVersion: clew.dev/v1alpha1
 kind: Lab
@@ -90,7 +94,7 @@ def test_a_lab_that_is_there_keeps_what_flags_do_not_say(tmp_path: Path) -> None
 
 
 def test_what_differs_is_named(tmp_path: Path) -> None:
-    assert differences(spec(tmp_path, FULL), spec(tmp_path, FULL, Flags(network="ipip"))) == ["network"]
+    assert differences(spec(tmp_path, FULL), spec(tmp_path, FULL, Flags(network="wireguard"))) == ["network"]
     assert not differences(spec(tmp_path, FULL), spec(tmp_path, FULL))
 
 
@@ -140,6 +144,14 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
         (
             "subnets: [10.1.0.0/24, 10.2.0.0/24]\nnodes: [{name: a}, {name: b, subnet: subnet-2}]",
             "network: host-gw does not reach over the router between subnets subnet-1 and subnet-2",
+        ),
+        (
+            "ipFamily: ipv6\nnetwork: ipip",
+            "network: ipip carries IPv4 alone, and this lab has none (use vxlan, wireguard or ipsec)",
+        ),
+        (
+            f"ipFamily: dual\nnetwork: ipip\n{TWO}",
+            "network: ipip carries IPv4 alone, and IPv6 would end at the router between subnet-1 and subnet-2",
         ),
         ("network: calico", "network.backend: 'calico' is not known"),
         ("dns: {fastPath: xdp}", "dns.fastPath: 'xdp' is not known (use none or ebpf)"),

@@ -278,6 +278,15 @@ def test_an_optional_value_before() -> None:
     assert judged(object_of({"n": NUMBER}, other), {"n": 1}) == ['spec: Invalid value: "object": not']
 
 
+def test_fields_that_no_rule_can_name_count_where_objects_are_compared() -> None:
+    rule = {"rule": "self == oldSelf", "message": "changed"}
+    schema = object_of({"s": TEXT, "b c": TEXT}, rule, **{"x-kubernetes-preserve-unknown-fields": True})
+    old = {"s": "a", "b c": "b", "more": {"x": [1]}}
+    assert judged(schema, clone(old), old) == []
+    for change in ({"b c": "x"}, {"more": {"x": [2]}}, {"else": 1}):
+        assert judged(schema, {**old, **change}, old) == ['spec: Invalid value: "object": changed']
+
+
 def test_items_with_keys_are_compared_by_them() -> None:
     item = object_of({"name": TEXT, "x": {**NUMBER, "x-kubernetes-validations": IMMUTABLE}}, required=["name"])
     keyed = {

@@ -19,6 +19,7 @@ from clew.cluster.admission.cel.types import fields_of
 
 _EMBEDDED = "x-kubernetes-embedded-resource"
 _INT64 = 1 << 63
+_UNKNOWN: Object = {}  # of fields that no rule can ask for; they count where whole objects are compared
 
 
 class Views:
@@ -55,9 +56,8 @@ class Views:
             if isinstance(extra, dict):
                 inner, key = extra, _text(name)
             else:
-                inner, key = properties.get(name) or {}, escaped(name) or ""
-                if not (inner and key):
-                    continue
+                inner = properties.get(name) or _UNKNOWN
+                key = (escaped(name) if inner is not _UNKNOWN else None) or f" {_text(name)}"
             seen[key], size = self.of(inner, item, is_root=bool(inner.get(_EMBEDDED)))
             total += size
         return seen, total

@@ -46,7 +46,8 @@ VALUE = {
 TRUE = [
     # the language
     "self.n in [1, 5]", "has(self.s)", "self.n % 2 == 1 ? true : false",
-    "self.d == 2.0", "self.d > 1.5", "self.l.all(x, x > 0)", "self.l.exists(x, x == 3)", "self.l.exists_one(x, x == 3)",
+    "self.d == 2.0", "self.d > 1.5", "self.d > 1 && self.n < 5.5 && self.n >= 1u",
+    "self.l.all(x, x > 0)", "self.l.exists(x, x == 3)", "self.l.exists_one(x, x == 3)",
     "self.l.map(x, x * 2) == [6, 2, 4]", "self.l.filter(x, x > 1).size() == 2", "'k' in self.m", "self.m['k'] == 'v'",
     "self.m.all(key, self.m[key] == 'v')", "self.m.k == 'v'", "self.o.x == 1", "size(self.bytes) == 2",
     r"self.bytes == b'\x00b'", "self.when < timestamp('2026-01-02T03:04:06Z')", "self.when.getMilliseconds() == 500",
@@ -386,6 +387,11 @@ def test_any_field_that_has_a_name_can_be_asked_for() -> None:
 def test_a_rule_that_is_no_text_is_refused() -> None:
     (error,) = compile_errors(object_of(EVERYTHING, "self.s == 'a' \0 || false"), "at")
     assert "compilation failed: ERROR: <input>:1:1: Syntax error" in error.detail
+
+
+def test_what_the_library_cannot_run_is_refused_with_the_definition() -> None:
+    (error,) = compile_errors(object_of(EVERYTHING, "self.m.transformMap(k, v, v).size() == 1"), "at")
+    assert "transformMap is not to be had here" in error.detail
 
 
 def test_a_rule_that_is_too_deep_is_refused() -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _OLD = re.compile(r"\boldSelf\b")
 _NO_OLD = "undeclared reference to 'oldSelf"
+_LACKING = re.compile(r"\.\s*transformMap(?:Entry)?\s*\(")
 _STATUS = re.compile(r"^[A-Z_]+: |\s*\[[A-Z_]+\]$")
 _STRUCT = re.compile(r" not found in struct '[\w.]+'")
 _EMBEDDED = "x-kubernetes-embedded-resource"
@@ -150,6 +151,8 @@ class _Work:
 
     def _checked(self, text: str, kind: CelType, old: CelType) -> tuple[str, str, bool]:
         """The type that it gives, what is wrong with it, and whether it looks at the value before."""
+        if _LACKING.search(text):
+            return "", "ERROR: <input>:1:1: transformMap is not to be had here: the CEL library cannot run it", False
         if "\0" in text:  # where the library would end it
             return "", "ERROR: <input>:1:1: Syntax error: token recognition error", False
         try:

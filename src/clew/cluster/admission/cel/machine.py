@@ -8,8 +8,9 @@ rules on maps: what the first has found right needs no types any more.
 """
 
 import functools
+import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -129,7 +130,17 @@ def _extension(*, runs: bool) -> "cel.CelExtension":
         cel.FunctionDecl(name, [_overload(title, alike, runs=runs) for title, alike in each.items()])
         for name, each in overloads.items()
     ]
-    return cel.CelExtension("kubernetes", told)
+    return cel.CelExtension("kubernetes", told if runs else [*told, *_comparisons()])
+
+
+def _comparisons() -> Iterator["cel.FunctionDecl"]:
+    """Numbers of unlike types compare in Kubernetes; the runtime does it anyway, the checker has to be told."""
+    for sign, name in (("<", "less"), ("<=", "less_equals"), (">", "greater"), (">=", "greater_equals")):
+        overloads = [
+            cel.Overload(f"k8s.{name}_{one}_{other}", return_type=_type("bool"), parameters=[_type(one), _type(other)])
+            for one, other in itertools.permutations(("int", "uint", "double"), 2)
+        ]
+        yield cel.FunctionDecl(f"_{sign}_", overloads)
 
 
 def _erased(name: str) -> str:

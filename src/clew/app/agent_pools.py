@@ -27,7 +27,7 @@ from clew.node.ipam.figures import PoolFigures
 from clew.node.ipam.ledger import ApiLedger
 from clew.node.ipam.lookup import PodLookup
 from clew.node.ipam.pod_cidr import PodCidrIpam
-from clew.node.ipam.pools import PoolIpam, PoolTables
+from clew.node.ipam.pools import CurrentRules, PoolIpam, PoolTables
 from clew.node.ipam.verdicts import Verdicts, make_first
 from clew.node.ipam.view import BlockView
 from clew.store.table import Table
@@ -64,7 +64,7 @@ class AddressPart:
             )  # fmt: skip
             self._view = BlockView(self._tables.blocks)
             book = BlockBook(ApiLedger(client), self._view)
-            claims = BlockClaims(node, book, clock, lambda: self._tables.rules()[0])
+            claims = BlockClaims(node, book, clock, CurrentRules(self._tables))
             self.ipam = self._pools = PoolIpam(node, self._tables, claims, clock)
 
     def tasks(self, attachments: Attachments, registry: Registry) -> list[Coroutine[Any, Any, None]]:

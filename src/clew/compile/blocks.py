@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from msgspec.structs import replace
 
 from clew.compile.ipam import Pool
-from clew.compile.stretches import Stretch, hits
+from clew.compile.stretches import Stretch, common, hits
 from clew.facts.ipamblock import Block, Holder
 from clew.facts.node import Node
 
@@ -24,7 +24,8 @@ def empty(cidr: str, node: str) -> Block:
 def next_place(block: Block, among: Sequence[Stretch]) -> int | None:
     """The free place that has waited longest of those that lie in one of the stretches."""
     first = int(block.network.network_address)
-    return next((place for place in block.free if hits(among, first + place, first + place)), None)
+    here = common(among, ((first, int(block.network.broadcast_address)),))
+    return next((place for place in block.free if hits(here, first + place, first + place)), None)
 
 
 def give(block: Block, holder: Holder, place: int) -> tuple[Block, str] | None:

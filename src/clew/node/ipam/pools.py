@@ -45,10 +45,28 @@ class PoolTables(NamedTuple):
     def in_sync(self) -> bool:
         return all(table.in_sync for table in self)
 
-    def rules(self) -> tuple[Rules, tuple[Problem, ...]]:
-        """As of now."""
-        configurations = (each for _, each in self.configurations.items())
-        return ipam_rules.rules(configurations, (each for _, each in self.reservations.items()))
+
+class CurrentRules:
+    """What holds for all pools, as the tables have it now; they are read anew when they have changed."""
+
+    def __init__(self, tables: PoolTables) -> None:
+        self._tables = tables
+        self._at = (-1, -1)
+        self._rules = Rules()
+        self._problems: tuple[Problem, ...] = ()
+
+    def __call__(self) -> Rules:
+        now = self._tables.reservations.revision, self._tables.configurations.revision
+        if now != self._at:
+            configurations = (each for _, each in self._tables.configurations.items())
+            reservations = (each for _, each in self._tables.reservations.items())
+            self._at, (self._rules, self._problems) = now, ipam_rules.rules(configurations, reservations)
+        return self._rules
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        self()
+        return self._problems
 
 
 class PoolIpam:
@@ -57,6 +75,7 @@ class PoolIpam:
     def __init__(self, node: str, tables: PoolTables, claims: BlockClaims, clock: Clock) -> None:
         self._node = node
         self._tables = tables
+        self._rules = CurrentRules(tables)
         self._claims = claims
         self._shares: dict[Key, tuple[tuple[str, str], ...]] = {}  # of each block: who must get which range
         self._shares_at = 0
@@ -93,7 +112,7 @@ class PoolIpam:
     def layout(self, nodes: Iterable[Node], own: Node | None, held: Iterable[Attachment]) -> Layout:  # noqa: ARG002 - `run` looks after them
         self._follow()
         good, wrong = pools.sound(pool for _, pool in self._tables.pools.items())
-        self.problems = (*wrong, *self._tables.rules()[1])
+        self.problems = (*wrong, *self._rules.problems)
         have: dict[str, list[str]] = {}
         for _, shares in sorted(self._shares.items()):
             for node, cidr in shares:

@@ -20,7 +20,7 @@ from clew.facts.node import Node
 from clew.node.ipam.book import BlockBook
 from clew.node.ipam.claims import BlockClaims
 from clew.node.ipam.figures import PoolFigures
-from clew.node.ipam.pools import PoolIpam, PoolTables
+from clew.node.ipam.pools import CurrentRules, PoolIpam, PoolTables
 from clew.node.ipam.view import BlockView
 from clew.node.ipam.wish import Wish
 from clew.store.table import Table
@@ -107,7 +107,7 @@ class Agent:
         self.node = node
         self.view = BlockView(cluster.tables.blocks)
         book = BlockBook(cluster, self.view)
-        claims = BlockClaims(node.name, book, Clock(), lambda: cluster.tables.rules()[0])
+        claims = BlockClaims(node.name, book, Clock(), CurrentRules(cluster.tables))
         self.ipam = PoolIpam(node.name, cluster.tables, claims, Clock())  # each its own: blocks are not dropped here
         self.last = ()
         self.given: dict[str, tuple[str, tuple[str, ...]]] = {}
@@ -320,6 +320,23 @@ async def test_half_of_what_a_pod_needs_is_given_back(cluster: Cluster, one: Age
         await one.add("p1")
     await one.settle()
     assert one.figures()['clew_ipam_disagreements{kind="leaked"}'] == "0"
+
+
+async def test_reservations_are_followed_while_it_runs(cluster: Cluster, one: Agent) -> None:
+    cluster.pool("a", "10.1.0.0/30")
+    (kept,) = await one.add("p0")
+    cluster.tables.reservations.put(("", "r"), Reservation("r", ("10.1.0.0/30", "rubbish")))
+    with pytest.raises(ExhaustedError):
+        await one.add("p1")
+    problems = one.ipam.layout([ONE], ONE, []).problems
+    assert [(each.origin, each.field) for each in problems] == [("IPReservation r", "spec.reservedCIDRs[1]")]
+    await one.settle()
+    assert one.given["p0/eth0"][1] == (kept,)
+    assert not one.told, "who has one keeps it"
+    many = tuple(f"10.1.{n // 250}.{n % 250}" for n in range(1000, 5000))
+    cluster.tables.reservations.put(("", "r"), Reservation("r", many))
+    cluster.pool("b", "10.1.0.4/30")
+    assert await one.add("p1"), "thousands of them do not stop the agent"
 
 
 async def test_who_may_have_addresses_of_a_pool(cluster: Cluster, one: Agent, two: Agent) -> None:

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +16,10 @@ from clew.dataplane.ebpf import facility, layout
 from clew.facts import endpointslice, service
 from clew.facts.node import Node
 from clew.kernel import bpf, netns
+from clew.kernel.bpf import attach, syscall
+from clew.kernel.bpf.programs import KINDS
 from clew.kernel.conntrack import KernelConntrack
+from clew.kernel.errors import KernelError
 from clew.kernel.netlink import Add, Delete, Netlink
 from clew.kernel.netlink.values import Address, Link, Peer, Veth
 from clew.node import proxy_modes
@@ -388,3 +393,37 @@ async def test_a_full_memory_of_clients_forgets_the_longest_unused(node: Node1, 
     assert sum(1 for _ in memory.items()) <= memory.capacity
     for each in maps.values():
         each.close()
+
+
+@contextlib.contextmanager
+def alone(program: bpf.Program, group: Path) -> Iterator[None]:
+    """Attached so that nobody else may be (no BPF_F_ALLOW_MULTI)."""
+    folder = os.open(group, os.O_RDONLY)
+    packed = attach.ATTACH.pack(folder, program.fd, KINDS[program.section][1], 0, 0)
+    syscall.call(syscall.PROG_ATTACH, packed, "attach alone")
+    try:
+        yield
+    finally:
+        os.close(folder)
+        bpf.release(program, group)
+
+
+ALWAYS_YES = bytes.fromhex("b7000000010000009500000000000000")  # r0 = 1; exit
+
+
+@pytest.mark.usefixtures("prober")
+async def test_a_place_that_somebody_has_for_himself_is_named_and_packets_are_served(node: Node1, world: World) -> None:
+    """A program that was attached without leave for others; devices once stayed unguarded then, too."""
+    group = facility.cgroup(node.path)
+    group.mkdir(exist_ok=True)
+    section = "cgroup/connect4"
+    image = bpf.Image("theirs", b"GPL", {}, {"theirs": bpf.ProgramSpec("theirs", section, ALWAYS_YES)}, {}, {})
+    with bpf.load(image) as loaded, alone(loaded.programs["theirs"], group):
+        with pytest.raises(KernelError, match="attach clew_connect4 to cgroup/connect4"):
+            await node.serve(A, protocol="TCP")
+        assert (await Uncounted(world).ask(B, "TCP", f"{VIP}:80")).end == "10.244.1.10:8080"
+        assert (await Uncounted(world).ask(plan.OUTSIDE["outside"], "TCP", "172.30.0.11:30080")).end == (
+            "10.244.1.10:8080"
+        )
+    await node.proxy.sync(Turn.PERIODIC)
+    assert (await Prober(world).ask(plan.NODES["node-1"], "TCP", f"{VIP}:80")).end == "10.244.1.10:8080"

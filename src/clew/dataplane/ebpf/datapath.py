@@ -104,15 +104,15 @@ class KernelDatapath:
     def attach(self, devices: Iterable[Device]) -> int:
         programs = self._programs()
         done = 0
-        if not self._held:
-            done += self._hold(programs)
-            self._held = True
         wanted = {device.index: device.name for device in devices if device.guarded}
         self._guarded &= wanted.keys()
         for index in wanted.keys() - self._guarded:
             with contextlib.suppress(_GoneError):
                 done += self._guard(wanted[index], programs[PACKETS])
                 self._guarded.add(index)
+        if not self._held:  # after the devices: where somebody refuses this place, packets are served all the same
+            done += self._hold(programs)
+            self._held = True
         return done
 
     def intact(self, devices: Iterable[Device]) -> bool:

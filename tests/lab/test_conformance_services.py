@@ -15,6 +15,7 @@ from .small_lab import SmallLab, eventually, small_lab
 
 pytestmark = pytest.mark.root
 MODES = os.environ.get("CLEW_PROXY_MODES", "nftables").split(",")
+OUTSIDE = "172.30.0.100"
 NODES = {"node-1": "172.30.0.11", "node-2": "172.30.0.12", "node-3": "172.30.0.13"}
 POD = """
 apiVersion: v1
@@ -438,6 +439,93 @@ def test_should_be_able_to_preserve_udp_traffic_when_server_pods_cycle(cluster: 
     cluster.remove("pod/cycle2", "cycle")
 
 
+def test_should_be_able_to_cleanup_conntrack_entries_when_udp_service_target_port_changes(cluster: Cluster) -> None:
+    made = cluster.service("moved", HTTP_AND_UDP[1] | {"targetPort": 9999}, type="NodePort")
+    script = f"echo hostname | /usr/bin/nc -u -w 1 -p 12346 {NODES['node-1']} {made['spec']['ports'][0]['nodePort']}"
+    assert cluster.run("near", script)[1] == "", "nobody listens there"
+    cluster.replace("moved", made["spec"]["ports"][0] | {"targetPort": 8081})
+    eventually(lambda: cluster.run("near", script)[1] in BOTH, 15, "the same flow finds the new port")
+    cluster.remove("moved")
+
+
+def test_should_handle_updates_to_external_traffic_policy_field(cluster: Cluster, mode: str) -> None:
+    made = cluster.service("policy", type="LoadBalancer", externalTrafficPolicy="Local")
+    near, far = (f"{NODES[node]}:{made['spec']['ports'][0]['nodePort']}" for node in ("node-1", "node-3"))
+    health = f"{NODES['node-1']}:{made['spec']['healthCheckNodePort']}/"
+
+    def client(node: str) -> str:
+        return cluster.curl("outside", f"{node}/clientip")[1].rpartition(":")[0]
+
+    def switch(policy: str) -> Any:
+        body = json.dumps({"spec": {"externalTrafficPolicy": policy}})
+        assert cluster.lab.kubectl("patch", "service", "policy", "-p", body).returncode == 0
+        return cluster.lab.get("service", "policy")["spec"]
+
+    cluster.until("outside", near, {"one"})
+    assert client(near) == OUTSIDE or mode == "userspace"
+    cluster.until("far", far, BOTH)  # who is in the cluster takes the short cut
+    assert cluster.curl("outside", health)[0] == 0
+    assert "healthCheckNodePort" not in switch("Cluster")
+    cluster.until("outside", far, BOTH)
+    assert client(far) != OUTSIDE
+    eventually(lambda: cluster.curl("outside", health)[0] == 7, 10, "nobody answers load balancers any more")
+    assert switch("Local")["healthCheckNodePort"]
+    cluster.until("outside", near, {"one"})
+    cluster.remove("policy")
+
+
+def test_load_balancers_take_only_what_is_meant_for_them_and_need_no_node_ports(cluster: Cluster) -> None:
+    made = cluster.service("lb", *HTTP_AND_UDP, type="LoadBalancer", allocateLoadBalancerNodePorts=False)
+    assert all("nodePort" not in port for port in made["spec"]["ports"])
+
+    def ingress(**more: str) -> None:
+        body = json.dumps({"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.77"} | more]}}})
+        done = cluster.lab.kubectl("patch", "service", "lb", "--subresource=status", "--type=merge", "-p", body)
+        assert done.returncode == 0, done.stderr
+
+    ingress()
+    cluster.until("far", "203.0.113.77:80", BOTH)
+    assert set(cluster.dial("far", "udp", "203.0.113.77", 90)["responses"]) == BOTH
+    ingress(ipMode="Proxy")
+    cluster.gone("far", "203.0.113.77:80")
+    body = '{"spec": {"allocateLoadBalancerNodePorts": true}}'
+    assert cluster.lab.kubectl("patch", "service", "lb", "-p", body).returncode == 0
+    assert all("nodePort" in port for port in cluster.lab.get("service", "lb")["spec"]["ports"])
+    cluster.remove("lb")
+
+
+def test_should_be_rejected_for_pods_that_have_ended(cluster: Cluster) -> None:
+    """A pod that was evicted, or ended by itself, keeps its address in its status."""
+    server = {"name": "main", "image": "agnhost", "args": ["netexec"]}
+    body = {"nodeName": "node-2", "restartPolicy": "Never", "containers": [server]}
+    metadata = {"name": "ended", "labels": {"app": "ended"}}
+    cluster.lab.apply(json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": body}))
+    cluster.lab.wait("ended")
+    vip = cluster.service("ended", app="ended")["spec"]["clusterIP"]
+    cluster.until("far", vip, {"ended"})
+    cluster.run("pod/ended", "kill 1")
+    eventually(lambda: cluster.lab.pod("ended")["status"]["phase"] in {"Failed", "Succeeded"}, 15)
+    assert cluster.lab.pod("ended")["status"]["podIP"]
+    cluster.until("far", vip, {"!7"})
+    cluster.remove("ended", "pod/ended")
+
+
+def test_should_allow_creating_a_basic_sctp_service_and_a_pod_with_an_sctp_host_port(cluster: Cluster) -> None:
+    cluster.service("sctp", {"name": "s", "port": 5060, "protocol": "SCTP"}, type="NodePort")
+
+    def protocols() -> list[str]:
+        found = cluster.lab.get("endpointslices", "", "-l", "kubernetes.io/service-name=sctp")
+        return [port["protocol"] for each in found for port in each["ports"]]
+
+    eventually(lambda: protocols() == ["SCTP"], 10)
+    ports = [{"containerPort": 5060, "hostPort": 5061, "protocol": "SCTP"}]
+    server = {"name": "main", "image": "agnhost", "args": ["netexec"], "ports": ports}
+    body = {"nodeName": "node-2", "terminationGracePeriodSeconds": 1, "containers": [server]}
+    cluster.lab.apply(json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "sctp"}, "spec": body}))
+    cluster.lab.wait("sctp")
+    cluster.remove("sctp", "pod/sctp")
+
+
 def test_endpoint_slices_by_hand(cluster: Cluster) -> None:
     """Several ports in several slices, several addresses in several slices; no selector."""
     vip = cluster.service(
@@ -488,6 +576,21 @@ def test_should_mirror_a_custom_endpoints_resource_through_create_update_and_del
     cluster.lab.kubectl("delete", "endpoints", "mirror")
     eventually(lambda: mirrored() == [], 10)
     cluster.remove("mirror")
+
+
+def test_should_mirror_a_custom_endpoint_with_multiple_subsets_and_same_ip_address(cluster: Cluster) -> None:
+    ports = ({"name": "a", "port": 81, "targetPort": 1}, {"name": "b", "port": 82, "targetPort": 2})
+    vip = cluster.service("subsets", *ports, selector=None)["spec"]["clusterIP"]
+    one, two = ({"ip": cluster.ip[name]} for name in ("one", "two"))
+    subsets = [
+        {"addresses": [one], "ports": [{"name": "a", "port": 8080}]},
+        {"addresses": [one, two], "ports": [{"name": "b", "port": 8080}]},
+    ]
+    made = {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "subsets"}, "subsets": subsets}
+    cluster.lab.apply(json.dumps(made))
+    cluster.until("far", f"{vip}:81", {"one"})
+    cluster.until("far", f"{vip}:82", BOTH)
+    cluster.remove("subsets")
 
 
 def test_should_find_a_service_from_listing_all_namespaces_and_delete_a_collection(cluster: Cluster) -> None:

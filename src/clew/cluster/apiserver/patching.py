@@ -32,12 +32,14 @@ from clew.cluster.apiserver.registry import Registry
 from clew.cluster.apiserver.state import Writer
 from clew.cluster.apiserver.strategies.pods import with_ephemeral_containers
 from clew.cluster.apiserver.versions import inward, outward
+from clew.cluster.storage import Record
 
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 JSON = "application/json-patch+json"
 APPLY = "application/apply-patch+yaml"
 LANGUAGES = (JSON, MERGE, STRATEGIC, APPLY)
+_TRIES = 5  # of a patch while others write the object, as kube-apiserver has it
 _REASONS = {400: "BadRequest", 413: "RequestEntityTooLarge", 415: "UnsupportedMediaType", 422: "Invalid", 500: ""}
 
 
@@ -133,25 +135,36 @@ class Patcher:
         kind = stored_kind(target.kind)
         if patch.language == STRATEGIC and self.state.catalog.custom(kind) is not None:
             raise unsupported_media((JSON, MERGE, APPLY))
-        record = self.state.latest(kind, target.namespace, target.name)
-        if record is None and (patch.language != APPLY or target.subresource):
-            raise not_found(kind, target.name)
+        applies = patch.language == APPLY
+        for _ in range(_TRIES):
+            record = self.state.latest(kind, target.namespace, target.name)
+            if record is None and (not applies or target.subresource):
+                raise not_found(kind, target.name)
+            obj, warnings = self._patched(target, patch, writer, record)
+            await self.registry.strategies.of(kind).think(obj)
+            if self.state.latest(kind, target.namespace, target.name) is record:  # nobody wrote meanwhile
+                break
+        if applies:
+            writer = msgspec.structs.replace(writer, operation="Apply")
+        if record is None:
+            self.registry.access.check_create(kind, target.namespace, target.name, writer.identity)
+            made = await self.registry.create(kind, target.namespace, obj, writer)
+        else:
+            made = await self.registry.update(kind, target.namespace, target.name, obj, writer, target.subresource)
+        return Patched(made, record is None, tuple(warnings))
+
+    def _patched(self, target: Target, patch: Patch, writer: Writer, record: Record | None) -> tuple[Object, list[str]]:
+        """The object as the patch makes it, and what the client is warned of."""
         current = outward(self.state.catalog, target.kind, record.decode()) if record else None
         if current is not None and patch.language != APPLY:
             changed = apply_patch(patch, target.kind, clone(current))
         else:
             changed = self._applied(target, current, patch, writer)
-            writer = msgspec.structs.replace(writer, operation="Apply")
         warnings = check_result(patch, target.kind, self.state.catalog.custom(target.kind), changed)
         obj = inward(target.kind, changed)
-        if record is None:
-            self.registry.access.check_create(kind, target.namespace, target.name, writer.identity)
-            made = await self.registry.create(kind, target.namespace, obj, writer)
-            return Patched(made, True, tuple(warnings))
-        if target.subresource == "ephemeralcontainers":
+        if record is not None and target.subresource == "ephemeralcontainers":
             obj = with_ephemeral_containers(record.decode(), obj)
-        made = await self.registry.update(kind, target.namespace, target.name, obj, writer, target.subresource)
-        return Patched(made, False, tuple(warnings))
+        return obj, warnings
 
     def _applied(self, target: Target, current: Object | None, patch: Patch, writer: Writer) -> Object:
         """The object with an applied configuration in it; a field that its kind does not have is always refused."""

@@ -3,9 +3,14 @@
 import json
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from .conftest import Answer, Raw
+from clew.api.kinds import CRD as CRD_KIND
+from clew.cluster.admission.cel import compiling
+from clew.cluster.apiserver.chores import SELF
+
+from .conftest import Answer, Raw, Running
 from .samples import CRDS, MERGE
 
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
@@ -138,6 +143,44 @@ def test_a_definition_whose_rules_do_not_compile_is_refused(call: Raw) -> None:
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] = [{"rule": "1"}]
     answer = call("PUT", f"{CRDS}/crontabs.stable.example.com", crd)
     assert "cel expression must evaluate to a bool" in answer.text
+    refused(call("POST", TABS, tab(replicas=9)), SAID)
+
+
+def test_rules_hold_after_a_restart(tmp_path: Path) -> None:
+    server = Running(tmp_path).start()
+    call = Raw(server)
+    made(call("POST", CRDS, CRD))
+    made(call("POST", TABS, tab()))
+    server.stop()
+    compiling._OUTCOMES.clear()  # as a new process begins
+    server = Running(tmp_path).start()
+    try:
+        call = Raw(server)
+        refused(call("PATCH", f"{TABS}/tab", {"spec": {"replicas": 9}}, MERGE), SAID)
+        refused(call("POST", TABS, tab(replicas=9)), SAID)
+    finally:
+        server.stop()
+
+
+def test_a_patch_is_made_anew_where_others_write_while_rules_are_compiled(running: Running, call: Raw) -> None:
+    """The thread that compiles lets the loop go on: what was read before it may be old afterwards."""
+    made(call("POST", CRDS, definition()))
+    name = "crontabs.stable.example.com"
+    strategy = running.server.registry.strategies.of(CRD_KIND)
+    think, wrote = strategy.think, []
+
+    async def interrupted(obj: Any) -> None:
+        if not wrote:
+            wrote.append(name)
+            current = running.server.state.get(CRD_KIND, "", name)
+            current["metadata"]["labels"] = {"of": "another"}
+            await running.server.registry.update(CRD_KIND, "", name, current, SELF)
+        await think(obj)
+
+    strategy.think = interrupted  # the moment in between, held still
+    crd = made(call("PATCH", f"{CRDS}/{name}", {"spec": {"versions": CRD["spec"]["versions"]}}, MERGE))
+    assert crd["metadata"]["labels"] == {"of": "another"}
+    assert RULE in str(crd)
     refused(call("POST", TABS, tab(replicas=9)), SAID)
 
 

@@ -139,7 +139,10 @@ class Identity:
         epoch = secrets.token_hex(16)
         with self._lock:
             _keep(self._path, epoch, set())
-            self._former, self._epoch, self._made = self._epoch, epoch, set()
+            told = self._applied is not None and self._applied.epoch == self._epoch
+            if told or not self._former:  # of an epoch that was never told nobody has states
+                self._former = self._epoch
+            self._epoch, self._made = epoch, set()
             self._revision += 1
         logger.info("ipsec: a new epoch, since %s", reason)
 

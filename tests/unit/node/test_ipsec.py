@@ -416,3 +416,18 @@ async def test_while_others_follow_a_new_epoch_what_changes_is_told_at_once(tmp_
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
+
+
+def test_the_former_epoch_is_one_that_others_know(tmp_path: Path) -> None:
+    keys = Table[KeyRing]("keys")
+    identity = Identity(tmp_path / "x", SECRET[1], keys)
+    keys.replace({SECRET: KeyRing((FIRST,))})
+    identity.applied(standing(identity.ring, (), None))
+    known = identity.ring.epoch
+    for _ in range(2):
+        identity.renew("the test says so")
+        assert identity.ring.former == known
+    identity.applied(standing(identity.ring, (), None))
+    known = identity.ring.epoch
+    identity.renew("and once more")
+    assert identity.ring.former == known

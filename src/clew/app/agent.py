@@ -134,11 +134,12 @@ class Agent:
             await cni_server.serve(listener, self._calls)
 
     async def _announce(self) -> None:
-        """The plugin at once, the configuration that makes the node ready when pods can be attached."""
+        """For ever. The plugin at once, the configuration that makes the node ready when pods can be attached."""
         install.install_plugin(self._paths)
         await self._network.ready.wait()
         install.install_configuration(self._paths)
         logger.info("pod network ready: %s", ", ".join(self._network.ranges) or "no block yet")
+        await install.keep(self._paths, self._clock)
 
 
 async def serve(options: AgentOptions) -> None:

@@ -1,18 +1,25 @@
 """Puts the CNI plugin and its configuration where container runtimes look for them: the plugin first, and each whole.
 
 A runtime takes a node for ready when the configuration appears; it is therefore written last, when the network can
-attach pods. Both files stay when the agent stops: the plugin says itself that the agent is away.
+attach pods. Both files stay when the agent stops: the plugin says itself that the agent is away. While it runs, what
+somebody removes or changes is put back.
 """
 
+import asyncio
+import logging
 from pathlib import Path
 
 import msgspec
 
+from clew.base.clock import Clock
 from clew.base.errors import UserError
 from clew.base.value import Value
 from clew.cni.versions import NEWEST
 from clew.kernel import files
 
+logger = logging.getLogger(__name__)
+
+KEPT = 30.0  # seconds between looks at what is installed
 NAME = "clew-cni"
 PROGRAM = Path(__file__).parent.parent / "cni" / "plugin" / NAME
 LOOPBACK = "loopback"
@@ -62,6 +69,25 @@ def install_plugin(paths: CniPaths) -> None:
 
 def install_configuration(paths: CniPaths) -> None:
     _put(paths.config_file, conflist(paths), 0o600)
+
+
+async def keep(paths: CniPaths, clock: Clock) -> None:
+    """For ever: both files as they were written. A folder that refuses is said once, and tried again."""
+    said = ""
+    while True:
+        await clock.sleep(KEPT)
+        try:
+            await asyncio.to_thread(_install, paths)
+            said = ""
+        except UserError as refusal:
+            if str(refusal) != said:
+                logger.warning("%s", refusal)
+            said = str(refusal)
+
+
+def _install(paths: CniPaths) -> None:
+    install_plugin(paths)
+    install_configuration(paths)
 
 
 def _put(path: Path, data: bytes, mode: int) -> None:

@@ -44,7 +44,7 @@ def mac_of(name: str) -> str:
     return ":".join(f"{byte:02x}" for byte in (2, *hashlib.sha256(name.encode()).digest()[:5]))
 
 
-CORE = ("nodes", "services", "endpointslices", "pods", "secrets")
+CORE = ("nodes", "services", "servicecidrs", "endpointslices", "pods", "secrets")
 
 
 class Api:

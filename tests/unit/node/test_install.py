@@ -1,13 +1,16 @@
 """The plugin and its configuration on a node."""
 
+import asyncio
 import json
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from clew.base.errors import UserError
 from clew.node import install
-from clew.node.install import PROGRAM, CniPaths, install_configuration, install_plugin
+from clew.node.install import PROGRAM, CniPaths, install_configuration, install_plugin, keep
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +73,46 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "bin").touch()
     with pytest.raises(UserError, match="clew-cni"):
         install_plugin(paths(tmp_path))
+
+
+class Rounds:
+    """A clock for `rounds` looks; then whoever waits is done."""
+
+    def __init__(self, *between: Callable[[], object]) -> None:
+        self._between = list(between)
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+    async def sleep(self, _seconds: float) -> None:
+        if not self._between:
+            raise asyncio.CancelledError
+        self._between.pop(0)()
+
+
+async def test_what_somebody_removes_is_put_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A node whose configuration was removed once stayed unready until its agent was started anew."""
+    where = paths(tmp_path)
+    install_plugin(where)
+    install_configuration(where)
+    good = where.config_file.read_bytes()
+
+    def refuse() -> None:
+        where.config_file.unlink()
+        where.config_file.parent.rmdir()
+        where.config_file.parent.touch()
+
+    def allow() -> None:
+        assert [record.message for record in caplog.records] == [
+            f"cannot write {where.config_file}: File exists (the agent's pod must mount this folder)"
+        ]
+        where.config_file.parent.unlink()
+
+    rounds = (lambda: where.config_file.write_text("{}"), (where.bin_dir / "clew-cni").unlink, refuse, int, allow)
+    with pytest.raises(asyncio.CancelledError):
+        await keep(where, Rounds(*rounds))
+    assert where.config_file.read_bytes() == good
+    assert (where.bin_dir / "clew-cni").exists()

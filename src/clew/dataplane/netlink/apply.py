@@ -153,6 +153,7 @@ class NetlinkPlane:
             self._bridge_ready = wiring.bridge_matches(self._kernel, self._bridge, links)
         elif self._families:
             self._bridge_ready = all(link.name != BRIDGE for link in links)
+        self._bridge_ready &= wiring.all_set(self._settings, render.settings(self._families))
 
     def sync(self) -> Outcome:
         """Do what differs, past refusals; each refused thing keeps its difference for the next run."""

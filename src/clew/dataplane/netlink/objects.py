@@ -34,6 +34,7 @@ class PortLink(Value):
     mac: str
     addresses: tuple[str, ...] = ()  # of a routed pod, "10.244.1.5/32": the node has a route and a neighbour for each
     pod_mac: str = ""  # of that neighbour
+    up: bool = True
 
 
 class PodEnd(Value):

@@ -1,7 +1,7 @@
 """ir to kernel objects. Pure: names, MACs and marks by rule, so that two runs agree and a restart finds its own."""
 
 import hashlib
-from ipaddress import ip_interface
+from ipaddress import IPv6Address, ip_interface
 
 from clew.dataplane.netlink.objects import (
     BRIDGE,
@@ -15,6 +15,8 @@ from clew.dataplane.netlink.objects import (
 )
 from clew.ir.links import PodPort, Switch
 from clew.ir.routes import PodRoute
+
+_LINK_LOCAL = IPv6Address("fe80::").packed[:8]
 
 
 def bridge(switch: Switch) -> BridgeLink:
@@ -79,6 +81,18 @@ def bridge_settings(name: str, families: frozenset[int]) -> tuple[Setting, ...]:
             Setting(f"net.ipv6.conf.{name}.accept_dad", "0", needed=False),
         ]
     return tuple(found)
+
+
+def link_local(bridge: BridgeLink) -> tuple[str, ...]:
+    """The address from which a bridge of IPv6 asks for its neighbours (RFC 4291, appendix A), with its length.
+
+    The kernel gives it one, once; without it nothing that is forwarded finds a pod.
+    """
+    if 6 not in families_of(bridge.addresses):
+        return ()
+    first, *rest = bytes.fromhex(bridge.mac.replace(":", ""))
+    identifier = bytes([first ^ 2, *rest[:2], 0xFF, 0xFE, *rest[2:]])
+    return (f"{IPv6Address(_LINK_LOCAL + identifier)}/64",)
 
 
 def pod_settings(ifname: str, families: frozenset[int]) -> tuple[Setting, ...]:

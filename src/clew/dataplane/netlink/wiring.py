@@ -52,12 +52,13 @@ def make_bridge(kernel: RtNetlink, settings: Settings, bridge: BridgeLink) -> No
     elif not isinstance(link.detail, Bridge):
         raise KernelError(errno.EEXIST, f"make bridge {bridge.name}", detail="a link of another kind has this name")
     set_all(settings, render.bridge_settings(bridge.name, render.families_of(bridge.addresses)))
-    have = {found.address for found in kernel.addresses() if found.dev == bridge.name and not found.link_local}
+    have = _addresses_of(kernel, bridge)
+    wanted = [*bridge.addresses, *render.link_local(bridge)]
     kernel.request(
         [
             SetLink(bridge.name, up=True, mac=bridge.mac, mtu=bridge.mtu),
-            *(Delete(Address(address, bridge.name)) for address in sorted(have - set(bridge.addresses))),
-            *(Add(_address(address, bridge.name)) for address in bridge.addresses if address not in have),
+            *(Delete(Address(address, bridge.name)) for address in sorted(have - set(wanted))),
+            *(Add(_address(address, bridge.name), replace=True) for address in wanted if address not in have),
         ]
     )
 
@@ -74,23 +75,42 @@ def bridge_matches(kernel: RtNetlink, bridge: BridgeLink, links: Sequence[Link])
     link = next((link for link in links if link.name == bridge.name), None)
     if link is None or not isinstance(link.detail, Bridge) or not link.up:
         return False
-    have = {found.address for found in kernel.addresses() if found.dev == bridge.name and not found.link_local}
-    return (link.mac, link.mtu, have) == (bridge.mac, bridge.mtu, set(bridge.addresses))
+    wanted = {*bridge.addresses, *render.link_local(bridge)}
+    return (link.mac, link.mtu, _addresses_of(kernel, bridge)) == (bridge.mac, bridge.mtu, wanted)
+
+
+def _addresses_of(kernel: RtNetlink, bridge: BridgeLink) -> set[str]:
+    """But for link-local ones that are not the one that neighbours are asked from."""
+    own = render.link_local(bridge)
+    found = [each for each in kernel.addresses() if each.dev == bridge.name]
+    return {each.address for each in found if not each.link_local or each.address in own}
+
+
+def all_set(settings: Settings, wanted: Sequence[Setting]) -> bool:
+    """Whether they are as wanted; one that this kernel does not have is."""
+    for setting in wanted:
+        try:
+            if settings.read(setting.name) != setting.value:
+                return False
+        except KernelError:
+            if setting.needed:
+                return False
+    return True
 
 
 def found_port(link: Link, routes: Iterable[Route], neighbours: Iterable[Neighbour]) -> PortLink:
-    """A link of ours as the kernel shows it; one that is down or on its way out differs from any that is wanted.
+    """A link of ours as the kernel shows it; one that is on its way out has nobody's name.
 
     A routed pod's address counts where the route to it and its neighbour are both there.
     """
-    whole = link.up and link.group == LINK_GROUP
     known = {each.address: each.mac for each in neighbours if each.dev == link.name and each.permanent}
     own = sorted(
         each.destination for each in routes
         if each.dev == link.name and each.proto == ROUTE_PROTO and each.destination.partition("/")[0] in known
     )  # fmt: skip
     mac = known[own[0].partition("/")[0]] if own else ""
-    return PortLink(link.name, link.alias if whole else "", link.master, link.mtu, link.mac, tuple(own), mac)
+    alias = link.alias if link.group == LINK_GROUP else ""
+    return PortLink(link.name, alias, link.master, link.mtu, link.mac, tuple(own), mac, link.up)
 
 
 def look_for_port(kernel: RtNetlink, name: str) -> PortLink | None:

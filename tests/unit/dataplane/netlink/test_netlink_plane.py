@@ -229,6 +229,44 @@ def test_a_changed_port_is_put_right_and_a_half_made_one_goes(world: World) -> N
     assert plane.lost == {port(3).link.name}
 
 
+def test_a_pods_link_that_was_taken_down_comes_up_again(world: World) -> None:
+    """It was held for half made and removed: `ip link set vethX down` ended a pod's network for good."""
+    plane = world.plane()
+    plane.want_bridge(BRIDGE, (4, 6))
+    attach(plane, 2)
+    plane.sync()
+    plane.lend_namespace(port(2).link.name, None)
+    world.kernel.request([SetLink(port(2).link.name, up=False)])
+    plane.read()
+    assert plane.whole() == {port(2).link.name}
+    assert plane.sync().failures == {}
+    repaired = world.kernel.link(port(2).link.name)
+    assert repaired is not None
+    assert repaired.up
+    assert plane.lost == frozenset()
+
+
+def test_what_forwarding_needs_is_put_back(world: World) -> None:
+    """Settings were written once; and without the bridge's link-local address no neighbour of IPv6 is asked for."""
+    plane = world.plane()
+    plane.want_bridge(BRIDGE, (4, 6))
+    plane.sync()
+    assert "fe80::858:aff:fef4:101/64" in {each.address for each in world.kernel.addresses() if each.dev == "cbr0"}
+    plane.read()
+    assert not plane.pending
+    for change in (
+        lambda: world.settings.write({"net.ipv4.ip_forward": 0}),
+        lambda: world.settings.write({"net.bridge.bridge-nf-call-ip6tables": 0}),
+        lambda: world.kernel.request([Delete(Address("fe80::858:aff:fef4:101/64", "cbr0"))]),
+    ):
+        change()
+        plane.read()
+        assert plane.pending
+        assert plane.sync().failures == {}
+        plane.read()
+        assert not plane.pending
+
+
 def test_what_was_leaving_when_the_agent_died_goes(world: World) -> None:
     plane = world.plane()
     plane.want_bridge(BRIDGE, (4, 6))

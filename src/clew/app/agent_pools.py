@@ -52,12 +52,11 @@ class AddressPart:
         self._recorder = EventRecorder(client, "clew-agent", node)
         self._pods: Table[PodAsks] = Table("pods")
         self._namespaces: Table[PodAsks] = Table("namespaces")
-        self.lookup = PodLookup(self._pods, self._namespaces, self._ask)
+        by_pools = configuration.network.ipam.type == POOLS
+        self.lookup = PodLookup(self._pods, self._namespaces if by_pools else None, self._ask)
         self._pools: PoolIpam | None = None
         self.ipam: Ipam = PodCidrIpam()
-        if configuration.network.ipam.type != POOLS:
-            self._namespaces.replace({})  # what they may say is which pools
-        else:
+        if by_pools:
             self._tables = PoolTables(
                 Table[IPPool]("ippools"), Table[Block]("ipamblocks"), nodes, Table[Reservation]("ipreservations"),
                 Table[IpamConfiguration]("ipamconfigurations"),

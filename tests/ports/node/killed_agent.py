@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec.structs import replace
 
 from clew.base.clock import SystemClock
+from clew.base.errors import Problem
 from clew.base.metrics import Registry
 from clew.dataplane.bandwidth.apply import BandwidthPlane
 from clew.dataplane.bird.apply import BirdPlane
@@ -47,10 +48,11 @@ from clew.kernel.xfrm import FakeXfrm
 from clew.node import cni_server
 from clew.node.attachments import Attachments
 from clew.node.cni_calls import CniCalls
+from clew.node.ipam.book import BlockBook
 from clew.node.ipam.claims import BlockClaims
 from clew.node.ipam.lookup import PodLookup
 from clew.node.ipam.pod_cidr import PodCidrIpam
-from clew.node.ipam.pools import PoolIpam, PoolTables
+from clew.node.ipam.pools import CurrentRules, PoolIpam, PoolTables
 from clew.node.ipam.view import BlockView
 from clew.node.ipsec import Identity
 from clew.node.journal import Journal
@@ -267,6 +269,10 @@ async def _nobody(_namespace: str, _name: str) -> PodAsks:
     raise ApiError(404, "NotFound", "no such pod")
 
 
+async def _hears_nothing(problem: Problem) -> None:
+    """Nobody looks at Events here."""
+
+
 async def _agent(folder: Path, world: Path, kind: str) -> None:
     line = Line(world)
     kernel = FarKernel(line)
@@ -280,11 +286,14 @@ async def _agent(folder: Path, world: Path, kind: str) -> None:
     ipam: Ipam = PodCidrIpam()
     pools: PoolIpam | None = None
     if kind == "pools":
-        tables = PoolTables(Table("pools"), Table("blocks"), nodes)
+        tables = PoolTables(Table("pools"), Table("blocks"), nodes, Table("reservations"), Table("configurations"))
+        tables.reservations.replace({})
+        tables.configurations.replace({})
         tables.pools.replace({POOL.key: POOL})
         ledger = FarLedger(line)
         tables.blocks.replace({block.key: block for block in await ledger.every()})
-        claims = BlockClaims(OWN.name, ledger, BlockView(tables.blocks), clock, keep=0.2)
+        book = BlockBook(ledger, BlockView(tables.blocks))
+        claims = BlockClaims(OWN.name, book, clock, CurrentRules(tables), keep=0.2)
         ipam = pools = PoolIpam(OWN.name, tables, claims, clock)
     journal = Journal(folder / "attachments.log", slack=200)
     attachments = Attachments(journal, ipam)
@@ -302,15 +311,13 @@ async def _agent(folder: Path, world: Path, kind: str) -> None:
             BandwidthPlane(kernel),
         ), clock, ipam,
     )  # fmt: skip
-    namespaces: Table[PodAsks] = Table("namespaces")
-    namespaces.replace({})
-    lookup = PodLookup(Table("pods"), namespaces, _nobody)
+    lookup = PodLookup(Table("pods"), None, _nobody)
     calls = CniCalls(attachments, network, Spool(folder / "spool"), lookup, Registry())
     calls.adopt()
     async with asyncio.TaskGroup() as group:
         group.create_task(network.run())
         if pools is not None:
-            group.create_task(pools.run(attachments))
+            group.create_task(pools.run(attachments, _hears_nothing))
         await calls.start()
         await network.ready.wait()
         await cni_server.serve(cni_server.listen(folder / "cni.sock"), calls)

@@ -25,6 +25,7 @@ import pytest
 from tests.ports.node.killed_agent import Outside
 
 from clew.cni import framing
+from clew.kernel import netns
 from clew.kernel.netlink import Delete, Link
 from clew.node.install import PROGRAM
 from clew.node.journal import State, decode_lines
@@ -50,8 +51,8 @@ class Runtime:
     def __init__(self, folder: Path, kind: str, seed: int) -> None:
         self.folder, self.random = folder, Random(seed)
         self.namespaces = [folder / f"ns{number}" for number in range(PODS)]
-        for path in self.namespaces:
-            path.touch()
+        for path in self.namespaces:  # real ones, for the agent takes nothing else; it enters none of them
+            netns.create(path)
         self.world = Outside(folder / "world", [path.stat().st_ino for path in self.namespaces])
         code = "import sys; from tests.ports.node import killed_agent; killed_agent.fork_agents(*sys.argv[1:])"
         command = [sys.executable, "-c", code, str(folder), str(folder / "world"), kind]
@@ -62,6 +63,7 @@ class Runtime:
         )
         self.pid = 0
         self.running: dict[int, str] = {}  # by sandbox, the address that it was told
+        self.results: dict[int, Any] = {}  # by sandbox, what its last ADD answered
         self.unknown: set[int] = set()  # sandboxes that may or may not be attached
         self.busy: set[int] = set()
         self.done = 0
@@ -73,6 +75,8 @@ class Runtime:
         assert self.zygote.stdin is not None
         self.zygote.stdin.close()
         self.zygote.wait(10)
+        for path in self.namespaces:
+            netns.delete(path)
         self.world.close()
         self.log.close()
 
@@ -100,7 +104,8 @@ class Runtime:
 
     async def ask(self, command: str, number: int) -> tuple[int, Any] | None:
         """(0 or the error's code, the document); None where there is no agent, or it broke off."""
-        call = framing.encode_call(self.environment(command, number), self.configuration())
+        kept = {"prevResult": self.results[number]} if command == "CHECK" else {}
+        call = framing.encode_call(self.environment(command, number), self.configuration(kept))
         peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         loop = asyncio.get_running_loop()
         ns = os.open(self.namespaces[number], os.O_RDONLY) if command in {"ADD", "CHECK"} else -1
@@ -130,10 +135,10 @@ class Runtime:
             "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME=p{number}",
         }  # fmt: skip
 
-    def configuration(self) -> bytes:
+    def configuration(self, kept: dict[str, Any]) -> bytes:
         document = {
             "cniVersion": "1.1.0", "name": "clew", "type": "clew-cni", "agentSocket": str(self.folder / "cni.sock"),
-            "agentSpool": str(self.folder / "spool"),
+            "agentSpool": str(self.folder / "spool"), **kept,
         }  # fmt: skip
         return json.dumps(document).encode()
 
@@ -165,7 +170,7 @@ class Runtime:
         if code == 0:
             address = found["ips"][0]["address"]
             assert address not in self.running.values(), f"{address} has two owners"
-            self.running[number] = address
+            self.running[number], self.results[number] = address, found
 
     async def remove(self, number: int) -> None:
         self.unknown.add(number)
@@ -176,7 +181,7 @@ class Runtime:
             plugin = await asyncio.create_subprocess_exec(
                 PROGRAM, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
-            said, _ = await plugin.communicate(self.configuration())
+            said, _ = await plugin.communicate(self.configuration({}))
             assert plugin.returncode == 0, said
             answer = -1, {}
         self.count("DEL", answer)

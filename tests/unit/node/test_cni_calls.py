@@ -131,7 +131,7 @@ class Agent:
         )  # fmt: skip
         self.registry = Registry()
         self.results = machine.results
-        lookup = PodLookup(machine.asks, machine.namespaces, machine.ask)
+        lookup = PodLookup(machine.asks, None, machine.ask)
         self.calls = CniCalls(self.attachments, self.network, Spool(machine.folder / "spool"), lookup, self.registry)
 
     async def call(
@@ -446,8 +446,12 @@ async def test_a_namespace_chooses_pools_for_its_pods(machine: Machine) -> None:
     assert asks(await lookup.find(PodRef("default", "own"))) == Asks((), {4: ("mine",)}, {"team": "a"}), (
         "a pod's own word goes first"
     )
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable, match="the list of Namespaces has not arrived"):
         await PodLookup(machine.asks, Table("namespaces"), machine.ask).find(PodRef("default", "plain"))
+    machine.asks.put(("young", "early"), PodAsks("young", "early"))
+    with pytest.raises(Unreachable, match="Namespace young has not arrived"):
+        await lookup.find(PodRef("young", "early"))
+    assert await lookup.find(PodRef("no", "pod")) == PodAsks("no", "pod"), "a runtime's own names ask nothing"
 
 
 async def test_the_nodes_own_network_is_no_pods(machine: Machine) -> None:

@@ -19,28 +19,31 @@ Ask = Callable[[str, str], Awaitable[PodAsks]]  # namespace and name; ApiError
 
 
 class PodLookup:
-    """`namespaces` are looked at for what a Pod does not say itself; where they do not matter, the table is empty."""
+    """`namespaces` are looked at for what a Pod does not say itself, and for what chooses it; None: no matter."""
 
-    def __init__(self, table: Table[PodAsks], namespaces: Table[PodAsks], ask: Ask) -> None:
+    def __init__(self, table: Table[PodAsks], namespaces: Table[PodAsks] | None, ask: Ask) -> None:
         self._table = table
         self._namespaces = namespaces
         self._ask = ask
 
     async def find(self, pod: PodRef) -> PodAsks:
         """ApiError where the server does not answer, or will not."""
+        nobody = PodAsks(pod.namespace, pod.name, pod.uid)
         if not pod.name:
-            return PodAsks(pod.namespace, pod.name, pod.uid)
-        if not self._namespaces.in_sync:
+            return nobody
+        if self._namespaces is not None and not self._namespaces.in_sync:
             raise Unreachable("the API server", TimeoutError("the list of Namespaces has not arrived"))
         found = await self._find(pod)
+        if found is None or self._namespaces is None:
+            return found or nobody
         said = self._namespaces.get(("", pod.namespace))
-        if said is None:
-            return found
+        if said is None:  # its Pod is there, so it is younger than what the watch has shown
+            raise Unreachable("the API server", TimeoutError(f"Namespace {pod.namespace} has not arrived"))
         annotations = tuple({**dict(said.annotations), **dict(found.annotations)}.items())
         return replace(found, annotations=annotations, namespace_labels=said.namespace_labels)
 
-    async def _find(self, pod: PodRef) -> PodAsks:
-        nobody = PodAsks(pod.namespace, pod.name, pod.uid)
+    async def _find(self, pod: PodRef) -> PodAsks | None:
+        """None where the server has no such Pod."""
         seen = self._table.get((pod.namespace, pod.name))
         if seen is not None and pod.uid in {"", seen.uid}:
             return seen
@@ -49,7 +52,7 @@ class PodLookup:
                 return await self._ask(pod.namespace, pod.name)
         except ApiError as refusal:
             if refusal.not_found:  # deleted since, or a runtime that uses Kubernetes' names for its own
-                return nobody
+                return None
             raise
         except TimeoutError as late:
             raise Unreachable("the API server", late) from late

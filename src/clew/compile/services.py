@@ -30,6 +30,7 @@ Claim = tuple[Family, str, str, int]
 
 _OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 PLAIN_IPV4 = re.compile(rf"({_OCTET}\.){{3}}{_OCTET}", re.ASCII).fullmatch  # quicker than to parse 40,000 at a start
+LEADING_ZEROS = re.compile(r"\b0+(?=\d)", re.ASCII)
 
 
 class ServiceNode(Value):
@@ -155,9 +156,14 @@ def canonical(text: str) -> str:
     if PLAIN_IPV4(text):
         return text
     try:
-        return str(ip_address(text))
+        return str(ip_address(_decimal(text)))
     except ValueError:
         return ""
+
+
+def _decimal(text: str) -> str:
+    """Without leading zeros, which old API servers took in IPv4 and Kubernetes reads as decimal (CVE-2021-29923)."""
+    return text if ":" in text else LEADING_ZEROS.sub("", text)
 
 
 def _valid(candidates: Candidates, service: Service, family: Family, problems: list[Problem]) -> Candidates:
@@ -208,7 +214,7 @@ def _sources(service: Service, node: ServiceNode, family: Family, problems: list
     networks: list[Any] = []
     for text in mine:
         try:
-            networks.append(ip_network(text, strict=False))
+            networks.append(ip_network(_decimal(text), strict=False))
         except ValueError:
             problems.append(_problem(service, "spec.loadBalancerSourceRanges", f"{text!r} is not a CIDR"))
     addresses = [ip_address(text) for text in node.addresses if family_of(text) == family]

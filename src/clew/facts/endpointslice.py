@@ -1,7 +1,7 @@
 """An EndpointSlice, trimmed to what load balancing and DNS need.
 
-Every default is filled in here: a condition that nobody set means ready, and what is ready serves. Called by reflectors
-(`decode`) and tests (`from_api`); read by compile.
+Every default is filled in here: a condition that nobody set means ready, serving and not terminating. Called by
+reflectors (`decode`) and tests (`from_api`); read by compile.
 
 Source: Kubernetes API discovery.k8s.io/v1; KEP-1672 (serving and terminating), KEP-3015 (hints for nodes).
 """
@@ -158,13 +158,12 @@ NO_CONDITIONS = _Conditions()
 
 def _endpoint(endpoint: _Endpoint) -> Endpoint:
     conditions = endpoint.conditions or NO_CONDITIONS
-    ready = conditions.ready is not False
     hints = endpoint.hints
     target = endpoint.target_ref
     return Endpoint(
         addresses=tuple(endpoint.addresses or ()),
-        ready=ready,
-        serving=ready if conditions.serving is None else conditions.serving,
+        ready=conditions.ready is not False,
+        serving=conditions.serving is not False,
         terminating=bool(conditions.terminating),
         node=endpoint.node_name or "",
         zone=endpoint.zone or "",

@@ -79,6 +79,16 @@ def test_an_address_that_is_none_is_a_problem_and_the_rest_goes_on() -> None:
     }
 
 
+def test_leading_zeros_are_decimal() -> None:
+    """Kubernetes took such addresses until 1.36 and reads them so; services that have them must not stop."""
+    old = web(clusterIP="10.096.0.011", loadBalancerSourceRanges=["010.0.0.0/08"], externalIPs=["192.0.002.010"])
+    balancing = balance(old, [piece(pod("10.0.0.011"))], NODE)
+    balancer = only(balancing)
+    assert [frontend.address for frontend in balancer.frontends] == ["10.96.0.11", "192.0.2.10"]
+    assert [backend.address for backend in balancer.cluster] == ["10.0.0.11"]
+    assert not balancing.problems
+
+
 def test_ipv6_addresses_are_told_by_one_spelling() -> None:
     found = balance(web(clusterIP="FD00:0::10"), [piece(pod("fd00:0:0::1"), family="IPv6")], NODE)
     assert only(found).frontends[0].address == "fd00::10"

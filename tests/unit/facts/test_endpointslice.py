@@ -19,11 +19,11 @@ def test_an_endpoint_without_conditions_is_ready_and_serves() -> None:
     assert (endpoint.ready, endpoint.serving, endpoint.terminating) == (True, True, False)
 
 
-def test_serving_defaults_to_ready() -> None:
-    fact = endpointslice.from_api(
-        {"metadata": META, "endpoints": [{"addresses": ["::1"], "conditions": {"ready": False}}]}
-    )
-    assert not fact.endpoints[0].serving
+def test_who_does_not_say_that_it_serves_serves() -> None:
+    """The API says so since 1.33, kube-proxy always did: one that ends and is not ready is then a last resort."""
+    endpoint = {"addresses": ["::1"], "conditions": {"ready": False, "terminating": True}}
+    fact = endpointslice.from_api({"metadata": META, "endpoints": [endpoint]})
+    assert (fact.endpoints[0].ready, fact.endpoints[0].serving) == (False, True)
 
 
 def test_every_field_arrives() -> None:

@@ -152,9 +152,11 @@ def _addresses(service: Service, family: Family, problems: list[Problem]) -> lis
 
 
 def canonical(text: str) -> str:
-    """The one spelling of an address; "" where it is none."""
+    """The one spelling of an address; "" where it is none, or one that is only within a link (`fe80::1%eth0`)."""
     if PLAIN_IPV4(text):
         return text
+    if "%" in text:
+        return ""
     try:
         return str(ip_address(_decimal(text)))
     except ValueError:

@@ -89,6 +89,15 @@ def test_leading_zeros_are_decimal() -> None:
     assert not balancing.problems
 
 
+def test_an_address_of_one_link_only_is_a_problem() -> None:
+    """It would have to be spelt in bytes, and means another place on each node."""
+    slices = [piece(pod("fe80::1%eth0"), pod("fd00::1"), family="IPv6")]
+    found = balance(web(clusterIP="fd00::10", externalIPs=["fe80::2%eth0"]), slices, NODE)
+    assert [frontend.address for frontend in only(found).frontends] == ["fd00::10"]
+    assert [backend.address for backend in only(found).cluster] == ["fd00::1"]
+    assert {problem.field for problem in found.problems} == {"spec.externalIPs[0]", "endpoints"}
+
+
 def test_ipv6_addresses_are_told_by_one_spelling() -> None:
     found = balance(web(clusterIP="FD00:0::10"), [piece(pod("fd00:0:0::1"), family="IPv6")], NODE)
     assert only(found).frontends[0].address == "fd00::10"

@@ -300,6 +300,8 @@ class ServiceCompiler:
     def _without_lost(self, key: Key) -> Balancing:
         """The service without the frontends that an older service holds."""
         balancing = self._alone.get(key, NOTHING)
+        if not self._claims.contested:  # as it should be; this is asked of every service at a start
+            return balancing
         rank = self._ranks.get(key)
         lost = {claim: held[0] for claim in _claims(balancing) if (held := self._claims.get(claim)) and held[0] != rank}
         if not lost:

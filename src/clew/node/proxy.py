@@ -328,8 +328,9 @@ class ServiceProxy:
             self._no_local = {each for each in self._no_local if each[0] != key}
         for balancer in balancers:
             if balancer.any_backend and not balancer.local:
-                scopes = {frontend.scope for frontend in balancer.frontends if frontend.policy == "Local"}
-                self._no_local |= {(key, f"IPv{balancer.family}", scope) for scope in scopes}
+                for frontend in balancer.frontends:
+                    if frontend.policy == "Local":
+                        self._no_local.add((key, f"IPv{balancer.family}", frontend.scope))
 
     def _note_sync(self, family: Family, began: float, slices: Iterable[EndpointSlice], *, full: bool) -> None:
         metrics, label, now = self._metrics, f"IPv{family}", self._clock.now()

@@ -6,6 +6,7 @@ incremental use and one use from empty end in the same state.
 """
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Generic, TypeVar
 
 O = TypeVar("O", bound=Any)  # noqa: E741  an owner; sortable
@@ -17,6 +18,12 @@ class Claims(Generic[O, K, V]):
     def __init__(self) -> None:
         self._by_key: dict[K, dict[O, V]] = {}
         self._by_owner: dict[O, tuple[K, ...]] = {}
+        self._contested: set[K] = set()  # keys with several claimants
+
+    @property
+    def contested(self) -> AbstractSet[K]:
+        """Keys that several owners claim; nobody who claims another has lost it."""
+        return self._contested
 
     def claim(self, owner: O, claims: Mapping[K, V]) -> set[K]:
         """All that `owner` claims from now on (nothing: it is gone). Returns the keys whose holder or value changed."""
@@ -62,5 +69,9 @@ class Claims(Generic[O, K, V]):
             holders[owner] = value
         if self.get(key) != before:
             changed.add(key)
+        if len(holders) > 1:
+            self._contested.add(key)
+        else:
+            self._contested.discard(key)
         if not holders:
             del self._by_key[key]

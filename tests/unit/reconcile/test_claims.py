@@ -26,6 +26,7 @@ def test_history_leaves_no_trace(steps: list[tuple[int, dict[int, int]]]) -> Non
     for owner, wanted in steps:
         changed = claims.claim(owner, wanted)
         last[owner] = wanted
+        assert claims.contested == {key for key in range(4) if len(list(claims.claimants(key))) > 1}
         for key in range(4):
             now = claims.get(key)
             assert (now != held.get(key)) == (key in changed)

@@ -82,8 +82,8 @@ class KernelMap(Held):
         listed = list(entries)
         for start in range(0, len(listed), PART):
             part = listed[start : start + PART]
-            keys = b"".join(key for key, _ in part)
-            values = b"".join(value for _, value in part)
+            keys = b"".join([key for key, _ in part])
+            values = b"".join([value for _, value in part])
             self._sized(keys, self.key_size * len(part))
             self._sized(values, self.value_size * len(part))
             _done, refusal = self._batch(syscall.MAP_UPDATE_BATCH, keys, values, len(part))

@@ -12,6 +12,7 @@ import pytest
 from clew.base.clock import SystemClock
 from clew.facts import endpointslice, service
 from clew.facts.node import Node
+from clew.facts.servicecidr import ServiceCidr
 from clew.kernel import netns
 from clew.kernel.conntrack import KernelConntrack
 from clew.kernel.nft import ElementChange, ElementSet, KernelNft
@@ -29,6 +30,7 @@ from .world import Prober, World
 pytestmark = pytest.mark.root
 A, B, C = (plan.PODS[name] for name in "abc")
 VIP = "10.96.0.10"
+WITHOUT_RANGES = {"iptables"}  # modes that drop nothing of them
 SERVICE_HOLDS = {"ipvs"}  # modes in which a service's address is the node's own, and connections end with it
 
 
@@ -282,6 +284,19 @@ async def test_packets_that_tracking_calls_invalid_pass_but_in_mode_iptables(nod
                 packet = await asyncio.get_running_loop().sock_recv(receiver, 100)
                 came += struct.unpack_from("!H", packet, 20)
     assert came == ([1002] if node.mode in STRICT else [1001, 1002])
+
+
+async def test_ranges_of_cluster_addresses_come_and_go(node: Node1, prober: Prober) -> None:
+    """As ServiceCIDRs do; they merge where they touch. A pod's address stands for one that no service has."""
+    await node.serve(A)
+    target = f"{C.addresses[4]}:8080"
+    pods, other = f"{C.addresses[4]}/32", "10.187.210.0/28"
+    for ranges, silent in (([], False), ([other, pods], True), ([other, "10.244.2.0/25", "10.244.2.128/25"], True),
+                           ([other, "10.244.2.128/25"], False)):  # fmt: skip
+        node.tables.ranges.table.replace({("", each): ServiceCidr(each, (each,)) for each in ranges})
+        await node.proxy.sync()
+        answer = await prober.ask(B, "UDP", target)
+        assert answer.end == ("DROPPED" if silent and node.mode not in WITHOUT_RANGES else target), ranges
 
 
 async def test_a_restart_changes_nothing(node: Node1, world: World) -> None:

@@ -13,7 +13,7 @@ from clew.facts.partial import Partial, decode_partial
 
 class ServiceCidr(Value):
     name: str
-    cidrs: tuple[str, ...]  # at most one a family; what is no range is left out
+    cidrs: tuple[str, ...]  # at most one a family; what is no range, or every address there is, is left out
 
 
 class _Meta(Partial):
@@ -38,7 +38,6 @@ def decode(data: bytes) -> tuple[tuple[str, str], ServiceCidr | None]:
 
 def _is_range(text: str) -> bool:
     try:
-        network(text)
+        return network(text).prefixlen > 0
     except ValueError:
         return False
-    return True

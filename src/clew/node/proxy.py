@@ -341,6 +341,7 @@ class ServiceProxy:
         for scope in ("internal", "external"):
             metrics.no_local.set(sum(each[1:] == (label, scope) for each in self._no_local), label, scope)
         self._synced[family] = now
+        logger.debug("%s: rules in sync after %.1f ms%s", label, took * 1e3, ", all of them" if full else "")
         if not self.in_sync.is_set():
             return  # what changed before this agent began says nothing about its speed
         for piece in slices:

@@ -10,6 +10,7 @@ from clew.facts.servicecidr import ServiceCidr, decode
     [
         (b'{"cidrs": ["10.96.0.0/12", "fd00:10:96::/112"]}', ("10.96.0.0/12", "fd00:10:96::/112")),
         (b'{"cidrs": ["10.96.0.1/12", "ten", "10.97.0.0/16"]}', ("10.97.0.0/16",)),
+        (b'{"cidrs": ["0.0.0.0/0", "::/0"]}', ()),  # all traffic would be dropped, and ipset takes no such range
         (b"{}", ()),
         (b'{"cidrs": null}', ()),
     ],

@@ -335,9 +335,7 @@ class PodNetwork:
             self.unready = str(self.failures[BRIDGE])
         elif not self._nodes.in_sync:
             self.unready = "the list of nodes has not arrived from the API server"
-        elif not self._ipam.in_sync:
-            self.unready = "the lists of IPPools and IPAMBlocks have not arrived from the API server"
-        elif not self.families:
+        elif not self._ipam.in_sync or not self.families:
             self.unready = f"Node {self._node} cannot give addresses: {self._ipam.lacking}"
         else:
             self.unready = ""

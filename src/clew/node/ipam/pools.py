@@ -97,6 +97,10 @@ class PoolIpam:
 
     @property
     def lacking(self) -> str:
+        """An API server that was never told of a kind answers as one that is away: which it is, is half the remedy."""
+        awaited = ", ".join(table.name for table in self._tables if not table.in_sync)
+        if awaited:
+            return f"not arrived from the API server: {awaited}"
         wrong = "; ".join(f"{each.origin}: {each.field}: {each.message}" for each in self.problems)
         return f"no IPPool gives it addresses{': ' + wrong if wrong else ''}"
 

@@ -61,7 +61,7 @@ class Ipam(Protocol):
 
     @property
     def lacking(self) -> str:
-        """What to say while a layout has no families."""
+        """What to say while something has not arrived, or a layout has no families."""
         ...
 
     async def choose(self, wish: Wish, held: Held) -> tuple[str, ...]:

@@ -50,8 +50,8 @@ class Cluster:
 
     def __init__(self) -> None:
         self.tables = PoolTables(
-            Table[IPPool]("p"), Table[Block]("b"), Table[Node]("n"), Table[Reservation]("r"),
-            Table[IpamConfiguration]("c"),
+            Table[IPPool]("p"), Table[Block]("b"), Table[Node]("n"), Table[Reservation]("ipreservations"),
+            Table[IpamConfiguration]("ipamconfigurations"),
         )  # fmt: skip
         for table in self.tables:
             table.replace({})
@@ -210,6 +210,18 @@ async def test_a_second_pool_makes_room_and_one_that_overlaps_does_not(cluster: 
     cluster.pool("c", "10.1.0.4/30")
     assert (await one.add("p4"))[0].startswith("10.1.0.")
     assert len(cluster.tables.blocks) == 2
+
+
+async def test_what_has_not_arrived_is_named() -> None:
+    """As where a cluster's definitions are older than its agents."""
+    cluster = Cluster()
+    cluster.tables = cluster.tables._replace(reservations=Table("ipreservations"))
+    agent = Agent(cluster, ONE)
+    assert not agent.ipam.in_sync
+    assert agent.ipam.lacking == "not arrived from the API server: ipreservations"
+    cluster.tables.reservations.replace({})
+    assert agent.ipam.in_sync
+    assert agent.ipam.lacking == "no IPPool gives it addresses"
 
 
 async def test_a_pool_of_one_address(cluster: Cluster, one: Agent) -> None:

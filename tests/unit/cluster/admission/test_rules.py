@@ -394,6 +394,24 @@ def test_what_the_library_cannot_run_is_refused_with_the_definition() -> None:
     assert "transformMap is not to be had here" in error.detail
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "dyn([optional.of(1)]).max() == 1", "[dyn(self.?n)].indexOf(1) == 0", "dyn([google.protobuf.Any{}]).sum() == 1",
+        "[optional.of(1)].indexOf(optional.of(1)) == 0", "dyn({'l': [self.l[?0]]}).l.isSorted()",
+    ],
+)  # fmt: skip
+def test_values_that_python_cannot_take_never_reach_it(rule: str) -> None:
+    """A segmentation fault of the library, found by trying: an optional inside a list ended the API server."""
+    (error,) = compile_errors(object_of(EVERYTHING, rule), "at")
+    assert "found no matching overload" in error.detail or "a list of unknown type" in error.detail
+
+
+def test_lists_of_unknown_type_can_be_asked() -> None:
+    rules = "self.nested[0].indexOf('a') == 0", "dyn(self.l).sum() == 6", "self.?l.orValue([]).sum() == 6"
+    assert judged(object_of(EVERYTHING, *rules), VALUE) == []
+
+
 def test_a_rule_that_is_too_deep_is_refused() -> None:
     deep = f"{'(' * 40}true{')' * 40}"
     (error,) = compile_errors(object_of(EVERYTHING, deep), "at")

@@ -16,6 +16,7 @@ import msgspec
 
 from clew.api.objects import Object, clone
 from clew.base.value import Value
+from clew.cluster.admission.cel.dynamic import is_dangerous
 from clew.cluster.admission.cel.evaluating import default_errors
 from clew.cluster.admission.cel.level import Compiled, Level
 from clew.cluster.admission.cel.machine import checking, optional, program
@@ -156,13 +157,13 @@ class _Work:
         if "\0" in text:  # where the library would end it
             return "", "ERROR: <input>:1:1: Syntax error: token recognition error", False
         try:
-            return self._environment(kind, None).compile(text).return_type().name(), "", False
+            return _settled(self._environment(kind, None).compile(text), text, uses_old=False)
         except RuntimeError as wrong:
             told = str(wrong)
         if not (_OLD.search(text) and _NO_OLD in told):
             return "", _issues(told), False
         try:
-            return self._environment(kind, old).compile(text).return_type().name(), "", True
+            return _settled(self._environment(kind, old).compile(text), text, uses_old=True)
         except RuntimeError as wrong:
             return "", _issues(str(wrong)), True
 
@@ -171,6 +172,13 @@ class _Work:
         if found is None:
             found = self._environments[kind, old] = checking(self.messages, kind, old)
         return found
+
+
+def _settled(checked: "cel.Expression", text: str, *, uses_old: bool) -> tuple[str, str, bool]:
+    """What _checked tells of a rule that the checker takes."""
+    if is_dangerous(text, checked.serialize(), knows_optionals=uses_old):
+        return "", "ERROR: <input>:1:1: a function of lists is given a list of unknown type beside optionals", uses_old
+    return checked.return_type().name(), "", uses_old
 
 
 def _program(text: str, rule: Rule) -> "cel.Expression":

@@ -71,5 +71,4 @@ FORMATS = (
     member("value", (_MAYBE,), _FORMAT, _named),
     member("hasValue", (_PROBLEMS,), _BOOL, lambda problems: bool(_told(problems))),
     member("value", (_PROBLEMS,), _LIST, _value),
-    member("orValue", (_PROBLEMS, _LIST), _LIST, lambda problems, other: _told(problems) or other),
 )

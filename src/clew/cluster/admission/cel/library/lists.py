@@ -60,6 +60,6 @@ LISTS = (
     *(member("min", (f"list({kind})",), kind, _extreme(min, "min")) for kind in _ORDERED),
     *(member("max", (f"list({kind})",), kind, _extreme(max, "max")) for kind in _ORDERED),
     *(member("isSorted", (f"list({kind})",), "bool", _is_sorted) for kind in _ORDERED),
-    member("indexOf", ("list(dyn)", "dyn"), "int", _index),
-    member("lastIndexOf", ("list(dyn)", "dyn"), "int", _last_index),
+    *(member("indexOf", (f"list({kind})", kind), "int", _index) for kind in _ORDERED),
+    *(member("lastIndexOf", (f"list({kind})", kind), "int", _last_index) for kind in _ORDERED),
 )

@@ -21,8 +21,9 @@ SHOWN = {
     "ipip": "dev tunl0", "wireguard": "dev wg.clew",
     "ipsec": "dev ipsec.clew", "bgp": "proto bird", "ospf": "proto bird", "routed": "unreachable",
     "pools": "/26",
-    "bgp-cross-subnet": "dev vxlan.clew", "non-masquerade": "via 172.30.0.12 dev eth0",
+    "top-of-rack": "proto bird", "bgp-cross-subnet": "dev vxlan.clew", "non-masquerade": "via 172.30.0.12 dev eth0",
 }  # fmt: skip
+RACK = ROOT / "examples/networks/top-of-rack.yaml"  # started by a test of its own
 REFUSAL = "network: this kernel does not do "
 WEB = """
 apiVersion: apps/v1
@@ -42,11 +43,15 @@ class Clew:
     """The command, with a home of its own."""
 
     def __init__(self, home: Path) -> None:
+        self._program = Path(sys.executable).with_name("clew")
         self._environment = {**os.environ, "HOME": str(home), "KUBECONFIG": str(home / "config")}
 
     def __call__(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [Path(sys.executable).with_name("clew"), *arguments]
+        command = [self._program, *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=self._environment)
+
+    def begins(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen([self._program, *arguments], stdin=subprocess.DEVNULL, env=self._environment)
 
     def kubectl(self, *arguments: str) -> str:
         command = [shutil.which("kubectl") or Path(sys.executable).with_name("kubectl"), *arguments]
@@ -68,6 +73,23 @@ def network_of_the_machine() -> str:
     return subprocess.run(["sh", "-c", look], capture_output=True, text=True, timeout=20, check=False).stdout
 
 
+def the_router_of_the_rack_leads_to(pods: list[str], clew: Clew, name: str, folder: Path) -> None:
+    """By the lines that the example shows."""
+    shown = RACK.read_text().splitlines()
+    (folder / "rack.conf").write_text("\n".join(line[4:] for line in shown if line.startswith("#   ")))
+    outside = ("node", "exec", "--name", name, "outside", "--")
+    command = ("-f", "-c", str(folder / "rack.conf"), "-s", str(folder / "rack.ctl"))
+    router = clew.begins(*outside, str(ENVIRONMENT / "bin/bird"), *command)
+    try:
+        look = ("ip", "route", "show", "proto", "bird")
+        eventually(lambda: clew(*outside, *look).stdout.count("via") == len(pods), 60, "it learns where pods are")
+        for address in pods:
+            assert "Welcome to nginx" in clew(*outside, "curl", "-s", "-m", "5", address).stdout
+    finally:
+        router.terminate()
+        router.wait(10)
+
+
 @pytest.fixture(scope="module")
 def bird() -> Iterator[None]:
     with bird_at_hand():
@@ -79,7 +101,7 @@ def clew(tmp_path: Path) -> Clew:
     return Clew(tmp_path)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [file for file in FILES if file != RACK], ids=lambda file: file.stem)
 def test_a_lab_of_this_kind(file: Path, clew: Clew) -> None:
     name = f"net{file.stem.replace('-', '')}"
     try:
@@ -115,13 +137,13 @@ def test_a_lab_on_bgp_changes_over_while_its_agents_go_on(clew: Clew, tmp_path: 
         )
 
     try:
-        assert clew("up", "--name", name, "--nodes", "2", "--network", "bgp").returncode == 0
+        assert clew("up", "--name", name, "--config", str(RACK)).returncode == 0
         agents = pods("k8s-app=clew-agent", "status.containerStatuses[*].state.running.startedAt")
         clew.kubectl("apply", "-f", str(tmp_path / "web.yaml"))
         clew.kubectl("rollout", "status", "daemonset/web", "--timeout=60s")
         for node in nodes:
             eventually(lambda: "proto bird" in on(node, "ip", "route"), what=f"{node} is told")  # noqa: B023
-        assert all_answer()
+        the_router_of_the_rack_leads_to(pods("run=web", "status.podIP"), clew, name, tmp_path)
         on("node-2", "pkill", "-KILL", "-x", "bird")
         assert all_answer(), "its neighbours wait for it, and its own routes stay"
         ask = (str(ENVIRONMENT / "bin/birdc"), "-s", "/var/lib/clew-agent/bird/bird.ctl", "show", "protocols")

@@ -29,7 +29,7 @@ def start(tools: Any, nodes: list[Any], **network: Any) -> None:
             cidr: address for other in nodes if other is not node
             for cidr, address in zip(other.cidrs, addresses(other), strict=True)
         }  # fmt: skip
-        tools.eventually(lambda: learnt(node) == others, f"{node.name} knows the others' pods")  # noqa: B023
+        tools.eventually(lambda: learnt(node) == others, f"{node.name} knows the others' pods", 2)  # noqa: B023
 
 
 def test_routes_stay_while_the_agent_is_away_and_go_with_the_backend(lab: Any, tools: Any) -> None:
@@ -88,6 +88,12 @@ def test_a_router_outside_learns_of_pods_and_leads_to_them(lab: Any, tools: Any,
     a, c = one.pod("a"), two.pod("c")
     assert tools.seen_source(a.ns, c.ns, c.ips[0]) == a.ips[0]
     assert tools.seen_source(lab.outside, a.ns, a.ips[0]) == "172.30.0.100"
+
+
+def test_a_router_that_is_not_there_keeps_nobody_from_the_others(lab: Any, tools: Any) -> None:
+    """BIRD once waited four minutes for it before it told the kernel anything."""
+    peers = [{"address": "172.30.0.100", "asn": 65000}]
+    start(tools, [lab.node(1), lab.node(2)], backend="bgp", bgp={"peers": peers})
 
 
 def test_a_node_that_goes_is_forgotten(lab: Any, tools: Any) -> None:

@@ -10,6 +10,9 @@ HEAD = "# Written by the Clew agent of this node, which writes it anew when anyt
 MARK = "clew_"  # begins every name in a file that somebody else's configuration includes
 # The defaults keep a session down for a minute after a flap, and try the first time after five seconds
 TIMERS = "error wait time 1, 3; connect delay time 0; connect retry time 3; hold time 90; graceful restart on;"
+# Seconds after its start in which BIRD leaves the kernel's routes as they are, unless all neighbours have come before;
+# it would wait four minutes for one that is off
+RECOVERY = 10
 # What goes into the kernel.
 LEARNT = "RTS_BGP, RTS_OSPF, RTS_OSPF_IA, RTS_OSPF_EXT1, RTS_OSPF_EXT2"
 LINKS = '-"veth*", -"cbr0", "*"'
@@ -21,6 +24,7 @@ def configuration(speaker: Speaker) -> str:
         HEAD,
         "log stderr { warning, error, auth, fatal, bug };",
         f"router id {speaker.router_id};",
+        f"graceful restart wait {RECOVERY};",
         "protocol device { scan time 10; }",
     ]
     return "\n".join([*head, *_protocols(speaker, "", frozenset())]) + "\n"

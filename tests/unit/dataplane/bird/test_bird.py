@@ -38,6 +38,7 @@ def test_a_session_a_neighbour_and_family() -> None:
     assert "filter taken4 { if !(net ~ [ 10.244.0.0/16+ ]) then reject; accept; }" in text
     assert "route 10.244.1.0/24 unreachable;" in text
     assert "persist; graceful restart;" in text
+    assert "\ngraceful restart wait 10;\n" in text
     assert text == render.configuration(SPEAKER)
 
 

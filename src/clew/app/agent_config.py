@@ -90,7 +90,7 @@ def parse(text: str, flags: Given = ()) -> Configuration:
     _check_version(found.get(KIND), KIND, API_VERSION)
     _check_version(found.get(kube_proxy_config.KIND), kube_proxy_config.KIND, kube_proxy_config.API_VERSION)
     said = kube_proxy_command_line.document(flags, found.get(kube_proxy_config.KIND))
-    with kube_proxy_command_line.named(flags):
+    with kube_proxy_command_line.named(said.taken):
         proxy = kube_proxy_config.parse(said.content)
         kube_proxy_settings.check(proxy)
     return Configuration(_agent(found.get(KIND, {})), proxy, said.passed_over)

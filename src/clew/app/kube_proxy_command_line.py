@@ -24,23 +24,22 @@ class Document(Value):
     """What the flags and a file's document say together."""
 
     content: dict[str, Any]
-    passed_over: tuple[str, ...]  # flags that do not count, since there is a document
+    taken: Given  # flags that count
+    passed_over: tuple[str, ...]  # those that do not, since there is a document
 
 
 def document(given: Given, file: Mapping[str, Any] | None) -> Document:
     """`file`: the decoded KubeProxyConfiguration of the file, None where it has none. UserError names the flag."""
     content: dict[str, Any] = dict(file or {})
-    over = []
-    for name, value in given:
+    taken = [(name, value) for name, value in given if file is None or FLAGS[name].counts]
+    over = [f"--{name}" for name, _ in given if file is not None and not FLAGS[name].counts]
+    for name, value in taken:
         flag = FLAGS[name]
-        if file is not None and not flag.counts:
-            over.append(f"--{name}")
-            continue
         read = _read(flag, value)
         if read is not None:
             for path in flag.fields:
                 _put(content, path.split("."), read)
-    return Document(content, tuple(dict.fromkeys(over)))
+    return Document(content, taken, tuple(over))
 
 
 @contextmanager

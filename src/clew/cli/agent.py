@@ -20,22 +20,28 @@ TYPES: dict[Kind, tuple[Any, str]] = {
     "gates": (str, "A=B,…"),
     "levels": (str, "A=B,…"),
 }
+SWITCH: dict[str, Any] = {
+    "type": bool,
+    "metavar": "",
+    "is_flag": False,
+    "flag_value": "true",
+}  # as Go has them: `--cleanup`, `--cleanup=true`
 MANY = {"list", "gates", "levels"}  # may be given more than once
 OWN = "Agent"
 
 
 class _Flag(click.Option):
-    """A switch is written as Go writes it: `--masquerade-all`, or `--masquerade-all=false`."""
+    """An option as the table has it."""
 
     def __init__(self, flag: Flag) -> None:
         of, shape = TYPES[flag.kind]
+        more: dict[str, Any] = {"type": of, "metavar": shape, "multiple": flag.kind in MANY}
         names = [f"--{flag.name}", *([f"-{flag.short}"] if flag.short else [])]
-        more: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if flag.kind == "switch" else {}
+        if flag.kind == "switch":
+            more |= SWITCH
         if flag.kind == "level":
             more["callback"] = _level
-        super().__init__(
-            [*names, _parameter(flag.name)], type=of, metavar=shape, help=flag.help, multiple=flag.kind in MANY, **more
-        )
+        super().__init__([*names, _parameter(flag.name)], help=flag.help, **more)
 
 
 class _Agent(click.Command):
@@ -77,16 +83,16 @@ def _given(values: dict[str, Any]) -> Iterable[tuple[str, Any]]:
 @click.option("--node", default="", envvar="NODE_NAME", help="The Node that it runs on; else the machine's name.")
 @click.option("--master", default="", metavar="URL", help="The API server's address, whatever a kubeconfig says.")
 @click.option("--write-config-to", type=click.Path(path_type=Path), help="Write kube-proxy's configuration, and end.")
-@click.option("--init-only", is_flag=True, help="Do what needs rights beyond the service rules, and end.")
-@click.option("--cleanup", is_flag=True, help="Take the service rules of every proxy mode away, and end.")
+@click.option("--init-only", **SWITCH, help="Do what needs rights beyond the service rules, and end.")
+@click.option("--cleanup", **SWITCH, help="Take the service rules of every proxy mode away, and end.")
 def agent(
     config: Path | None,
     node: str,
     master: str,
     write_config_to: Path | None,
     *,
-    init_only: bool,
-    cleanup: bool,
+    init_only: bool | None,
+    cleanup: bool | None,
     **flags: Any,
 ) -> None:
     """Run the node agent: pod network, CNI and service proxy.
@@ -100,7 +106,7 @@ def agent(
     if cleanup:
         app.cleanup()
         return
-    options = AgentOptions(config, node, init_only, tuple(_given(flags)), master)
+    options = AgentOptions(config, node, bool(init_only), tuple(_given(flags)), master)
     if write_config_to is not None:
         app.write_configuration(options, write_config_to)
     else:

@@ -186,8 +186,20 @@ def test_a_flag_of_the_wrong_kind_is_named(arguments: list[str], words: str) -> 
 
 
 def test_a_field_of_the_file_keeps_its_own_name() -> None:
+    """Also where a flag stands beside it that does not count."""
     with pytest.raises(UserError, match=r"KubeProxyConfiguration: ipvs\.scheduler: 'fast'"):
-        agent_config.parse(PROXY + "ipvs: {scheduler: fast}\n", [("hostname-override", "a")])
+        agent_config.parse(PROXY + "ipvs: {scheduler: fast}\n", [("hostname-override", "a"), ("ipvs-scheduler", "wlc")])
+
+
+@pytest.mark.parametrize(("spelling", "wanted"), [("", True), ("=true", True), ("=false", False)])
+def test_switches_are_spelt_as_in_go(spelling: str, wanted: bool) -> None:
+    assert typed(f"--init-only{spelling}").init_only == wanted
+    cleaned: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clew.app.agent.cleanup", lambda: cleaned.append(1))
+        patch.setattr("clew.app.agent.main", lambda _: None)
+        assert CliRunner().invoke(cli, ["agent", f"--cleanup{spelling}"]).exit_code == 0
+    assert bool(cleaned) == wanted
 
 
 def test_the_node_is_who_somebody_says_or_the_machine() -> None:

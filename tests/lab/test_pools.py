@@ -67,6 +67,8 @@ def test_two_nodes_share_a_small_pool_to_its_last_address(lab: SmallLab) -> None
     assert {each["spec"]["affinity"] for each in blocks} == {"host:node-1"}
     names = [*(f"a{number}" for number in range(5)), *(f"b{number}" for number in range(3))]
     assert len({ip(lab, name) for name in names}) == 8
+    shown = [line.split()[1:6] for line in lab.kubectl("get", "ipamblocks").stdout.splitlines() if "10.88." in line]
+    assert sorted(each[1:] for each in shown) == [["host:node-1", "4", "0", "0"], ["host:node-1", "4", "3", "0"]]
     for target in ("a4", "b2"):
         for client in (("node", "exec", "node-1", "--"), ("node", "exec", "node-2", "--")):
             said = lab.clew(*client, "curl", "-s", "-m", "5", f"http://{ip(lab, target)}/")

@@ -25,6 +25,7 @@ from clew.node.ipam.port import Promised
 
 logger = logging.getLogger(__name__)
 
+_NO_TIME = "9"  # after all that clocks say, also another node's that is wrong
 EMPTY_SECONDS = 60.0  # how long a block of ours stays without a pod: addresses are not given out anew at once
 
 
@@ -294,9 +295,10 @@ class BlockClaims:
         return rfc3339(self._clock.now()) if self._rules().cooldown else ""
 
     def _thawed(self, block: Block) -> Block:
+        cooldown = self._rules().cooldown
         if not block.cooling:
             return block
-        return blocks.thawed(block, rfc3339(self._clock.now() - timedelta(seconds=self._rules().cooldown)))
+        return blocks.thawed(block, rfc3339(self._clock.now() - timedelta(seconds=cooldown)) if cooldown else _NO_TIME)
 
     def _holder(self, want: Want) -> Holder:
         return Holder(want.handle, self._node, want.pod, rfc3339(self._clock.now()))

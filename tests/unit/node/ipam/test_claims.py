@@ -405,6 +405,15 @@ async def test_an_address_cools_down_before_somebody_else_has_it(time: Time) -> 
         await once(server, a.add("q3"))
     time.seconds += 1
     assert await once(server, a.add("q3")) == first
+    del a.promised["q3"], a.promised["q2"]
+    time.seconds += 500  # by a clock that is ahead
+    await once(server, a.settle())
+    time.seconds -= 500
+    with pytest.raises(ExhaustedError):
+        await once(server, a.add("q4"))
+    server.rules = Rules(most_blocks=1)
+    assert await once(server, a.add("q4")), "nothing cools any more"
+    server.rules = Rules(cooldown=30, most_blocks=1)
     a.promised.clear()
     await once(server, a.settle())
     time.seconds += 29

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 CLEW = str(Path(sys.executable).with_name("clew"))
+SLOWNESS = float(os.environ.get("CLEW_PATIENCE", "15")) / 15  # limits are so many times longer: in the guest, 13
 Done = subprocess.CompletedProcess[str]
 
 
@@ -29,8 +30,9 @@ class SmallLab:
     def run(self, *command: str, text: str = "", seconds: float = 60) -> Done:
         """Any command, with `text` as its input."""
         return subprocess.run(
-            command, input=text, capture_output=True, text=True, timeout=seconds, check=False, env=self.environment
-        )
+            command, input=text, capture_output=True, text=True, timeout=seconds * SLOWNESS, check=False,
+            env=self.environment,
+        )  # fmt: skip
 
     def clew(self, *arguments: str, seconds: float = 120) -> Done:
         return self.run(CLEW, *arguments, seconds=seconds)
@@ -63,7 +65,8 @@ class SmallLab:
 
     def wait(self, name: str, condition: str = "condition=Ready", seconds: int = 40) -> None:
         """Until `kubectl wait` says so."""
-        done = self.kubectl("wait", f"--for={condition}", f"pod/{name}", f"--timeout={seconds}s", seconds=seconds + 10)
+        limit = f"--timeout={seconds * SLOWNESS:.0f}s"
+        done = self.kubectl("wait", f"--for={condition}", f"pod/{name}", limit, seconds=seconds + 10)
         assert done.returncode == 0, done.stderr + self.kubectl("describe", "pod", name).stdout
 
     def logs(self, name: str, *arguments: str) -> str:
@@ -81,8 +84,8 @@ class SmallLab:
 
 
 def eventually(true: Callable[[], object], seconds: float = 20, what: str = "") -> None:
-    """Look again and again until it is true; fails after `seconds`."""
-    end = time.monotonic() + seconds
+    """Look again and again until it is true; fails after `seconds`, or more where all is slower."""
+    end = time.monotonic() + seconds * SLOWNESS
     pause, tick = 0.05, threading.Event()
     while not true():
         assert time.monotonic() < end, f"not within {seconds} s: {what or true}"
@@ -95,7 +98,7 @@ def small_lab(name: str, folder: Path, *arguments: str) -> Iterator[SmallLab]:
     """Up, and down again whatever happens in between."""
     lab = SmallLab(name, folder)
     try:
-        made = lab.clew("up", "--name", name, *arguments)
+        made = lab.clew("up", "--name", name, "--wait", f"{90 * SLOWNESS:.0f}", *arguments)
         assert made.returncode == 0, made.stderr
         yield lab
     finally:

@@ -17,6 +17,7 @@ from clew.app.agent_ipsec import IpsecPart
 from clew.base.clock import Clock
 from clew.base.errors import UserError
 from clew.dataplane.bandwidth.apply import BandwidthPlane
+from clew.dataplane.bird import control
 from clew.dataplane.bird.apply import BirdPlane
 from clew.dataplane.bird.homes import Home, OwnBird, SharedBird
 from clew.dataplane.hostports.apply import HostPortPlane
@@ -63,11 +64,14 @@ class NetworkPart:
         self._said = ""
         agent = configuration.agent
         self._ipsec = IpsecPart(self._node, Path(agent.state_dir), agent.network.ipsec.secret, nodes, clock)
+        router = _router(agent)
+        self._socket = router.socket
+        self._routes = asyncio.Event()  # BIRD is asked to lead somewhere
         planes = Planes(
             NetlinkPlane(Netlink(), Sysctl(), enter),
             OverlayPlane(Netlink(), SecureEnds(KernelWireGuard(), lambda: self._key.private), self._ipsec.ends),
             self._ipsec.identity,
-            BirdPlane(_router(agent)),
+            BirdPlane(router),
             HostPortPlane(KernelNft(), KernelConntrack(), Sysctl(), BRIDGE, LINK_GROUP),
             MasqueradePlane(KernelNft()),
             BandwidthPlane(Netlink()),
@@ -79,7 +83,8 @@ class NetworkPart:
     def tasks(self, client: Client) -> list[Coroutine[Any, Any, None]]:
         """What has to run while the agent does."""
         always = [self.network.run(), self._paths.run(), self._follow()]
-        return [*always, self._publish_key(client), self._ipsec.run(client, self.network.look_again)]
+        always += [self._publish_key(client), self._ipsec.run(client, self.network.look_again)]
+        return [*always, control.until_it_ends(self._socket, self._routes, self.network.look_again, self._clock)]
 
     def _narrow(self) -> None:
         self.network.narrow(self._paths.paths)
@@ -91,6 +96,7 @@ class NetworkPart:
             self._has_key.set()
         if agent.network.encapsulation == "ipsec":
             self._ipsec.choose()
+        (self._routes.set if agent.network.routing() is not None else self._routes.clear)()
         return NetworkSettings(
             self._node,
             tuple(agent.cluster_cidrs),

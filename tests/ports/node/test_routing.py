@@ -1,12 +1,14 @@
 """Routes to pods by BGP and OSPF: the real agents with the real BIRD, a router beside them, and what goes away."""
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.ports.node.crossing import addresses
+from tests.ports.node.crossing import addresses, answers
 
 from clew.kernel.netlink import Netlink
 
@@ -94,6 +96,21 @@ def test_a_router_that_is_not_there_keeps_nobody_from_the_others(lab: Any, tools
     """BIRD once waited four minutes for it before it told the kernel anything."""
     peers = [{"address": "172.30.0.100", "asn": 65000}]
     start(tools, [lab.node(1), lab.node(2)], backend="bgp", bgp={"peers": peers})
+
+
+@pytest.mark.parametrize("protocol", ["bgp", "ospf"])
+def test_a_router_that_is_killed_is_back_before_the_next_reading(lab: Any, tools: Any, protocol: str) -> None:
+    """All is read every 30 s; two times one after the other cannot be that. OSPF's neighbours give up after four."""
+    one, two = lab.node(1), lab.node(2)
+    start(tools, [one, two], backend=protocol)
+    a, c = one.pod("a"), two.pod("c")
+    pid = one.root / "state" / "bird" / "pid"
+    for _ in range(2):
+        before = pid.read_text()
+        os.kill(int(before), signal.SIGKILL)
+        tools.eventually(lambda: pid.read_text().strip() and pid.read_text() != before, "it is begun anew")  # noqa: B023
+        tools.eventually(lambda: answers(tools, a, c), "packets pass")
+    tools.eventually(lambda: learnt(two) == {"10.244.1.0/24": "172.30.0.11"}, "its neighbour has heard", 2)
 
 
 def test_a_node_that_goes_is_forgotten(lab: Any, tools: Any) -> None:

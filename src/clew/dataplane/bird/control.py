@@ -1,16 +1,21 @@
-"""BIRD's control socket: one question, one answer. Blocking.
+"""BIRD's control socket: one question, one answer, blocking; and on the loop whether it is still there.
 
 Source: BIRD 2 programmer's documentation, "Reply codes".
 """
 
+import asyncio
+import contextlib
 import re
 import socket
+from collections.abc import Callable
 from io import BufferedRWPair
 from pathlib import Path
 
+from clew.base.clock import Clock
 from clew.base.value import Value
 
 SECONDS = 5
+AGAIN = 1.0  # seconds until it is looked for again
 _LINE = re.compile(r"(\d{4})([ -])(.*)")
 
 
@@ -38,6 +43,28 @@ def ask(path: Path, question: str) -> Answer | None:
                 return _read(stream)
         except (OSError, EOFError):
             return None
+
+
+async def until_it_ends(path: Path, wanted: asyncio.Event, ended: Callable[[], None], clock: Clock) -> None:
+    """For ever: `ended` is called when a BIRD that answered at `path` does so no more, as long as one is wanted.
+
+    It closes the connections that it has, whatever ended it: nobody has to ask again and again.
+    """
+    while True:
+        await wanted.wait()
+        try:
+            reader, writer = await asyncio.open_unix_connection(path)
+        except OSError:
+            await clock.sleep(AGAIN)
+            continue
+        try:
+            with contextlib.suppress(OSError):
+                while await reader.read(1024):
+                    pass
+        finally:
+            writer.close()
+        ended()
+        await clock.sleep(AGAIN)
 
 
 def _read(stream: BufferedRWPair) -> Answer:

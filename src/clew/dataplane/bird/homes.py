@@ -26,6 +26,8 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Home(Protocol):
+    socket: Path  # where BIRD is asked
+
     def put(self, speaker: Speaker) -> None:
         """Let BIRD say this, and nothing that we told it before. KernelError where it cannot."""
         ...
@@ -44,7 +46,7 @@ class OwnBird:
 
     def __init__(self, folder: Path, program: str = "bird") -> None:
         self._folder, self._program = folder, program
-        self._socket = folder / "bird.ctl"
+        self.socket = folder / "bird.ctl"
         self._file = folder / "bird.conf"
         self._process: subprocess.Popen[bytes] | None = None
         self._pause = threading.Event()  # never set
@@ -54,20 +56,20 @@ class OwnBird:
         self._read(render.configuration(speaker))
 
     def holds(self) -> bool:
-        return control.ask(self._socket, "show status") is not None
+        return control.ask(self.socket, "show status") is not None
 
     def end(self) -> None:
         """One that exports nothing and keeps nothing removes what it finds."""
         if not self._file.exists():
             return
         self._read(render.nothing())
-        control.ask(self._socket, "down")
+        control.ask(self.socket, "down")
         self._reap()
         self._file.unlink(missing_ok=True)
 
     def _read(self, text: str) -> None:
         files.replace(self._file, text.encode(), 0o600)
-        answer = control.ask(self._socket, f'configure "{self._file}"') or self._start()
+        answer = control.ask(self.socket, f'configure "{self._file}"') or self._start()
         if answer is not None:
             _accepted(answer)
 
@@ -78,13 +80,13 @@ class OwnBird:
             detail = "there is no program bird: install BIRD 2 (apt-get install bird2), or choose another backend"
             raise KernelError(errno.ENOENT, "start BIRD", detail=detail)
         self._reap()
-        command = [program, "-f", "-R", "-c", str(self._file), "-s", str(self._socket), "-P", str(self._folder / "pid")]
+        command = [program, "-f", "-R", "-c", str(self._file), "-s", str(self.socket), "-P", str(self._folder / "pid")]
         log = (self._folder / "bird.log").open("wb")
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         log.close()
         deadline = time.monotonic() + STARTING
         while time.monotonic() < deadline:
-            if control.ask(self._socket, "show status") is not None:
+            if control.ask(self.socket, "show status") is not None:
                 return None
             if self._process.poll() is not None:
                 said = (self._folder / "bird.log").read_text(errors="replace")
@@ -103,13 +105,13 @@ class SharedBird:
     """Somebody else's BIRD, asked at `socket`; its own file includes `include`, which is ours alone."""
 
     def __init__(self, socket: Path, include: Path) -> None:
-        self._socket, self._include = socket, include
+        self.socket, self._include = socket, include
 
     def put(self, speaker: Speaker) -> None:
         """Checked before it is taken: a file that BIRD refuses is not left to stand in its way when it starts anew."""
         found = self._protocols()
         if found is None:
-            detail = f"no BIRD answers at {self._socket}: start it, or leave network.bird out for one of Clew's own"
+            detail = f"no BIRD answers at {self.socket}: start it, or leave network.bird out for one of Clew's own"
             raise KernelError(errno.ECONNREFUSED, "configure BIRD", detail=detail)
         synced = {int(table[-1]) for kind, table, name in found if kind == "Kernel" and not name.startswith(MARK)}
         self._write(render.included(speaker, frozenset(synced)))
@@ -131,7 +133,7 @@ class SharedBird:
         self._include.parent.mkdir(parents=True, exist_ok=True)
         for question in ("configure check", "configure"):
             files.replace(self._include, text.encode(), 0o640)
-            answer = control.ask(self._socket, question)
+            answer = control.ask(self.socket, question)
             if answer is None or answer.refused:
                 files.replace(self._include, before, 0o640)
             if answer is not None:
@@ -139,7 +141,7 @@ class SharedBird:
 
     def _protocols(self) -> list[tuple[str, str, str]] | None:
         """Kind, table and name of each; None where nobody answers."""
-        answer = control.ask(self._socket, "show protocols")
+        answer = control.ask(self.socket, "show protocols")
         if answer is None:
             return None
         rows = [line.split() for line in answer.text.splitlines()[1:]]

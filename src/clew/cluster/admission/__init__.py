@@ -8,7 +8,7 @@ from clew.cluster.admission.defaults import apply_defaults, qos_class
 from clew.cluster.admission.field_errors import FieldError
 from clew.cluster.admission.metadata import validate_metadata
 from clew.cluster.admission.pods import ephemeral_errors
-from clew.cluster.admission.validate import validate_create, validate_status, validate_update
+from clew.cluster.admission.validate import validate_create, validate_status, validate_update, warnings_of
 
 __all__ = [
     "FieldError",
@@ -20,4 +20,5 @@ __all__ = [
     "validate_metadata",
     "validate_status",
     "validate_update",
+    "warnings_of",
 ]

@@ -17,6 +17,7 @@ from clew.cluster.admission import (
     pods,
     roles,
     service_status,
+    service_warnings,
     services,
     workloads,
 )
@@ -69,6 +70,7 @@ _UPDATES: dict[Kind, UpdateCheck] = {
     k.IP_ADDRESS: addresses.ip_address_update_errors,
 }
 _STATUSES: dict[Kind, Check] = {k.SERVICE: service_status.service_status_errors}
+_WARNINGS: dict[Kind, Callable[[Object], Iterator[str]]] = {k.SERVICE: service_warnings.service_warnings}
 _ONLY_THE_CHANGE = frozenset({k.POD})  # a pod that lives is judged by what changes, so that new rules do not trap it
 _THE_CHANGE_LAST = frozenset({k.DEPLOYMENT, k.REPLICA_SET, k.DAEMON_SET})  # as their strategies tell it
 
@@ -92,3 +94,9 @@ def validate_status(kind: Kind, new: Object, old: Object) -> list[FieldError]:
     """Everything that is wrong with an object of which only the status was written."""
     check = _STATUSES.get(kind)
     return [*validate_metadata(kind, new, old), *(check(new) if check else ())]
+
+
+def warnings_of(kind: Kind, obj: Object) -> list[str]:
+    """What the client should know of an object that is well."""
+    told = _WARNINGS.get(kind)
+    return list(told(obj)) if told else []

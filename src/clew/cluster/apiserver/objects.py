@@ -6,6 +6,7 @@ from aiohttp import web
 
 from clew.api.kinds import CREATE_ONLY, ENDPOINTS, NAMESPACE, Kind
 from clew.api.objects import Object
+from clew.cluster.admission import warnings_of
 from clew.cluster.apiserver import patching, reading
 from clew.cluster.apiserver.bodies import read_object, read_options, validation_of, writer_of
 from clew.cluster.apiserver.catalog import stored_kind
@@ -127,7 +128,7 @@ class Objects:
         chosen = self._chosen(request, info, kind)
         namespace = info.namespace if kind.namespaced else ""
         made = await self.registry.create(stored_kind(kind), namespace, inward(kind, obj), writer)
-        return respond(shaped(self.state, chosen, made), 201, warnings)
+        return respond(shaped(self.state, chosen, made), 201, warnings + warnings_of(stored_kind(kind), made))
 
     async def _read(self, request: web.BaseRequest, kind: Kind) -> tuple[Object, list[str]]:
         return await read_object(request, kind, self.state.catalog.custom(kind))
@@ -146,12 +147,13 @@ class Objects:
         if record is None and not info.subresource and self.registry.strategies.of(stored).created_by_update:
             self.registry.access.check_create(stored, info.namespace, info.name, who)
             made = await self.registry.create(stored, info.namespace, obj, writer)
-            return respond(shaped(self.state, chosen, made), 201, warnings)
+            return respond(shaped(self.state, chosen, made), 201, warnings + warnings_of(stored, made))
         if info.subresource == "ephemeralcontainers":
             if record is None:
                 raise not_found(kind, info.name)
             obj = with_ephemeral_containers(record.decode(), obj)
         made = await self.registry.update(stored, info.namespace, info.name, obj, writer, info.subresource)
+        warnings += [] if info.subresource else warnings_of(stored, made)
         return respond(shaped(self.state, chosen, made), 200, warnings)
 
     async def _patch(
@@ -164,7 +166,8 @@ class Objects:
         chosen = self._chosen(request, info, kind)
         target = patching.Target(kind, info.namespace, info.name, info.subresource)
         done = await self.patcher.patch(target, patch, writer)
-        return respond(shaped(self.state, chosen, done.obj), 201 if done.created else 200, done.warnings)
+        told = [] if info.subresource else warnings_of(stored_kind(kind), done.obj)
+        return respond(shaped(self.state, chosen, done.obj), 201 if done.created else 200, (*done.warnings, *told))
 
     async def _delete(
         self, request: web.BaseRequest, info: RequestInfo, kind: Kind, who: Identity

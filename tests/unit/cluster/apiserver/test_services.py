@@ -110,6 +110,23 @@ def test_only_load_balancers_have_ways_in(call: Raw) -> None:
     assert 'may only be used when `spec.type` is "LoadBalancer"' in refused.obj["message"]
 
 
+def test_fields_that_act_on_nothing_are_warned_of(call: Raw) -> None:
+    headless = {"clusterIP": "None", "sessionAffinity": "ClientIP", "externalIPs": ["192.0.2.1", "2001:DB8::0:1"]}
+    told = call("POST", PATH, {**SERVICE, "spec": {**SERVICE["spec"], **headless}}).warnings
+    assert told == [
+        "spec.externalIPs is ignored for headless services",
+        "spec.SessionAffinity is ignored for headless services",
+        'spec.externalIPs[1]: IPv6 address "2001:DB8::0:1" should be in RFC 5952 canonical format ("2001:db8::1")',
+    ]
+    close = {"trafficDistribution": "PreferClose", "externalIPs": None, "sessionAffinity": None}
+    assert call("PATCH", f"{PATH}/web", {"spec": close}, MERGE).warnings == [
+        'spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"'
+    ]
+    ranged = call("POST", PATH, balanced("ranged", loadBalancerSourceRanges=["10.1.2.3/8", " 10.0.0.0/8"]))
+    ambiguous = 'CIDR value "10.1.2.3/8" is ambiguous in this context (should be "10.0.0.0/8" or "10.1.2.3/32"?)'
+    assert ranged.warnings == [f"spec.loadBalancerSourceRanges[0]: {ambiguous}"]
+
+
 def test_a_client_that_knows_one_address_keeps_both() -> None:
     before = {
         "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9", "fd00::9"], "ipFamilies": ["IPv4", "IPv6"],

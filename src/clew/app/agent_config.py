@@ -6,6 +6,7 @@ too, and is read without loading a YAML parser, which would cost every node 25 m
 """
 
 import socket
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import msgspec
 
 from clew.app import dns_config, kube_proxy_command_line, kube_proxy_config, kube_proxy_settings, network_config
 from clew.app.dns_config import DnsConfiguration
+from clew.app.document_fields import convert
 from clew.app.kube_proxy_command_line import Given
 from clew.app.kube_proxy_config import KubeProxyConfiguration
 from clew.app.network_config import NetworkConfiguration
@@ -20,9 +22,11 @@ from clew.app.section import Section
 from clew.base.addresses import network
 from clew.base.errors import UserError
 from clew.base.value import Value
+from clew.cni.request import IDENTIFIER
 
 API_VERSION = "clew.dev/v1alpha1"
 KIND = "AgentConfiguration"
+_LONGEST_SOCKET = 107  # bytes of a Unix socket's path (unix(7))
 
 
 class AgentConfiguration(Section):
@@ -113,30 +117,63 @@ def _documents(text: str) -> list[Any]:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         return [document for document in yaml.load_all(text, loader) if document is not None]
     except yaml.YAMLError as wrong:
-        raise UserError(f"the configuration is not YAML: {wrong}", "indentation is the usual culprit") from wrong
+        said = " ".join(str(wrong).split())
+        raise UserError(f"the configuration is not YAML: {said}", "indentation is the usual culprit") from wrong
 
 
 def _agent(document: Any) -> AgentConfiguration:
     try:
         found = msgspec.convert(document, AgentConfiguration)
     except msgspec.ValidationError as wrong:
+        try:
+            convert(document, AgentConfiguration)  # says the same by path, and what would be right
+        except UserError as better:
+            raise UserError(f"{KIND}: {better.message}", better.remedy) from wrong
         raise UserError(f"{KIND}: {wrong}", "see docs/design/agent.md for the fields") from wrong
-    _check_ranges("clusterCIDRs", found.cluster_cidrs)
-    _check_ranges("serviceCIDRs", found.service_cidrs)
+    _check_ranges(found)
     network_config.check(found.network, f"{KIND}: network")
     dns_config.check(found.dns, f"{KIND}: dns")
     if found.mtu and not 1280 <= found.mtu <= 65535:
         raise UserError(f"{KIND}: mtu: {found.mtu} is out of range", "use 0, or 1280 (IPv6's least) to 65535")
-    for field in ("socket_path", "state_dir", "cni_bin_dir", "cni_conf_file"):
-        value = getattr(found, field)
-        if not value.startswith("/") or '"' in value or "\\" in value:
-            raise UserError(f"{KIND}: {field}: {value!r} is not an absolute path in plain characters", "write it out")
+    if not IDENTIFIER.fullmatch(found.network_name):
+        said = f"{KIND}: networkName: {found.network_name!r} is no name of a CNI network"
+        raise UserError(said, "use letters, digits, '_', '.' and '-'")
+    _check_paths(found)
     return found
 
 
-def _check_ranges(field: str, cidrs: list[str]) -> None:
-    for place, cidr in enumerate(cidrs):
-        try:
-            network(cidr)
-        except ValueError as wrong:
-            raise UserError(f"{KIND}: {field}[{place}]: {wrong}", "write it as 10.244.0.0/16") from wrong
+def _check_paths(found: AgentConfiguration) -> None:
+    for field, value in (
+        ("socketPath", found.socket_path),
+        ("stateDir", found.state_dir),
+        ("cniBinDir", found.cni_bin_dir),
+        ("cniConfFile", found.cni_conf_file),
+    ):
+        if not value.startswith("/") or '"' in value or "\\" in value:
+            raise UserError(f"{KIND}: {field}: {value!r} is not an absolute path in plain characters", "write it out")
+    if len(found.socket_path.encode()) > _LONGEST_SOCKET:
+        raise UserError(
+            f"{KIND}: socketPath: {found.socket_path!r} is too long", f"Linux takes {_LONGEST_SOCKET} bytes"
+        )
+    if not found.cni_conf_file.endswith(".conflist"):
+        raise UserError(
+            f"{KIND}: cniConfFile: {found.cni_conf_file!r} is no list to a runtime", "name a file NAME.conflist"
+        )
+
+
+def _check_ranges(found: AgentConfiguration) -> None:
+    """Ranges that hold, and share no address: a pod's that is a service's, too, is never reached."""
+    ranges = []
+    for field, cidrs in (("clusterCIDRs", found.cluster_cidrs), ("serviceCIDRs", found.service_cidrs)):
+        for place, cidr in enumerate(cidrs):
+            where = f"{KIND}: {field}[{place}]"
+            try:
+                ranges.append((where, network(cidr)))
+            except ValueError as wrong:
+                raise UserError(f"{where}: {wrong}", "write it as 10.244.0.0/16") from wrong
+    for (one, first), (other, second) in combinations(ranges, 2):
+        if first.version == second.version and first.overlaps(second):
+            raise UserError(
+                f"{other}: {second} overlaps with {one.removeprefix(f'{KIND}: ')}, {first}",
+                "choose ranges apart from each other",
+            )

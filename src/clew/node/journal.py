@@ -95,8 +95,13 @@ class Journal:
     def __init__(self, path: Path, slack: int = SLACK) -> None:
         self._path = path
         self._slack = slack
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as problem:
+            raise UserError(
+                f"cannot open {path}: {problem.strerror}", "see stateDir in the AgentConfiguration"
+            ) from problem
         self._lock()
         self._pending: list[tuple[Record, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None

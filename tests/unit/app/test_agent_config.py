@@ -83,10 +83,20 @@ winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", roo
     ("text", "words"),
     [
         (AGENT + "mtuu: 5\n", "mtuu"),
-        (AGENT + "mtu: big\n", "$.mtu"),
         (AGENT + "mtu: 500\n", "mtu: 500"),
         (AGENT + "clusterCIDRs: [10.244.0.1/16]\n", "clusterCIDRs[0]"),
-        (AGENT + "socketPath: cni.sock\n", "socket_path"),
+        (
+            AGENT + "clusterCIDRs: [10.96.0.0/13]\nserviceCIDRs: ['fd00::/112', 10.96.0.0/12]\n",
+            "serviceCIDRs[1]: 10.96.0.0/12 overlaps with clusterCIDRs[0], 10.96.0.0/13",
+        ),
+        (AGENT + "networkName: a b\n", "networkName: 'a b' is no name of a CNI network"),
+        (AGENT + "networkName: ''\n", "networkName: ''"),
+        (AGENT + f"socketPath: /{'x' * 107}\n", "is too long (Linux takes 107 bytes)"),
+        (AGENT + "cniBinDir: rel\n", "cniBinDir: 'rel' is not an absolute path"),
+        (AGENT + "cniConfFile: /etc/cni/net.d/\n", "cniConfFile: '/etc/cni/net.d/' is no list to a runtime"),
+        (AGENT + "mtu: big\n", "AgentConfiguration: mtu: wrong type (expected int, got str)"),
+        (AGENT + "network: {links: ovs}\n", "network.links: 'ovs' is not known (use bridge, routed)"),
+        (AGENT + "socketPath: cni.sock\n", "socketPath: 'cni.sock' is not"),
         (AGENT + "network: {ipam: {type: dhcp}}\n", "network.ipam.type: 'dhcp'"),
         (AGENT + "network: {ipam: {type: pools}}\n", "network.links: bridge"),
         (AGENT + "network: {nonMasqueradeCIDRs: [10.0.0.1/8]}\n", "network.nonMasqueradeCIDRs[0]: 10.0.0.1/8"),
@@ -113,6 +123,7 @@ def test_what_is_wrong_is_named(text: str, words: str) -> None:
     with pytest.raises(UserError) as caught:
         agent_config.parse(text)
     assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_go_durations() -> None:

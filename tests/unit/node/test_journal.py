@@ -87,6 +87,12 @@ async def test_damage_in_the_middle_is_not_guessed_at(tmp_path: Path) -> None:
         Journal(path)
 
 
+def test_a_journal_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    with pytest.raises(UserError, match="log: Is a directory"):
+        Journal(tmp_path / "log")
+
+
 async def test_history_is_left_out_in_time(tmp_path: Path) -> None:
     path = tmp_path / "log"
     journal = Journal(path, slack=20)

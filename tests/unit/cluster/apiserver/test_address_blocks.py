@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from clew.api.kinds import CRD, IP_RESERVATION, IPAM_CONFIGURATION, NODE
+from clew.api.kinds import CRD, IP_RESERVATION, IPAM_BLOCK, IPAM_CONFIGURATION, NODE
 from clew.app.manifest_objects import ClusterFacts, objects
 from clew.base.clock import SystemClock
 from clew.compile.ipam import ExhaustedError
@@ -50,6 +50,27 @@ async def test_what_holds_for_all_pools_is_refused_by_field(admin: Client) -> No
         with pytest.raises(ApiError) as refused:
             await admin.create(kind, wrong)
         assert words in str(refused.value)
+
+
+async def test_what_somebody_edited_into_nonsense_ends_nobody(admin: Client) -> None:
+    """One such object ended each agent that listed the blocks."""
+    for each in objects(FACTS):
+        if each["kind"] == "CustomResourceDefinition":
+            await admin.create(CRD, each)
+    ledger = ApiLedger(admin)
+    claims = BlockClaims("n0", BlockBook(ledger, BlockView(Table("blocks"))), SystemClock())
+    address = await claims.claim(Want("c0/eth0", "", (POOL,)))
+    (block,) = await ledger.every()
+    spec: dict[str, Any] = ipamblock.to_api(block)["spec"]
+    await admin.patch(IPAM_BLOCK, block.name, {"spec": {"unallocated": []}})
+    other = {"name": "10-9-9-0-29"}  # which is not the name of its range
+    await admin.create(IPAM_BLOCK, {**ipamblock.to_api(block), "metadata": other, "spec": spec})
+    (broken,) = await ledger.every()
+    assert "spec.unallocated" in broken.malformed
+    assert await ledger.get(other["name"]) is None
+    fresh = BlockClaims("n1", BlockBook(ledger, BlockView(Table("blocks"))), SystemClock())
+    assert await fresh.claim(Want("c1/eth0", "", (POOL,))) != address
+    assert await fresh.settle(dict, [POOL]) != [], "and it is said"
 
 
 async def test_four_agents_share_four_blocks_to_the_last_address(running: Running, admin: Client) -> None:

@@ -13,11 +13,11 @@ from typing import Protocol
 from clew.api.conditions import with_condition
 from clew.api.kinds import IP_POOL, Kind
 from clew.api.objects import Object, dig
-from clew.base.addresses import family_of
+from clew.base.addresses import family_of, network
 from clew.base.clock import Clock, rfc3339
 from clew.base.errors import Problem
 from clew.compile import pools
-from clew.facts.ippool import IPPool
+from clew.facts.ippool import BLOCK_SIZE, IPPool
 from clew.facts.node import Node
 from clew.store.table import Table
 from clew.watch.errors import ApiError
@@ -41,12 +41,17 @@ class Server(Writer, Protocol):
 
 
 async def make_first(client: Server, table: Table[IPPool], cidrs: Iterable[str]) -> None:
-    """Where a cluster has no IPPool at all: one a family for the configured ranges, as Calico does at its start."""
+    """Where a cluster has no IPPool at all: one a family for the configured ranges, as Calico does at its start.
+
+    A range that is smaller than a usual block is one block.
+    """
     await table.wait_in_sync()
     if len(table):
         return
     for cidr in cidrs:
         spec = {"cidr": cidr, "natOutgoing": True, "nodeSelector": "all()"}
+        if (prefix := network(cidr).prefixlen) > BLOCK_SIZE[family_of(cidr)]:
+            spec["blockSize"] = prefix
         name = DEFAULTS[family_of(cidr)]
         made = {"apiVersion": IP_POOL.api_version, "kind": IP_POOL.kind, "metadata": {"name": name}, "spec": spec}
         try:

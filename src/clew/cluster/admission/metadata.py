@@ -28,7 +28,7 @@ from clew.cluster.admission.field_errors import (
 
 _MOST_ANNOTATIONS = 256 << 10  # bytes
 _NAME_RULES: dict[Kind, names.Rule] = {
-    SERVICE: names.label_1035, NAMESPACE: names.label, ROLE: names.path_segment, ROLE_BINDING: names.path_segment,
+    SERVICE: names.label, NAMESPACE: names.label, ROLE: names.path_segment, ROLE_BINDING: names.path_segment,
     CLUSTER_ROLE: names.path_segment, CLUSTER_ROLE_BINDING: names.path_segment,
 }  # fmt: skip
 _BEGINNINGS = ("orphan", "foregroundDeletion")  # finalizers without a domain that the server itself knows

@@ -13,11 +13,6 @@ LABEL = (
     " an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is"
     " '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
 )
-DNS_1035 = (
-    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character,"
-    " and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is"
-    " '[a-z]([-a-z0-9]*[a-z0-9])?')"
-)
 NAME_PART = (
     "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric"
     " character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is"
@@ -38,7 +33,8 @@ LABEL_VALUE = (
         (POD, {"name": "Web"}, [f'metadata.name: Invalid value: "Web": {SUBDOMAIN}']),
         (POD, {"name": "a" * 254}, [f'metadata.name: Invalid value: "{"a" * 254}": must be no more than 253 bytes']),
         (NAMESPACE, {"name": "a.b"}, [f'metadata.name: Invalid value: "a.b": {LABEL}']),
-        (SERVICE, {"name": "1web"}, [f'metadata.name: Invalid value: "1web": {DNS_1035}']),
+        (SERVICE, {"name": "1web"}, []),  # since 1.37 (KEP-5311)
+        (SERVICE, {"name": "1.web"}, [f'metadata.name: Invalid value: "1.web": {LABEL}']),
         (CLUSTER_ROLE, {"name": "system:node"}, []),
         (CLUSTER_ROLE, {"name": "a/b"}, ['metadata.name: Invalid value: "a/b": may not contain \'/\'']),
         (POD, {"name": "a", "labels": {"a b": "c"}}, [f'metadata.labels: Invalid value: "a b": {NAME_PART}']),

@@ -20,10 +20,10 @@ LABEL_VALUE = (
     " end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is"
     " '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
 )
-DNS_1035 = (
-    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character,"
-    " and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is"
-    " '[a-z]([-a-z0-9]*[a-z0-9])?')"
+RFC_1123 = (
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with"
+    " an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is"
+    " '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
 )
 SUBDOMAIN = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and"
@@ -63,7 +63,7 @@ def told(answer: Answer, kind: str, name: str, causes: list[tuple[str, str, str]
 
 
 WRONG_SERVICES = [
-    ("metadata.name", "Web", [("metadata.name", INVALID, f'Invalid value: "Web": {DNS_1035}')]),
+    ("metadata.name", "Web", [("metadata.name", INVALID, f'Invalid value: "Web": {RFC_1123}')]),
     ("metadata.name", ABSENT, [("metadata.name", REQUIRED, "Required value: name or generateName is required")]),
     ("metadata.labels", {"a b": "c"}, [("metadata.labels", INVALID, f'Invalid value: "a b": {LABEL}')]),
     ("metadata.labels", {"a": "-c"}, [("metadata.labels", INVALID, f'Invalid value: "-c": {LABEL_VALUE}')]),

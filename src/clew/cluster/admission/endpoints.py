@@ -112,7 +112,7 @@ def _hints(hints: list[Object], rule: names.Rule, at: str) -> Iterator[FieldErro
 
 def _slice_address(kind: str, text: Any, at: str) -> Iterator[FieldError]:
     if kind == "FQDN":
-        yield from each_invalid(at, text, names.subdomain(text))
+        yield from _domain(text, at)
     elif kind in _ADDRESS_TYPES:
         address = names.parse_ip(text)
         if address is None:
@@ -121,6 +121,19 @@ def _slice_address(kind: str, text: Any, at: str) -> Iterator[FieldError]:
             yield invalid(at, text, f"must be an {kind} address")
         else:
             yield from each_invalid(at, text, names.special_ip(text))
+
+
+def _domain(text: str, at: str) -> Iterator[FieldError]:
+    name = text.removesuffix(".")
+    if not text:
+        yield required(at)
+    elif problems := names.subdomain(name):
+        yield invalid(at, name, ",".join(problems))
+    elif "." not in name:
+        yield invalid(at, name, "should be a domain with at least two segments separated by dots")
+    else:
+        wrong = ((label, problems) for label in name.split(".") if (problems := names.label(label)))
+        yield from (invalid(at, label, ",".join(problems)) for label, problems in wrong)
 
 
 def endpoint_slice_update_errors(new: Object, old: Object) -> Iterator[FieldError]:

@@ -213,6 +213,17 @@ def hinted(**names: list[str]) -> dict:
     [
         (slice_of("10.0.0.1"), []),
         (slice_of("a.example.org", kind="FQDN"), []),
+        (slice_of("a.example.org.", kind="FQDN"), []),
+        (slice_of("", kind="FQDN"), ["endpoints[0].addresses[0]: Required value"]),
+        (
+            slice_of("a", kind="FQDN"),
+            [('endpoints[0].addresses[0]: Invalid value: "a": should be a domain with at least two segments separated'
+              " by dots")],
+        ),
+        (
+            slice_of(f"{64 * 'a'}.org", kind="FQDN"),
+            [f'endpoints[0].addresses[0]: Invalid value: "{64 * "a"}": must be no more than 63 bytes'],
+        ),
         (slice_of(kind="IPv4"), ["endpoints[0].addresses: Required value: must contain at least 1 address"]),
         (
             slice_of("10.0.0.1", kind="IPv6"),

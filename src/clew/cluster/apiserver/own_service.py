@@ -49,5 +49,7 @@ async def _replace(registry: Registry, kind: Kind, obj: Object, writer: Writer) 
     if record is None:
         await registry.create(kind, "default", obj, writer)
         return
-    current = record.decode() | {key: value for key, value in obj.items() if key != "metadata"}
-    await registry.update(kind, "default", "kubernetes", current, writer)
+    current = record.decode()
+    wanted = current | {key: value for key, value in obj.items() if key != "metadata"}
+    if wanted != current:  # asked after every write of a Service, so it must cost nothing
+        await registry.update(kind, "default", "kubernetes", wanted, writer)

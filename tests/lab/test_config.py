@@ -89,6 +89,21 @@ def test_hosts_know_each_others_names_and_a_commands_options_are_its_own(host: M
     assert host.does("node", "exec", "--name", "sites", "two", "sh", "-c", "echo $0", "--name") == "--name\n"
 
 
+def test_programs_are_the_nodes_own_else_the_machines(host: Machine) -> None:
+    """By `iptables` a node means what its agent uses, whatever the machine's links say: it hid the services' rules."""
+    there = ("node", "exec", "--name", "sites", "two")
+    assert "(legacy)" in host.does(*there, "iptables", "--version")
+    host.well(
+        "sh",
+        "-c",
+        "cp /usr/bin/echo /tmp/program && echo '#!/nowhere/interpreter' >/tmp/script && chmod 755 /tmp/script",
+    )
+    assert host.does(*there, "/tmp/program", "here") == "here\n", "the node's /tmp is its own"
+    refused = host.clew(*there, "/tmp/script")
+    assert refused.returncode == 1
+    assert "/tmp/script cannot be run in two: No such file" in refused.stderr
+
+
 def test_the_api_server_is_known_by_each_of_its_addresses(host: Machine) -> None:
     """By the lab's own authority and the very address: loopback, the router in each subnet, the service; 401 after."""
     config = yaml.safe_load(host.does("kubeconfig", "--name", "sites"))

@@ -109,7 +109,7 @@ def test_a_pod_keeps_its_address_on_the_way_to_a_service(lab: SmallLab) -> None:
 
 
 def test_the_rules_are_kube_proxys(lab: SmallLab) -> None:
-    said = lab.clew("node", "exec", "node-1", "--", "iptables-legacy-save", "-t", "nat").stdout
+    said = lab.clew("node", "exec", "node-1", "--", "iptables-save", "-t", "nat").stdout
     assert "KUBE-SVC-NPX46M4PTMTKRN6Y" in said, "default/kubernetes:https has this name everywhere"
     assert ":KUBE-POSTROUTING" in said
     mode = curl(lab, "node-1", "127.0.0.1:10249/proxyMode")
@@ -123,8 +123,8 @@ def test_the_rules_are_kube_proxys(lab: SmallLab) -> None:
 
 
 def test_a_rule_that_somebody_deleted_comes_back(lab: SmallLab) -> None:
-    save = "iptables-legacy-save -t nat"
-    damage = f"iptables-legacy -t nat -F KUBE-NODEPORTS && iptables-legacy -t nat -F PREROUTING && {save}"
+    save = "iptables-save -t nat"
+    damage = f"iptables -t nat -F KUBE-NODEPORTS && iptables -t nat -F PREROUTING && {save}"
 
     def after(command: str) -> tuple[bool, bool]:
         said = lab.clew("node", "exec", "node-2", "--", "sh", "-c", command).stdout

@@ -1,7 +1,8 @@
 """Running a program of this machine inside a host of the lab, for `clew node exec`: the caller's process becomes it.
 
 A node is entered whole: network, files, names, processes. A host without a supervisor (the one outside the cluster) is
-a network only. The program may be one that the node does not show: it is then executed by descriptor.
+a network only. The program is the node's own, else one of the machine that the node does not show: executed by
+descriptor.
 """
 
 import contextlib
@@ -12,7 +13,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from clew.base.errors import UserError, WorldError
 from clew.cluster.paths import LabPaths
@@ -29,14 +29,22 @@ def run_in_host(paths: LabPaths, host: str, command: Sequence[str]) -> None:
     if not netns.pinned(path):
         known = sorted(each.name for each in paths.netns_dir.iterdir()) if paths.netns_dir.is_dir() else []
         raise UserError(f"lab {paths.name} has no host {host!r}", f"hosts: {', '.join(known) or 'none; try clew up'}")
-    program = shutil.which(command[0], path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
+    program = _find(command[0])
     if program is None:
         raise UserError(f"{command[0]} is not installed on this machine")
     file = os.open(program, os.O_RDONLY)
     os.set_inheritable(file, True)
     _enter(paths, host)
-    same = Path(program).exists() and os.path.samestat(os.stat(program), os.fstat(file))  # noqa: PTH116 - beside fstat
-    os.execve(program if same else file, list(command), dict(os.environ))  # noqa: S606 - without a shell, as asked for
+    try:
+        os.execve(_find(command[0]) or file, list(command), dict(os.environ))  # noqa: S606 - without a shell, as asked
+    except OSError as refused:  # a script whose interpreter the node does not show, for one
+        remedy = "a node sees the machine's /usr and /etc, and folders of its own besides"
+        raise UserError(f"{command[0]} cannot be run in {host}: {refused.strerror}", remedy) from refused
+
+
+def _find(program: str) -> str | None:
+    """Where this process sees it; a node may mean another one by a name than the machine."""
+    return shutil.which(program, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
 
 
 def socket_in_host(paths: LabPaths, host: str, family: int, kind: int) -> socket.socket:

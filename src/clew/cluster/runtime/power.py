@@ -27,6 +27,7 @@ from clew.cluster.runtime.errors import NodeLostError
 from clew.cluster.runtime.settings import NodeSettings
 from clew.cluster.runtime.supervisor import boot, cgroups
 from clew.kernel import netns
+from clew.kernel.iptables import alternatives
 
 PATIENCE = 20.0  # seconds for a start, or for processes to vanish after SIGKILL
 
@@ -54,6 +55,7 @@ async def switch_on(paths: LabPaths, node: str, settings: NodeSettings) -> None:
         images=str(paths.images),
         folders=[own.prefix, own.base_prefix, *own.import_roots],
         files=settings.files(node),
+        links=await asyncio.to_thread(alternatives.legacy),
         version=clew.__version__,
     )
     paths.images.mkdir(parents=True, exist_ok=True)

@@ -37,6 +37,7 @@ class BootConfig(NamedTuple):
     images: str  # folder with the images' layers, shown at the same path
     folders: list[str]  # further folders of the host shown at their own paths, read-only
     files: dict[str, str]  # content of /etc/resolv.conf, /etc/hosts, … by path
+    links: dict[str, str]  # links in /etc that lead elsewhere than the machine's, by path
     version: str
 
     @staticmethod
@@ -67,7 +68,7 @@ def build_root(config: BootConfig) -> None:
         _show_system(tree, name)
     for folder in [config.images, *config.folders]:
         _show_folder(tree, folder)
-    _etc(tree, config.files)
+    _etc(tree, config)
     _kernel_file_systems(tree)
     os.chdir(tree)
     mounts.pivot_root(config.tree)
@@ -117,17 +118,21 @@ def _show_folder(tree: Path, folder: str) -> None:
         link.symlink_to(real)
 
 
-def _etc(tree: Path, files: dict[str, str]) -> None:
+def _etc(tree: Path, config: BootConfig) -> None:
     """The machine's /etc below, the node's changes above; /etc/cni is the folder that the host can reach too."""
     cni = os.open(tree / "etc/cni", os.O_PATH | os.O_CLOEXEC)
     mounts.overlay(str(tree / "etc"), ["/etc"], str(tree / PRIVATE / "etc/upper"), str(tree / PRIVATE / "etc/work"))
     (tree / "etc/cni").mkdir(exist_ok=True)
     mounts.bind(f"/proc/self/fd/{cni}", str(tree / "etc/cni"))
     os.close(cni)
-    for path, content in files.items():
+    for path, content in config.files.items():
         here = tree / path.lstrip("/")
         here.unlink(missing_ok=True)  # often a link into /run
         here.write_text(content, encoding="utf-8")
+    for path, target in config.links.items():
+        here = tree / path.lstrip("/")
+        here.unlink(missing_ok=True)
+        here.symlink_to(target)
 
 
 def _kernel_file_systems(tree: Path) -> None:

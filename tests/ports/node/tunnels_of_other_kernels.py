@@ -1,15 +1,19 @@
 """Tunnels that this machine's kernel may not have; tests/vm/test_tunnels.py runs this file in a guest that has them."""
 
+import itertools
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ports.node.borrowing import everyone_finds_a_borrower, pools, share
 from tests.ports.node.captures import ELSEWHERE, held
-from tests.ports.node.crossing import answers, everyone_sees_everyone, wire
+from tests.ports.node.conftest import made_lab
+from tests.ports.node.crossing import addresses, answers, everyone_sees_everyone, wire
 from tests.ports.node.promises import keeps_them_all
 from tests.ports.node.secret import KEYS, give
 from tests.ports.node.test_changes import follow_one
+from tests.ports.node.test_mtu import passes_a_narrow_network
 
 from clew.kernel import netns
 from clew.kernel.netlink import Delete, Link, Netlink
@@ -42,6 +46,14 @@ def test_every_promise(lab: Any, tools: Any, backend: str, links: str) -> None:
 def test_other_nodes_follow_one_that_moves_reboots_leaves_and_joins(lab: Any, tools: Any, backend: str) -> None:
     give(lab, KEYS)
     follow_one(lab, tools, backend)
+
+
+@pytest.mark.parametrize("probed", [True, False], ids=["probed", "not probed"])
+@pytest.mark.parametrize(("kind", "family"), [("ipip", 4), *itertools.product(["wireguard", "ipsec"], [4, 6])])
+def test_a_stream_through_a_narrow_network(tmp_path: Path, tools: Any, kind: str, family: int, probed: bool) -> None:
+    with made_lab(tmp_path, (family,)) as lab:
+        give(lab, KEYS)
+        passes_a_narrow_network(lab, tools, probed, backend=kind)
 
 
 @pytest.mark.parametrize(("kind", "device"), [("wireguard", "wg.clew"), ("ipsec", "ipsec.clew")])
@@ -79,6 +91,20 @@ def test_a_node_whose_key_is_not_known_is_not_spoken_to_in_the_clear(lab: Any, k
             assert connection.connect_ex((c.ips[0], 80)) != 0
         assert not {packet for packet in between.seen() if packet[1] == c.ips[0]}
     assert f"its agent has published no {name} key yet" in (one.root / "agent.log").read_text()
+
+
+def test_a_borrowed_address_of_a_pool_is_found_from_everywhere(dual_lab: Any, tools: Any, backend: str) -> None:
+    """IPv6 of the same pods goes as it is over ipip, which carries IPv4 alone."""
+    give(dual_lab, KEYS)
+    share(dual_lab)
+    one, two = dual_lab.node(1), dual_lab.node(2)
+    for node in (one, two):
+        node.start(**pools(backend=backend))
+    with wire(dual_lab.fabric) as between:
+        everyone_finds_a_borrower(tools, one, two)
+        seen = between.seen()
+    assert (addresses(one)[0], addresses(two)[0], backend) in seen
+    assert not {packet for packet in seen if packet[0].startswith("10.88.") or packet[1].startswith("10.88.")}
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)

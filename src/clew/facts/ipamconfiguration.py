@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from clew.base.value import Value
-from clew.facts.partial import Partial, decode_partial
+from clew.facts.partial import Name, Named, Partial, decode_partial
 
 NAME = "default"
 
@@ -30,10 +30,6 @@ class IpamConfiguration(Value):
         return f"IPAMConfiguration {self.name}"
 
 
-class _Meta(Partial):
-    name: str
-
-
 class _Spec(Partial):
     strict_affinity: bool | None = None
     max_blocks_per_host: int | None = None
@@ -41,12 +37,8 @@ class _Spec(Partial):
     ip_cooldown_seconds: int | None = None
 
 
-class _Named(Partial):
-    metadata: _Meta
-
-
 class _Configuration(Partial):
-    metadata: _Meta
+    metadata: Name
     spec: _Spec = msgspec.field(default_factory=_Spec)
 
 
@@ -68,5 +60,5 @@ def decode(data: bytes) -> tuple[tuple[str, str], IpamConfiguration]:
     try:
         found = from_api(data)
     except ValueError as wrong:
-        found = IpamConfiguration(decode_partial(data, _Named).metadata.name, malformed=str(wrong))
+        found = IpamConfiguration(decode_partial(data, Named).metadata.name, malformed=str(wrong))
     return found.key, found

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from clew.base.value import Value
-from clew.facts.partial import Partial, decode_partial
+from clew.facts.partial import Name, Named, Partial, decode_partial
 
 
 class Reservation(Value):
@@ -22,20 +22,12 @@ class Reservation(Value):
         return f"IPReservation {self.name}"
 
 
-class _Meta(Partial):
-    name: str
-
-
 class _Spec(Partial):
     reserved_cidrs: list[str] | None = msgspec.field(default=None, name="reservedCIDRs")
 
 
-class _Named(Partial):
-    metadata: _Meta
-
-
 class _Reservation(Partial):
-    metadata: _Meta
+    metadata: Name
     spec: _Spec = msgspec.field(default_factory=_Spec)
 
 
@@ -50,5 +42,5 @@ def decode(data: bytes) -> tuple[tuple[str, str], Reservation]:
     try:
         found = from_api(data)
     except ValueError as wrong:
-        found = Reservation(decode_partial(data, _Named).metadata.name, malformed=str(wrong))
+        found = Reservation(decode_partial(data, Named).metadata.name, malformed=str(wrong))
     return found.key, found

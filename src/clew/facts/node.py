@@ -14,7 +14,7 @@ from clew.base.addresses import family_of
 from clew.base.value import Value
 from clew.facts import ipsec as standings
 from clew.facts.ipsec import Standing
-from clew.facts.partial import Labels, Partial, decode_partial
+from clew.facts.partial import Labels, Named, Partial, decode_partial
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
 KEY_ANNOTATION = "clew.dev/wireguard-public-key"  # written by each node's agent
@@ -78,10 +78,6 @@ class _Node(Partial):
     status: _Status = msgspec.field(default_factory=_Status)
 
 
-class _Named(Partial):
-    metadata: _Meta
-
-
 def from_api(obj: bytes | dict[str, Any]) -> Node:
     """The fact in a v1.Node, given as JSON or decoded; ValueError names the field that has another type."""
     return _fact(decode_partial(obj, _Node))
@@ -92,7 +88,7 @@ def decode(data: bytes) -> tuple[tuple[str, str], Node | None]:
     try:
         node = _fact(decode_partial(data, _Node))
     except ValueError as wrong:
-        node = Node(decode_partial(data, _Named).metadata.name, malformed=str(wrong))
+        node = Node(decode_partial(data, Named).metadata.name, malformed=str(wrong))
     return node.key, node
 
 

@@ -15,6 +15,17 @@ class Partial(msgspec.Struct, rename="camel", gc=False):
     """Some fields of an API object; unknown ones are ignored."""
 
 
+class Name(Partial):
+    """What each object's metadata has, and all that a fact without further ones reads of it."""
+
+    name: str
+    namespace: str = ""
+
+
+class Named(Partial):
+    metadata: Name
+
+
 P = TypeVar("P", bound=Partial)
 
 

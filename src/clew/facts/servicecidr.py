@@ -8,7 +8,7 @@ import msgspec
 
 from clew.base.addresses import network
 from clew.base.value import Value
-from clew.facts.partial import Partial, decode_partial
+from clew.facts.partial import Name, Partial, decode_partial
 
 
 class ServiceCidr(Value):
@@ -16,16 +16,12 @@ class ServiceCidr(Value):
     cidrs: tuple[str, ...]  # at most one a family; what is no range, or every address there is, is left out
 
 
-class _Meta(Partial):
-    name: str
-
-
 class _Spec(Partial):
     cidrs: list[str] | None = None
 
 
 class _ServiceCidr(Partial):
-    metadata: _Meta
+    metadata: Name
     spec: _Spec = msgspec.field(default_factory=_Spec)
 
 

@@ -111,8 +111,9 @@ def test_a_lab_of_this_kind(file: Path, clew: Clew) -> None:
             assert REFUSAL in made.stderr, made.stderr
             assert name not in clew("ls").stdout
             return
-        routes = clew("node", "exec", "--name", name, "node-1", "--", "ip", "route", "show", "table", "all")
-        assert SHOWN[file.stem] in routes.stdout
+        look = ("node", "exec", "--name", name, "node-1", "--", "ip", "route", "show", "table", "all")
+        # plain routes serve until OSPF has settled, which takes it six seconds and more
+        eventually(lambda: SHOWN[file.stem] in clew(*look).stdout, 60, f"{SHOWN[file.stem]} among the routes")
     finally:
         clew("down", "--name", name)
 

@@ -8,7 +8,7 @@ but where it does not know a list's type: then a rule that could make such value
 import re
 
 from clew.api.protobuf import wire
-from clew.cluster.admission.cel.library import FUNCTIONS
+from clew.cluster.admission.cel.functions import FUNCTIONS
 
 _MAKES_STRANGE_VALUES = re.compile(
     r"\boptional\.|[.\[{]\s*\?|\bopt(?:Flat)?Map\b|\b(?:google|net|kubernetes|schema)\s*\."

@@ -19,8 +19,8 @@ from cel_expr_python import cel
 from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, message_factory, timestamp_pb2
 
 from clew.api.objects import Object
-from clew.cluster.admission.cel.library import FUNCTIONS, Function, OverBudgetError
-from clew.cluster.admission.cel.library.function import OWN_TYPES
+from clew.cluster.admission.cel.functions import FUNCTIONS, Function, OverBudgetError
+from clew.cluster.admission.cel.functions.function import OWN_TYPES
 from clew.cluster.admission.cel.types import DEPENDENCIES, CelType, Messages
 
 CALLS_OF_A_RULE = 10_000  # of the library's functions, 3 us each; loops end by themselves after as many rounds

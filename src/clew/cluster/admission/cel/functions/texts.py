@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from clew.cluster.admission.cel.library.function import member
+from clew.cluster.admission.cel.functions.function import member
 
 _TEXT, _LIST = "string", "list(string)"
 _GROUP = re.compile(r"\\.|\[\^?\]?(?:\\.|\[:\^?\w+:\]|[^\]\\])*\]|\((?:\?P?<\w+>|(?!\?))", re.DOTALL)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from clew.cluster.admission.cel.library.function import member
+from clew.cluster.admission.cel.functions.function import member
 
 _NUMBERS = ("int", "uint", "double")
 _ORDERED = (*_NUMBERS, "string", "bool", "bytes", "timestamp", "duration")

@@ -2,7 +2,7 @@
 
 import re
 
-from clew.cluster.admission.cel.library.function import Function, holds, member
+from clew.cluster.admission.cel.functions.function import Function, holds, member
 
 _SEMVER, _TEXT, _BOOL, _INT = "kubernetes.Semver", "string", "bool", "int"
 _NUMBER = r"(0|[1-9]\d*)"

@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 from clew.api import quantity
-from clew.cluster.admission.cel.library.function import Function, holds, member
+from clew.cluster.admission.cel.functions.function import Function, holds, member
 
 _QUANTITY, _TEXT, _BOOL, _INT = "kubernetes.Quantity", "string", "bool", "int"
 _INT64 = 1 << 63

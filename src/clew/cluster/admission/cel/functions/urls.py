@@ -2,7 +2,7 @@
 
 from urllib.parse import SplitResult, parse_qs, quote, urlsplit
 
-from clew.cluster.admission.cel.library.function import Function, holds, member
+from clew.cluster.admission.cel.functions.function import Function, holds, member
 
 _URL, _TEXT = "kubernetes.URL", "string"
 

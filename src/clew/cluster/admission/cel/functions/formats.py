@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from clew.cluster.admission import names
-from clew.cluster.admission.cel.library.function import Function, member
+from clew.cluster.admission.cel.functions.function import Function, member
 from clew.cluster.admission.structural.formats import fits_format
 
 _FORMAT, _MAYBE, _PROBLEMS = "kubernetes.NamedFormat", "kubernetes.NamedFormats", "kubernetes.FormatProblems"

@@ -3,7 +3,7 @@
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from clew.cluster.admission.cel.library.function import Function, holds, member
+from clew.cluster.admission.cel.functions.function import Function, holds, member
 
 _IP, _CIDR, _INT, _BOOL, _TEXT = "net.IP", "net.CIDR", "int", "bool", "string"
 

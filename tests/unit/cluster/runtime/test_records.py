@@ -20,6 +20,23 @@ def test_records_are_found_again_and_what_was_never_told_of_is_not(tmp_path: Pat
     assert [folder.name for folder in (tmp_path / "r").iterdir()] == ["a"]
 
 
+def test_what_is_dropped_leaves_its_name_at_once(tmp_path: Path) -> None:
+    """Deleting is left to a process beside the node: until it came to its end, the old files stood under the name."""
+    records = Records(tmp_path / "r")
+    records.save("a", {"id": "a", "code": 1})
+    (records.folder("a") / "upper").mkdir()
+    first = records.drop("a")
+    assert first is not None
+    assert (first / "upper").is_dir()
+    assert not records.folder("a").exists()
+    records.save("a", {"id": "a", "code": 2})
+    second = records.drop("a")
+    assert second not in (None, first)
+    assert records.drop("a") is None
+    assert Records(tmp_path / "r").load() == {}
+    assert list((tmp_path / "r").iterdir()) == []
+
+
 def test_a_disk_that_refuses_stops_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A container's end was never told, since writing it down failed: its pod ran on for ever."""
     records = Records(tmp_path / "r")

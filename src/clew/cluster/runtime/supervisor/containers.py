@@ -131,17 +131,19 @@ class Containers:
         if (folder / "shared").exists():
             with suppress(OSError):
                 mounts.unmount(str(folder / "rootfs"))
-        gone = [str(folder / name) for name in ("upper", "work", "config.json", "pid", "runc.log")]
-        pid = spawn.start(["rm", "-rf", *gone])
-        self._loop.on_exit(pid, lambda _: None)
+        self._delete(*(folder / name for name in ("upper", "work", "config.json", "pid", "runc.log")))
         self._remove_group(record["group"])
 
     def _discard(self, record: Record) -> None:
-        self._records.drop(record["id"])
         runc.forget(record["id"])
-        pid = spawn.start(["rm", "-rf", str(self.folder(record["id"]))])
-        self._loop.on_exit(pid, lambda _: None)
+        if left := self._records.drop(record["id"]):
+            self._delete(left)
         self._remove_group(record["group"])
+
+    def _delete(self, *paths: Path) -> None:
+        """In a process of its own, as a container's files may be many."""
+        pid = spawn.start(["rm", "-rf", *map(str, paths)])
+        self._loop.on_exit(pid, lambda _: None)
 
     def _remove_group(self, group: str, tries: int = 20) -> None:
         """The kernel needs a moment between a process's end and letting go of its group."""

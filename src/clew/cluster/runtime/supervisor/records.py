@@ -3,10 +3,10 @@
 The files outlive the node's power-off, so that an exit code nobody has read yet is there after the next start.
 """
 
+import itertools
 import json
 import shutil
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ class Records:
     def __init__(self, root: Path) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._dropped = itertools.count()
 
     def folder(self, identity: str) -> Path:
         return self.root / identity
@@ -49,6 +50,15 @@ class Records:
                 shutil.rmtree(folder, ignore_errors=True)
         return found
 
-    def drop(self, identity: str) -> None:
-        with suppress(OSError):
-            (self.folder(identity) / "record.json").unlink()
+    def drop(self, identity: str) -> Path | None:
+        """Forget it: at once nothing is under its name, which is free.
+
+        What it held is put aside for the caller to delete, however long that takes: the path, None where is nothing.
+        """
+        folder, aside = self.folder(identity), self.root / f".dropped-{next(self._dropped)}"
+        try:
+            (folder / "record.json").unlink(missing_ok=True)
+            folder.rename(aside)
+        except OSError:
+            return folder if folder.exists() else None
+        return aside

@@ -121,9 +121,9 @@ class Sandboxes:
             with suppress(OSError):
                 mounts.unmount(record["netns"])
             Path(record["netns"]).unlink(missing_ok=True)
-        self._records.drop(identity)
-        with suppress(OSError):
-            self._records.folder(identity).rmdir()
+        if left := self._records.drop(identity):
+            with suppress(OSError):
+                left.rmdir()
 
     def remove_group(self, group: str, tries: int = 20) -> None:
         """Now, or as soon as the kernel lets go of what ended in it."""

@@ -13,7 +13,7 @@ from clew.app.lab_state import daemon_pid
 from clew.base.errors import UserError
 from clew.cluster.fabric import cut_hosts
 from clew.cluster.paths import LabPaths
-from clew.cluster.runtime.power import supervisor_pid
+from clew.cluster.runtime.location import supervisor_pid
 from clew.kernel.errors import KernelError
 from clew.watch.client import Client
 from clew.watch.errors import ApiError

@@ -87,8 +87,8 @@ def _power(name: str, node: str, op: str) -> None:
 
 
 def _cable(name: str, host: str, *, joined: bool) -> None:
-    from clew.app import lab_hosts, lab_state  # noqa: PLC0415 - loaded when called
+    from clew.app import lab_cable, lab_state  # noqa: PLC0415 - loaded when called
 
     lab_state.need_root()
     with lab_state.locked(name):
-        lab_hosts.set_host_cable(lab_state.paths_of(name), host, joined=joined)
+        lab_cable.set_host_cable(lab_state.paths_of(name), host, joined=joined)

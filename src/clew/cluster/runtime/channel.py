@@ -9,31 +9,17 @@ import contextlib
 import os
 import signal
 import socket
-import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from clew.cluster.runtime.errors import NodeError, NodeLostError
+from clew.cluster.runtime.location import connect
 from clew.cluster.runtime.supervisor.wire import Frame, Frames, message
 
-_CREDENTIALS = struct.Struct("3i")
 _QUEUED = 64  # frames of a session that wait for their reader before the socket is left alone
 
 Answer = dict[str, Any]
-
-
-def connect(path: Path) -> tuple[socket.socket, int]:
-    """A connection and the pid of the process that serves it. NodeLostError where nobody does."""
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        made.connect(str(path))  # a local socket's listener need not be scheduled for this to return
-    except OSError as problem:
-        made.close()
-        raise NodeLostError(f"no supervisor at {path}: {problem.strerror}") from problem
-    made.setblocking(False)
-    pid, _, _ = _CREDENTIALS.unpack(made.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    return made, pid
 
 
 class Channel:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from clew.base.errors import UserError, WorldError
 from clew.cluster.paths import LabPaths
-from clew.cluster.runtime import power
+from clew.cluster.runtime.location import group_of, supervisor_pid
 from clew.cluster.runtime.supervisor import cgroups
 from clew.kernel import netns, process
 
@@ -52,7 +52,7 @@ def socket_in_host(paths: LabPaths, host: str, family: int, kind: int) -> socket
 
     By the group some service proxies know whose it is. Blocks for a short child process, about 20 ms.
     """
-    group = f"{power.group_of(paths, host)}/exec"
+    group = f"{group_of(paths, host)}/exec"
     cgroups.make(group)
     members = [str(root / group.strip("/") / "cgroup.procs") for root in cgroups.hierarchies()]
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -82,8 +82,8 @@ with socket.socket(fileno=int(channel)) as answer, socket.socket(int(family), in
 
 def _enter(paths: LabPaths, host: str) -> None:
     """Move this process, through a fork where there is a process namespace to enter; the parent waits and passes on."""
-    supervisor = power.supervisor_pid(paths, host)
-    group = f"{power.group_of(paths, host)}/exec"
+    supervisor = supervisor_pid(paths, host)
+    group = f"{group_of(paths, host)}/exec"
     cgroups.make(group)
     cgroups.join(group)
     spaces = [(os.open(paths.netns(host), os.O_RDONLY | os.O_CLOEXEC), process.NEWNET)]

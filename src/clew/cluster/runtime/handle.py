@@ -14,6 +14,7 @@ from clew.cluster.paths import LabPaths
 from clew.cluster.runtime import power
 from clew.cluster.runtime.channel import Answer, Channel, SessionChannel
 from clew.cluster.runtime.errors import NodeError, NodeLostError
+from clew.cluster.runtime.location import group_of
 from clew.cluster.runtime.settings import NodeSettings
 from clew.cluster.runtime.supervisor.wire import PROTOCOL
 
@@ -57,7 +58,7 @@ class NodeHandle:
     @property
     def group(self) -> str:
         """The node's control group, the same path in every hierarchy."""
-        return power.group_of(self.paths, self.node)
+        return group_of(self.paths, self.node)
 
     async def revive(self) -> None:
         """Connect to the node, switching it on where it is off. PowerError says why it cannot be."""

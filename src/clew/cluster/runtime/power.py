@@ -22,8 +22,7 @@ from clew.cluster.images import OwnProgram
 from clew.cluster.images.stand_ins.pause import program as pause_program
 from clew.cluster.paths import LabPaths
 from clew.cluster.runtime.attached import take_off
-from clew.cluster.runtime.channel import connect
-from clew.cluster.runtime.errors import NodeLostError
+from clew.cluster.runtime.location import group_of
 from clew.cluster.runtime.settings import NodeSettings
 from clew.cluster.runtime.supervisor import boot, cgroups
 from clew.kernel import netns
@@ -34,10 +33,6 @@ PATIENCE = 20.0  # seconds for a start, or for processes to vanish after SIGKILL
 
 class PowerError(WorldError):
     """The node could not be switched on or off."""
-
-
-def group_of(paths: LabPaths, node: str) -> str:
-    return f"/clew/{paths.name}/{node}"
 
 
 async def switch_on(paths: LabPaths, node: str, settings: NodeSettings) -> None:
@@ -90,16 +85,6 @@ def cut_off(paths: LabPaths, node: str = "") -> None:
         paths.node_socket(node).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             paths.node_run(node).rmdir()
-
-
-def supervisor_pid(paths: LabPaths, node: str) -> int:
-    """The living supervisor's process, 0 where the node is off."""
-    try:
-        made, pid = connect(paths.node_socket(node))
-    except NodeLostError:
-        return 0
-    made.close()
-    return pid
 
 
 def _end_all(group: str, pids: list[int], end: float) -> None:

@@ -28,7 +28,8 @@ _AFFINITIES = ("ClientIP", "None")
 _FAMILIES = ("IPv4", "IPv6")
 _FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
 _DISTRIBUTIONS = ("PreferClose", "PreferSameNode", "PreferSameZone")
-_KUBELET_PORT = 10250
+_MODE, _FORMER_MODE = "service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints"
+_FORMER_RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
 _MOST_AFFINITY = 86_400  # seconds: one day
 
 
@@ -44,6 +45,7 @@ class _Port(Value, rename="pascal"):
 
 
 def service_errors(service: Object) -> Iterator[FieldError]:
+    yield from _annotations(service)
     spec = service.get("spec") or {}
     kind = spec.get("type")
     yield from one_of("spec.type", kind, _TYPES)
@@ -53,8 +55,6 @@ def service_errors(service: Object) -> Iterator[FieldError]:
         yield required("spec.ports")
     if _is_headless(spec) and kind in ("LoadBalancer", "NodePort"):
         yield invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services")
-    if kind == "LoadBalancer":
-        yield from _kubelet_port(spec)
     yield from _ports(spec)
     yield from label_errors(spec.get("selector") or {}, "spec.selector")
     yield from _affinity(spec)
@@ -65,11 +65,19 @@ def service_errors(service: Object) -> Iterator[FieldError]:
     yield from _policies(spec)
 
 
-def _kubelet_port(spec: Object) -> Iterator[FieldError]:
-    for index, port in enumerate(spec.get("ports") or []):
-        if port.get("port") == _KUBELET_PORT:
-            why = f"may not expose port {_KUBELET_PORT} externally since it is used by kubelet"
-            yield invalid(f"spec.ports[{index}]", _KUBELET_PORT, why)
+def _annotations(service: Object) -> Iterator[FieldError]:
+    """Those that were fields' forerunners: what they say is held to the fields' rules."""
+    notes, spec = service["metadata"].get("annotations") or {}, service.get("spec") or {}
+    if _MODE in notes and notes.get(_FORMER_MODE, notes[_MODE]) != notes[_MODE]:
+        text = f"must match annotations[{_FORMER_MODE}] when both are specified"
+        yield invalid(f"metadata.annotations[{_MODE}]", notes[_MODE], text)
+    if _FORMER_RANGES in notes and not spec.get("loadBalancerSourceRanges"):
+        at = f"metadata.annotations[{_FORMER_RANGES}]"
+        if spec.get("type") != "LoadBalancer":
+            yield forbidden(at, "may only be used when `type` is 'LoadBalancer'")
+        said = notes[_FORMER_RANGES].strip()
+        for text in (part.strip() for part in said.split(",") if said):
+            yield from each_invalid(at, text, names.cidr(text))
 
 
 def _is_headless(spec: Object) -> bool:
@@ -107,8 +115,8 @@ def _ports(spec: Object) -> Iterator[FieldError]:
         protocol = port.get("appProtocol")
         if protocol is not None:
             yield from each_invalid(f"{at}.appProtocol", protocol, names.qualified(protocol))
-        if port.get("nodePort") and spec.get("type") in ("ClusterIP", "ExternalName"):
-            yield forbidden(f"{at}.nodePort", f"may not be used when `type` is '{spec['type']}'")
+        if port.get("nodePort") and spec.get("type") == "ClusterIP":
+            yield forbidden(f"{at}.nodePort", "may not be used when `type` is 'ClusterIP'")
     yield from _same_ports(ports)
 
 
@@ -142,7 +150,9 @@ def _affinity(spec: Object) -> Iterator[FieldError]:
 
 def _cluster_ips(spec: Object) -> Iterator[FieldError]:
     single, several = spec.get("clusterIP") or "", spec.get("clusterIPs") or []
-    if several and single != several[0]:
+    if several and not single:
+        yield invalid("spec.clusterIPs", several, "must be empty when `clusterIP` is not specified")
+    elif several and single != several[0]:
         yield invalid("spec.clusterIPs", several, "first value must match `clusterIP`")
     addresses = several or ([single] if single else [])
     if len(addresses) > 2:
@@ -152,7 +162,7 @@ def _cluster_ips(spec: Object) -> Iterator[FieldError]:
         return
     families: list[int] = []
     for index, text in enumerate(addresses):
-        if text in ("", "None"):
+        if text == "None":
             continue
         yield from each_invalid(f"spec.clusterIPs[{index}]", text, names.ip(text))
         address = names.parse_ip(text)
@@ -196,8 +206,6 @@ def _outside(spec: Object) -> Iterator[FieldError]:
         yield from each_invalid("spec.loadBalancerClass", name, names.qualified(name))
         if not balanced:
             yield forbidden("spec.loadBalancerClass", "may only be used when `type` is 'LoadBalancer'")
-    if spec.get("loadBalancerIP") and balanced:
-        yield from each_invalid("spec.loadBalancerIP", spec["loadBalancerIP"], names.ip(spec["loadBalancerIP"]))
 
 
 def _policies(spec: Object) -> Iterator[FieldError]:
@@ -229,18 +237,25 @@ def service_update_errors(new: Object, old: Object) -> Iterator[FieldError]:
     after, before = new.get("spec") or {}, old.get("spec") or {}
     if after.get("type") == "ExternalName" or before.get("type") == "ExternalName":
         return
-    yield from _kept_addresses(after, before)
-    was, now = (spec.get("ipFamilies") or [] for spec in (before, after))
-    if was and not now:
-        yield invalid("spec.ipFamilies[0]", now, "primary ipFamily can not be unset")
-    elif was and now[0] != was[0]:
-        yield invalid("spec.ipFamilies[0]", now[0], "may not change once set")
+    headless = [_is_headless(spec) for spec in (before, after)]
+    if not all(headless):
+        yield from _kept_addresses(after, before)
+    if not any(headless):
+        yield from _kept_families(after, before)
     given = before.get("loadBalancerClass")
     if before.get("type") == after.get("type") == "LoadBalancer" and after.get("loadBalancerClass") != given:
         yield invalid("spec.loadBalancerClass", after.get("loadBalancerClass"), "may not change once set")
     checked = [spec.get("healthCheckNodePort") for spec in (before, after) if _is_checked(spec)]
     if len(checked) > 1 and checked[0] != checked[1]:
         yield forbidden("spec.healthCheckNodePort", "field is immutable")
+
+
+def _kept_families(after: Object, before: Object) -> Iterator[FieldError]:
+    was, now = (spec.get("ipFamilies") or [] for spec in (before, after))
+    if was and not now:
+        yield invalid("spec.ipFamilies[0]", now, "primary ipFamily can not be unset")
+    elif was and now[0] != was[0]:
+        yield invalid("spec.ipFamilies[0]", now, "may not change once set")
 
 
 def _kept_addresses(after: Object, before: Object) -> Iterator[FieldError]:

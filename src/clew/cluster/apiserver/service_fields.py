@@ -130,7 +130,7 @@ def _drop(spec: Object, before: Object) -> None:
 
 def complete_families(spec: Object, before: Object | None, configured: Sequence[str]) -> list[FieldError]:
     """Fill ipFamilyPolicy and ipFamilies; `configured` are the cluster's families, the primary first."""
-    if not has_addresses(spec):
+    if not has_addresses(spec) or _stays_preferring(spec, before or {}):
         return []
     selectorless = is_headless(spec) and not spec.get("selector")
     if not spec.get("ipFamilyPolicy"):
@@ -150,6 +150,12 @@ def complete_families(spec: Object, before: Object | None, configured: Sequence[
         families.append(_BOTH[families[0] == "IPv4"])
     spec["ipFamilies"] = families
     return []
+
+
+def _stays_preferring(spec: Object, before: Object) -> bool:
+    """PreferDualStack follows the cluster when it is asked for, not whenever the service is written."""
+    same = all(spec.get(field) and spec[field] == before.get(field) for field in ("ipFamilies", "clusterIPs"))
+    return same and spec.get("ipFamilyPolicy") == before.get("ipFamilyPolicy") == "PreferDualStack"
 
 
 def _narrow(spec: Object, before: Object | None) -> None:

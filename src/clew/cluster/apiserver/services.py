@@ -91,6 +91,7 @@ class Claim:
         self._spec = new.get("spec") or {}
         self._owner = _owner(new)
         self._before = set(slots_of(old)) if old else set()
+        self._is_new = old is None
         self._taken: list[Slot] = []
 
     def keep(self) -> None:
@@ -171,7 +172,7 @@ class Claim:
             return
         for port in ports:
             if not port.get("nodePort"):
-                port["nodePort"] = _shared_port(port, ports) or self._any_port()
+                port["nodePort"] = (self._is_new and _shared_port(port, ports)) or self._any_port()
 
     def _any_port(self) -> int:
         port = self._pools.free_port()
@@ -195,7 +196,7 @@ class Claim:
 
 
 def _shared_port(port: Object, ports: list[Object]) -> int | None:
-    """The node port of the same port in another protocol, which both can have."""
+    """The node port of the same port in another protocol, which both can have; real servers share in new Services."""
     mine = {each.get("nodePort") for each in ports if each.get("protocol") == port.get("protocol")}
     others = (each.get("nodePort") for each in ports if each["port"] == port["port"])
     return next((number for number in others if number not in {None, 0, *mine}), None)

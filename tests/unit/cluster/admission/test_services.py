@@ -106,10 +106,14 @@ def service(**spec: object) -> dict:
              ' 10.9.8.0/24'
              " or 2001:db8::/64)")],
         ),
+        ({"type": "LoadBalancer", "ports": [{"port": 10250}]}, []),  # refused until 1.33
+        ({"type": "LoadBalancer", "loadBalancerIP": "balancer"}, []),  # the balancer's matter
+        ({"type": "ExternalName", "externalName": "a.b", "ports": [{"port": 80, "nodePort": 30080}]}, []),
         (
-            {"type": "LoadBalancer", "ports": [{"port": 10250}]},
-            ["spec.ports[0]: Invalid value: 10250: may not expose port 10250 externally since it is used by kubelet"],
+            {"clusterIPs": ["10.96.0.1"]},
+            ['spec.clusterIPs: Invalid value: ["10.96.0.1"]: must be empty when `clusterIP` is not specified'],
         ),
+        ({"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1", ""]}, [f'spec.clusterIPs[1]: Invalid value: "": {IP}']),
         (
             {"type": "ExternalName", "externalName": "a.b", "externalIPs": ["192.0.2.1"],
              "externalTrafficPolicy": "Local"},
@@ -142,6 +146,38 @@ def test_services(refused: Refused, spec: dict, texts: list) -> None:
     assert refused(SERVICE, service(**spec)) == texts
 
 
+RANGES, MODE = "service.beta.kubernetes.io/load-balancer-source-ranges", "service.kubernetes.io/topology-mode"
+
+
+@pytest.mark.parametrize(
+    ("kind", "notes", "texts"),
+    [
+        ("LoadBalancer", {RANGES: " 10.0.0.0/8 , 2001:db8::/32"}, []),
+        ("LoadBalancer", {RANGES: " "}, []),
+        (
+            "LoadBalancer", {RANGES: "10.0.0.0/8,foo"},
+            [(f'metadata.annotations[{RANGES}]: Invalid value: "foo": must be a valid CIDR value, (e.g. 10.9.8.0/24 or'
+              " 2001:db8::/64)")],
+        ),
+        (
+            "ClusterIP", {RANGES: "10.0.0.0/8"},
+            [f"metadata.annotations[{RANGES}]: Forbidden: may only be used when `type` is 'LoadBalancer'"],
+        ),
+        ("ClusterIP", {MODE: "Auto", "service.kubernetes.io/topology-aware-hints": "Auto"}, []),
+        ("ClusterIP", {"service.kubernetes.io/topology-aware-hints": "Auto"}, []),
+        (
+            "ClusterIP", {MODE: "Auto", "service.kubernetes.io/topology-aware-hints": "auto"},
+            [(f'metadata.annotations[{MODE}]: Invalid value: "Auto": must match'
+              " annotations[service.kubernetes.io/topology-aware-hints] when both are specified")],
+        ),
+    ],
+)  # fmt: skip
+def test_annotations_that_fields_replaced(refused: Refused, kind: str, notes: dict, texts: list) -> None:
+    made = service(type=kind)
+    made["metadata"]["annotations"] = notes
+    assert refused(SERVICE, made) == texts
+
+
 @pytest.mark.parametrize(
     ("before", "after", "texts"),
     [
@@ -156,9 +192,14 @@ def test_services(refused: Refused, spec: dict, texts: list) -> None:
         ),
         (
             {"ipFamilies": ["IPv4"]}, {"ipFamilies": ["IPv6"]},
-            ['spec.ipFamilies[0]: Invalid value: "IPv6": may not change once set'],
+            ['spec.ipFamilies[0]: Invalid value: ["IPv6"]: may not change once set'],
         ),
         ({"ipFamilies": ["IPv4"]}, {"ipFamilies": ["IPv4", "IPv6"]}, []),
+        ({"clusterIP": "None", "ipFamilies": ["IPv4"]}, {"clusterIP": "None", "ipFamilies": ["IPv6"]}, []),
+        (
+            {"clusterIP": "None", "ipFamilies": ["IPv4"]}, {"clusterIP": "10.96.0.1", "ipFamilies": ["IPv4"]},
+            ['spec.clusterIPs[0]: Invalid value: ["10.96.0.1"]: may not change once set'],
+        ),
         ({"clusterIP": "10.96.0.1"}, {"type": "ExternalName", "externalName": "a.b"}, []),
     ],
 )  # fmt: skip

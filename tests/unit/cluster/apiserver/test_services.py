@@ -42,6 +42,17 @@ def test_a_health_check_is_not_on_a_node_port_of_its_own_service(call: Raw) -> N
     assert TAKEN in call("POST", PATH, made).obj["message"]
 
 
+def test_protocols_of_one_port_share_a_node_port_from_the_beginning(call: Raw) -> None:
+    """As kube-apiserver does it: one that comes later gets a node port of its own."""
+    both = [{"name": name, "port": 53, "protocol": name.upper()} for name in ("tcp", "udp")]
+    made = call("POST", PATH, named(NODE_PORT, "one", ports=both)).obj["spec"]["ports"]
+    assert made[0]["nodePort"] == made[1]["nodePort"]
+    first = call("POST", PATH, named(NODE_PORT, "two", ports=both[:1])).obj["spec"]["ports"]
+    later = call("PATCH", f"{PATH}/two", {"spec": {"ports": [*first, both[1]]}}, MERGE).obj["spec"]["ports"]
+    assert later[0] == first[0]
+    assert later[1]["nodePort"] != first[0]["nodePort"]
+
+
 def test_a_port_keeps_its_node_port_by_its_name(call: Raw) -> None:
     """`kubectl replace` with another port number once moved the service to another node port."""
     made = call("POST", PATH, NODE_PORT).obj
@@ -125,6 +136,16 @@ def test_fields_that_act_on_nothing_are_warned_of(call: Raw) -> None:
     ranged = call("POST", PATH, balanced("ranged", loadBalancerSourceRanges=["10.1.2.3/8", " 10.0.0.0/8"]))
     ambiguous = 'CIDR value "10.1.2.3/8" is ambiguous in this context (should be "10.0.0.0/8" or "10.1.2.3/32"?)'
     assert ranged.warnings == [f"spec.loadBalancerSourceRanges[0]: {ambiguous}"]
+
+
+def test_who_prefers_two_families_gets_the_second_when_asking() -> None:
+    """A Service from before the cluster had two families got the second one with the next label it was given."""
+    spec: Any = {"clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"], "ipFamilies": ["IPv4"],
+                 "ipFamilyPolicy": "PreferDualStack"}  # fmt: skip
+    assert service_fields.complete_families(spec, {**spec}, ["IPv4", "IPv6"]) == []
+    assert spec["ipFamilies"] == ["IPv4"]
+    assert service_fields.complete_families(spec, {**spec, "ipFamilyPolicy": "SingleStack"}, ["IPv4", "IPv6"]) == []
+    assert spec["ipFamilies"] == ["IPv4", "IPv6"]
 
 
 def test_a_client_that_knows_one_address_keeps_both() -> None:

@@ -3,7 +3,8 @@
 The host's root file system is shared read only, so the checkout, its virtual environment and every installed program
 are there under their own paths; what the guest writes stays in its memory and vanishes with it. It has no network card.
 qemu interprets (TCG): hardware virtualisation would be faster, but a machine that is itself a guest may offer /dev/kvm
-and then hang. Python runs about ten times slower than outside.
+and then hang. Python runs about ten times slower than outside, and slower still where others use the machine: how slow
+it is just now is measured, and every limit grows with it.
 
 Used by the `guest` fixture of conftest.py, and by hand: `python -m tests.vm COMMAND…`.
 """
@@ -36,6 +37,9 @@ FOLDER = "clew-vm-"  # and the process that made it
 BOOT_SECONDS = 120  # idle it takes three
 GRACE = 30  # seconds beyond a command's own limit until the guest itself is given up
 MEMORY = 2048  # MiB, taken as they are touched
+PROBE = "import asyncio, json, ssl, http.client; [json.dumps({str(n): [n] * 3}) for n in range(20_000)]"
+PROBED = 2.0  # seconds that PROBE takes in the guest of an idle machine, which all limits were chosen for; outside: 0.2
+PATIENCE = 200  # seconds in such a guest, where tests outside wait for 15
 QUIET = (
     "console=ttyS0 quiet panic=-1 mitigations=off nokaslr random.trust_cpu=on tsc=reliable cryptomgr.notests apparmor=0"
 )
@@ -45,6 +49,7 @@ QUIET = (
 class Done:
     """What a command left: exit status (124: its time was over), standard output and error, seconds it took."""
 
+    command: str
     status: int
     stdout: str
     stderr: str
@@ -52,7 +57,10 @@ class Done:
 
     def ok(self) -> Self:
         """The same, or AssertionError with the output."""
-        assert self.status == 0, f"status {self.status} in the guest\n{self.stdout[-6000:]}\n{self.stderr[-6000:]}"
+        over = ": its time was over" if self.status == 124 else ""
+        said = f"{self.stdout[-6000:]}\n{self.stderr[-6000:]}"
+        how = f"status {self.status}{over} after {self.seconds:.0f} s in the guest"
+        assert self.status == 0, f"{how}: {self.command}\n{said}"
         return self
 
     def passed(self) -> int:
@@ -66,7 +74,8 @@ class Guest:
 
     def __init__(self, show: Show = lambda _stream, _line: None) -> None:
         self._show = show
-        self._kernel = kernel.ready()
+        self.slowness = 1.0  # so many times longer takes all than in the guest of an idle machine
+        self._kernel = kernel.ready(lambda line: show("stderr", line))
         _sweep()
         _compile()
         self._folder = TemporaryDirectory(prefix=f"{FOLDER}{os.getpid()}-")
@@ -95,7 +104,7 @@ class Guest:
         seconds: float = 120,
         environment: Mapping[str, str] | None = None,
     ) -> Done:
-        """Run a program in the checkout's folder; `seconds` is its limit, after which its status is 124.
+        """Run a program in the checkout's folder; its limit is `limit(seconds)`, after which its status is 124.
 
         Raises CannotBootError where the guest itself ended or does not answer any more.
         """
@@ -115,6 +124,7 @@ class Guest:
         for name in ("stdout", "stderr"):
             (job / name).touch()
         started = time.monotonic()
+        seconds = self.limit(seconds)
         with self._lock:
             assert self._qemu.stdin is not None
             self._qemu.stdin.write(f"{number} {seconds:.0f}\n".encode())
@@ -124,7 +134,18 @@ class Guest:
         for each in follow:
             each.more(last=True)
         texts = [(job / name).read_text(errors="replace") for name in ("stdout", "stderr")]
-        return Done(int((job / "status").read_text()), *texts, time.monotonic() - started)
+        status, took = int((job / "status").read_text()), time.monotonic() - started
+        return Done(shlex.join(map(str, command)), status, *texts, took)
+
+    def limit(self, seconds: float) -> float:
+        """What is `seconds` in the guest of an idle machine, at this guest's speed."""
+        return seconds * self.slowness
+
+    def measure(self) -> None:
+        """See how slow the guest is just now: this machine, and whatever else runs on it."""
+        took = min(self.python("-c", PROBE, seconds=600).ok().seconds for _ in range(2))  # the first reads its files
+        self.slowness = max(1.0, took / PROBED)
+        self._show("stderr", f"limits are {self.slowness:.1f} times the usual: a probe took {took:.1f} s, not {PROBED}")
 
     def python(self, *arguments: str | Path, seconds: float = 120) -> Done:
         """The interpreter of this process, in the guest."""
@@ -133,10 +154,14 @@ class Guest:
     def pytest(
         self, *arguments: str | Path, seconds: float = 600, environment: Mapping[str, str] | None = None
     ) -> Done:
-        """Tests of this repository, run in the guest: arguments as pytest takes them. Status 5: none was selected."""
-        options = ("-q", "-p", "no:cacheprovider", "-o", "timeout=600", "--durations=5")
+        """Tests of this repository, run in the guest: arguments as pytest takes them. Status 5: none was selected.
+
+        A line for each, as it is over: the guest is slow, and who waits wants to see that it goes on.
+        """
+        self.measure()
+        options = ("-v", "-p", "no:cacheprovider", "-o", f"timeout={self.limit(600):.0f}", "--durations=5")
         module = (sys.executable, "-X", "faulthandler", "-m", "pytest")
-        known = {"CI": "1", "CLEW_PATIENCE": "200", **(environment or {})}
+        known = {"CI": "1", "CLEW_PATIENCE": f"{self.limit(PATIENCE):.0f}", **(environment or {})}
         return self.run(*module, *options, *arguments, seconds=seconds, environment=known)
 
     def close(self) -> None:
@@ -155,7 +180,7 @@ class Guest:
 
     def _command(self) -> list[str]:
         files, share = "security_model=none,readonly=on,multidevs=remap", "security_model=none"
-        processors = min(2, os.cpu_count() or 1)
+        processors = min(2, len(os.sched_getaffinity(0)))  # what `taskset` leaves us is what the guest gets
         # setpriv: a test run that is killed takes its guest along
         return [
             "setpriv", "--pdeathsig", "KILL",

@@ -12,7 +12,7 @@ import platform
 import shutil
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +43,8 @@ class Kernel:
     modules: Path  # becomes /lib/modules/RELEASE
 
 
-def ready() -> Kernel:
-    """The kernel, made first where it is not in the cache. Raises CannotBootError."""
+def ready(say: Callable[[str], object]) -> Kernel:
+    """The kernel, made first where it is not in the cache, and then it says so. Raises CannotBootError."""
     if platform.machine() != "x86_64":
         raise CannotBootError(f"the vm lane boots Debian's amd64 kernel; this machine is {platform.machine()}")
     for program, package in (
@@ -58,8 +58,8 @@ def ready() -> Kernel:
     cache.mkdir(parents=True, exist_ok=True)
     try:
         with _locked(cache / "lock"):
-            present = list(cache.glob("*/complete"))
-            kernel = _known(max(present, key=lambda mark: mark.stat().st_mtime).parent) if present else _fetched(cache)
+            present = sorted(cache.glob("*/complete"), key=lambda mark: mark.stat().st_mtime)
+            kernel = _known(present[-1].parent) if present else _fetched(cache, say)
             _first_files(kernel)
     except packages.PackageError as error:
         raise CannotBootError(str(error)) from None
@@ -91,9 +91,11 @@ def _name() -> str:
     raise CannotBootError(f"no package {META_PACKAGE} in apt's lists: the vm lane boots Debian's kernel")
 
 
-def _fetched(cache: Path) -> Kernel:
+def _fetched(cache: Path, say: Callable[[str], object]) -> Kernel:
     with TemporaryDirectory(dir=cache) as work:
-        archive = packages.downloaded(_name(), Path(work))
+        name = _name()
+        say(f"fetching {name} from Debian into {cache}, once: some 70 MB")
+        archive = packages.downloaded(name, Path(work))
         release = archive.name.removeprefix("linux-image-").partition("_")[0]
         folder = cache / release
         shutil.rmtree(folder, ignore_errors=True)

@@ -51,7 +51,8 @@ class GuestLab:
         """The address of a service `web` (node port 30080) with two pods of nginx, ready."""
         (self.guest.share / "web.yaml").write_text(WEB)
         self.kubectl("apply", "-f", "/guest/web.yaml")
-        self.kubectl("rollout", "status", "deployment/web", "--timeout=200s", seconds=220)
+        limit = f"--timeout={self.guest.limit(200):.0f}s"
+        self.kubectl("rollout", "status", "deployment/web", limit, seconds=220)
         return self.kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 
     def traces(self) -> str:
@@ -64,9 +65,10 @@ class GuestLab:
 @contextmanager
 def guest_lab(guest: Guest, name: str, *flags: str) -> Iterator[GuestLab]:
     """Two nodes; gone afterwards, with every link and control group that they had."""
+    guest.measure()
     made = GuestLab(guest, name)
     before = made.traces()
-    made.run("clew", "up", "--nodes", "2", "--wait", str(READY), *flags, seconds=READY + 20).ok()
+    made.run("clew", "up", "--nodes", "2", "--wait", f"{guest.limit(READY):.0f}", *flags, seconds=READY + 20).ok()
     yield made
     made.run("clew", "down").ok()
     assert made.traces() == before

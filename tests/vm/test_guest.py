@@ -40,7 +40,19 @@ def test_the_machines_files_are_there_and_stay_as_they_are(guest: Guest) -> None
 
 
 def test_a_command_beyond_its_limit_is_ended(guest: Guest) -> None:
-    assert guest.run("sleep", "100", seconds=2).status == 124
+    done = guest.run("sleep", "100", seconds=2)
+    assert done.status == 124
+    with pytest.raises(AssertionError, match=r"status 124: its time was over after \d+ s in the guest: sleep 100"):
+        done.ok()
+
+
+def test_limits_grow_where_the_guest_is_slow(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Constants were right on an idle machine only: with eight others on its two processors a lab took their limit."""
+    monkeypatch.setattr(guest, "slowness", 1.0)
+    monkeypatch.setattr("tests.vm.guest.PROBED", 0.05)  # as if it were slower than it is
+    guest.measure()
+    assert guest.limit(1) > 5
+    assert guest.run("sleep", "4", seconds=1).status == 0
 
 
 def test_a_guest_that_dies_is_told_and_leaves_nothing() -> None:

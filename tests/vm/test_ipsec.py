@@ -11,7 +11,6 @@ def _modules(guest: Guest) -> None:
     guest.run("modprobe", "-a", "esp4", "esp6", "xfrm_user", "xfrm_interface", "ipip", "wireguard", "br_netfilter").ok()
 
 
-@pytest.mark.timeout(1800)
 def test_agents_speak_to_each_other_by_it(guest: Guest) -> None:
     assert guest.pytest("tests/ports/node/ipsec_of_other_kernels.py", seconds=1700).passed() >= 11
 

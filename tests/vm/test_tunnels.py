@@ -9,7 +9,6 @@ from tests.vm.labs import GuestLab, guest_lab
 SHOWN = {"ipip": "tunl0", "wireguard": "wg.clew", "ipsec": "ipsec.clew"}
 
 
-@pytest.mark.timeout(1800)
 def test_what_is_promised_of_each(guest: Guest) -> None:
     guest.run("modprobe", "-a", "ipip", "wireguard", "esp4", "xfrm_interface", "br_netfilter").ok()
     guest.pytest("tests/ports/node/tunnels_of_other_kernels.py", seconds=1700).ok()

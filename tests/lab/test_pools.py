@@ -48,6 +48,8 @@ def test_the_first_pool_is_there_and_blocks_are_carved_for_whoever_needs_them(la
     found = lab.get("ippool", "default-ipv4-ippool")
     assert found["spec"] == {"cidr": "10.244.0.0/16", "natOutgoing": True, "nodeSelector": "all()"}
     eventually(lambda: lab.kubectl("get", "ippool").stdout.split()[-1] == "True", what="the condition Valid is shown")
+    shown = lab.kubectl("get", "ippool").stdout.splitlines()[-1].split()
+    assert (shown[2], shown[5]) == ("26", "65536"), "though the pool says no block size"
     dns = [each["status"]["podIP"] for each in lab.get("pods", "", "-n", "kube-system", "-l", "k8s-app=kube-dns")]
     blocks = [ip_network(block["spec"]["cidr"]) for block in lab.get("ipamblocks")]
     assert all(any(ip_address(each) in block for block in blocks) for each in dns)
@@ -67,8 +69,12 @@ def test_two_nodes_share_a_small_pool_to_its_last_address(lab: SmallLab) -> None
     assert {each["spec"]["affinity"] for each in blocks} == {"host:node-1"}
     names = [*(f"a{number}" for number in range(5)), *(f"b{number}" for number in range(3))]
     assert len({ip(lab, name) for name in names}) == 8
-    shown = [line.split()[1:6] for line in lab.kubectl("get", "ipamblocks").stdout.splitlines() if "10.88." in line]
-    assert sorted(each[1:] for each in shown) == [["host:node-1", "4", "0", "0"], ["host:node-1", "4", "3", "0"]]
+    shown = [line.split()[2:7] for line in lab.kubectl("get", "ipamblocks").stdout.splitlines() if "10.88." in line]
+    assert sorted(shown) == [["node-1", "4", "4", "0", "0"], ["node-1", "4", "4", "3", "0"]]
+    used = ["tiny", "10.88.0.0/29", "30", "2", "8", "8"]  # name, range, block size, blocks, in use, size
+    eventually(lambda: lab.kubectl("get", "ippool", "tiny").stdout.splitlines()[-1].split()[:6] == used, what="figures")
+    wide = lab.kubectl("get", "ippool", "tiny", "-o", "wide").stdout.splitlines()[-1].split()
+    assert wide[-2:] == ["3", "Manual"], "borrowed; mode"
     for target in ("a4", "b2"):
         for client in (("node", "exec", "node-1", "--"), ("node", "exec", "node-2", "--")):
             said = lab.clew(*client, "curl", "-s", "-m", "5", f"http://{ip(lab, target)}/")

@@ -27,7 +27,8 @@ from clew.node.ipam.figures import PoolFigures
 from clew.node.ipam.ledger import ApiLedger
 from clew.node.ipam.lookup import PodLookup
 from clew.node.ipam.pod_cidr import PodCidrIpam
-from clew.node.ipam.pools import CurrentRules, PoolIpam, PoolTables
+from clew.node.ipam.pool_counts import PoolCounts
+from clew.node.ipam.pools import CurrentRules, GoodPools, PoolIpam, PoolTables
 from clew.node.ipam.verdicts import Verdicts, make_first
 from clew.node.ipam.view import BlockView
 from clew.store.table import Table
@@ -64,7 +65,8 @@ class AddressPart:
             self._view = BlockView(self._tables.blocks)
             book = BlockBook(ApiLedger(client), self._view)
             claims = BlockClaims(node, book, clock, CurrentRules(self._tables))
-            self.ipam = self._pools = PoolIpam(node, self._tables, claims, clock)
+            self._good = GoodPools(self._tables)
+            self.ipam = self._pools = PoolIpam(node, self._tables, self._good, claims, clock)
 
     def tasks(self, attachments: Attachments, registry: Registry) -> list[Coroutine[Any, Any, None]]:
         """What has to run while the agent does."""
@@ -73,10 +75,11 @@ class AddressPart:
         tasks = [reflect(kinds.POD, pod_asks.decode, self._pods, fields=here).run()]
         if self._pools is None:
             return tasks
-        pools, blocks, nodes, reservations, configurations = self._tables
-        verdicts = Verdicts(self._node, pools, nodes, self._clock)
+        pools, blocks, _, reservations, configurations = self._tables
+        verdicts = Verdicts(self._node, self._tables, self._good, self._clock)
+        counts = PoolCounts(self._node, self._tables, self._good, self._clock)
         progress = self._view.progress
-        PoolFigures(registry, self._node, self._tables, self._view, attachments)
+        PoolFigures(registry, self._node, self._good, self._view, attachments)
         return [
             *tasks,
             reflect(kinds.NAMESPACE, pod_asks.decode_namespace, self._namespaces).run(),
@@ -86,6 +89,7 @@ class AddressPart:
             reflect(kinds.IPAM_CONFIGURATION, ipamconfiguration.decode, configurations).run(),
             make_first(self._client, pools, self._cidrs),
             verdicts.run(self._client),
+            counts.run(self._client),
             self._pools.run(attachments, self._tell),
         ]
 

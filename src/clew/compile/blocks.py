@@ -75,6 +75,11 @@ def of_handle(block: Block, handle: str) -> str | None:
     return next((block.address(place) for place, holder in block.held if holder.handle == handle), None)
 
 
+def in_use(block: Block) -> tuple[int, int]:
+    """How many addresses somebody has, and of these, how many are other nodes'."""
+    return len(block.held), sum(1 for _, holder in block.held if holder.node != block.node)
+
+
 def shares(block: Block) -> tuple[tuple[str, str], ...]:
     """Who must get packets for what of a block, as (node, range): its owner, and each other node an address."""
     alone = block.network.max_prefixlen

@@ -9,7 +9,7 @@ from clew.base.addresses import family_of
 from clew.base.errors import Problem
 from clew.base.value import Value
 from clew.compile.stretches import Stretch, stretch
-from clew.facts.ipamconfiguration import NAME, IpamConfiguration
+from clew.facts.ipamconfiguration import BLOCKS, NAME, IpamConfiguration
 from clew.facts.ipreservation import Reservation
 
 MOST_COOLDOWN = 1200  # seconds, Calico's limit
@@ -17,17 +17,17 @@ MOST_COOLDOWN = 1200  # seconds, Calico's limit
 
 class Rules(Value):
     strict: bool = False  # nobody borrows
-    most_blocks: int = 0  # of a family that a node may have; 0: as many as there are
+    most_blocks: int = BLOCKS  # of a family that a node may have
     carves: bool = True  # nodes make blocks of their own
     cooldown: int = 0  # seconds between two holders of an address
     reserved: Mapping[int, tuple[Stretch, ...]] = {}  # by family: only for who chooses them
 
-    @property
-    def limits(self) -> str:
-        """Those that keep addresses from a node, as their owner wrote them."""
+    def limits(self, blocks: int) -> str:
+        """Those that keep addresses from a node which has so many blocks, as their owner wrote them."""
+        usual = " (as long as it names no other number)" * (self.most_blocks == BLOCKS)
         said = (
             "strictAffinity" * self.strict,
-            f"maxBlocksPerHost {self.most_blocks}" * bool(self.most_blocks),
+            f"maxBlocksPerHost {self.most_blocks}{usual}" * (blocks >= self.most_blocks),
             "autoAllocateBlocks false" * (not self.carves),
             f"ipCooldownSeconds {self.cooldown}" * bool(self.cooldown),
         )

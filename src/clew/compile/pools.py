@@ -158,6 +158,12 @@ def addresses(pool: IPPool) -> int:
     return int(_network(pool.cidr).num_addresses)
 
 
+def capacity(pool: IPPool) -> str:
+    """The same for people: `65536`, and `2^80` where nobody reads the digits."""
+    number = addresses(pool)
+    return str(number) if number <= 1 << 32 else f"2^{number.bit_length() - 1}"
+
+
 def around(pool: IPPool, text: str) -> str:
     """The block of a pool in which an address would lie."""
     return str(ip_network(f"{text}/{pool.block_size}", strict=False))

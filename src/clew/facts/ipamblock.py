@@ -180,7 +180,10 @@ def to_api(block: Block) -> dict[str, Any]:
     }  # fmt: skip
     meta = {"name": block.name} | ({"resourceVersion": block.version, "uid": block.uid} if block.version else {})
     lent = sum(1 for _, holder in block.held if holder.node != block.node)
-    counted = {"inUse": len(block.held), "lent": lent, "free": len(block.free), "cooling": len(block.cooling)}
+    counted = {
+        "node": block.node, "size": block.network.num_addresses, "inUse": len(block.held), "lent": lent,
+        "free": len(block.free), "cooling": len(block.cooling),
+    }  # fmt: skip
     return {
         "apiVersion": IPAM_BLOCK.api_version, "kind": IPAM_BLOCK.kind, "metadata": meta,
         "spec": spec | ({"affinity": _HOST + block.node} if block.node else {}),

@@ -11,12 +11,13 @@ from clew.base.value import Value
 from clew.facts.partial import Name, Named, Partial, decode_partial
 
 NAME = "default"
+BLOCKS = 20  # of a family for one node, where nobody says another number; as in Calico, 0 says none
 
 
 class IpamConfiguration(Value):
     name: str = NAME
     strict_affinity: bool = False  # nobody borrows
-    max_blocks_per_host: int = 0  # of a family; 0: as many as there are
+    max_blocks_per_host: int = BLOCKS  # of a family
     auto_allocate_blocks: bool = True  # nodes carve blocks
     ip_cooldown_seconds: int = 0  # between two holders of an address
     malformed: str = ""
@@ -49,7 +50,7 @@ def from_api(obj: bytes | dict[str, Any]) -> IpamConfiguration:
     return IpamConfiguration(
         found.metadata.name,
         bool(spec.strict_affinity),
-        spec.max_blocks_per_host or 0,
+        spec.max_blocks_per_host or BLOCKS,
         spec.auto_allocate_blocks is not False,
         spec.ip_cooldown_seconds or 0,
     )

@@ -17,6 +17,16 @@ EVERYWHERE = "all()"
 USES = ("Workload", "Tunnel")
 
 
+class Figures(Value):
+    """What agents write of a pool for people to see."""
+
+    block_size: int  # as it is, also where the spec says none
+    capacity: str  # its addresses: "65536", "2^80"
+    blocks: int
+    allocated: int  # addresses that somebody has
+    borrowed: int  # of these, by other nodes than the block's own
+
+
 class IPPool(Value):
     name: str
     cidr: str
@@ -31,6 +41,7 @@ class IPPool(Value):
     uid: str = ""
     valid: bool | None = None  # its condition `Valid`, as it is written now
     said: str = ""  # that condition's message
+    figures: Figures | None = None  # as they are written now
     malformed: str = ""
 
     @property
@@ -72,6 +83,16 @@ class _Condition(Partial):
 
 class _Status(Partial):
     conditions: list[_Condition] | None = None
+    block_size: int = 0
+    capacity: str = ""
+    blocks: int = 0
+    allocated: int = 0
+    borrowed: int = 0
+
+    def figures(self) -> Figures | None:
+        if not self.capacity:
+            return None
+        return Figures(self.block_size, self.capacity, self.blocks, self.allocated, self.borrowed)
 
 
 class _Pool(Partial):
@@ -103,6 +124,7 @@ def from_api(obj: bytes | dict[str, Any]) -> IPPool:
         uid=meta.uid,
         valid=None if condition is None else condition.status == "True",
         said="" if condition is None else condition.message,
+        figures=pool.status.figures(),
     )
 
 

@@ -52,7 +52,7 @@ from clew.node.ipam.book import BlockBook
 from clew.node.ipam.claims import BlockClaims
 from clew.node.ipam.lookup import PodLookup
 from clew.node.ipam.pod_cidr import PodCidrIpam
-from clew.node.ipam.pools import CurrentRules, PoolIpam, PoolTables
+from clew.node.ipam.pools import CurrentRules, GoodPools, PoolIpam, PoolTables
 from clew.node.ipam.view import BlockView
 from clew.node.ipsec import Identity
 from clew.node.journal import Journal
@@ -294,7 +294,7 @@ async def _agent(folder: Path, world: Path, kind: str) -> None:
         tables.blocks.replace({block.key: block for block in await ledger.every()})
         book = BlockBook(ledger, BlockView(tables.blocks))
         claims = BlockClaims(OWN.name, book, clock, CurrentRules(tables), keep=0.2)
-        ipam = pools = PoolIpam(OWN.name, tables, claims, clock)
+        ipam = pools = PoolIpam(OWN.name, tables, GoodPools(tables), claims, clock)
     journal = Journal(folder / "attachments.log", slack=200)
     attachments = Attachments(journal, ipam)
     identity = Identity(folder / "ipsec", "keys", Table("keys"))

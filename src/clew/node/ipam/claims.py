@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
+from clew.base.addresses import family_of
 from clew.base.clock import Clock, rfc3339
 from clew.base.errors import Problem
 from clew.base.value import Value
@@ -69,7 +70,7 @@ class BlockClaims:
         """
         async with self._alone:
             if want.exact:
-                return await self._exactly(want, lend=not self._rules().strict)
+                return await self._exactly(want)
             return await self._any(want)
 
     async def _any(self, want: Want) -> str:
@@ -84,7 +85,8 @@ class BlockClaims:
             names = ", ".join(f"{pool.name} ({pool.cidr})" for pool in want.pools)
             names += f" within {want.part.text}" if want.part is not None else ""
             full = "every block is full, and there is no room for another one"
-            raise ExhaustedError(f"no free address in IPPool {names}", full + self._rules().limits)
+            limits = self._rules().limits(self._own(want.pools[0].family) if want.pools else 0)
+            raise ExhaustedError(f"no free address in IPPool {names}", full + limits)
         return found
 
     async def _from_own(self, want: Want) -> str:
@@ -153,14 +155,20 @@ class BlockClaims:
         rules = self._rules()
         if not rules.carves:
             return 0
-        own = sum(1 for block in self._book.all() if block.node == self._node and block.network.version == family)
-        return max(0, rules.most_blocks - own) if rules.most_blocks else TRIES
+        return max(0, rules.most_blocks - self._own(family))
 
-    async def _exactly(self, want: Want, *, lend: bool) -> str:
-        """`lend`: of another node's block, too."""
+    def _own(self, family: int) -> int:
+        """How many blocks this node has."""
+        return sum(1 for block in self._book.all() if block.node == self._node and block.network.version == family)
+
+    async def _exactly(self, want: Want, *, had: bool = False) -> str:
+        """`had`: the node has promised it already, and no rule takes it away."""
         for tried in range(TRIES):
             block = self._book.holding(want.exact)
             if block is None:
+                if not had and not self._room(family_of(want.exact)):
+                    limits = self._rules().limits(self._own(family_of(want.exact)))
+                    raise TakenAddressError(f"{want.exact} is in no block yet, and this node makes no more{limits}")
                 if found := await self._carve_around(want, last=tried > 1):
                     return found
                 continue
@@ -173,8 +181,9 @@ class BlockClaims:
                 raise TakenAddressError(f"{want.exact} is in use by {whose} on node {holder.node}")
             if block.malformed:
                 raise TakenAddressError(f"{want.exact} is in {block.name}, an IPAMBlock that nobody can read")
-            if not lend and block.node not in {"", self._node}:
-                raise TakenAddressError(f"{want.exact} is in a block of node {block.node}{self._rules().limits}")
+            if not had and self._rules().strict and block.node not in {"", self._node}:
+                limits = self._rules().limits(self._own(block.network.version))
+                raise TakenAddressError(f"{want.exact} is in a block of node {block.node}{limits}")
             if await self._give(block.name, want, ()) == want.exact:
                 return want.exact
         raise BusyError(f"the block of {want.exact} changes all the time")
@@ -265,7 +274,7 @@ class BlockClaims:
                 origin, "status.podIPs", f"{want.exact} is in no IPPool: other nodes do not know the way to it"
             )
         try:
-            await self._exactly(want, lend=True)
+            await self._exactly(want, had=True)
         except TakenAddressError as taken:
             return Problem(origin, "status.podIPs", f"{taken}: delete the pod")
         return None

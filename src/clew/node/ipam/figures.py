@@ -7,7 +7,7 @@ long as it takes to write them: only what stays is worth a look. Made by app/age
 from clew.base.metrics import Registry
 from clew.compile import pools
 from clew.facts.ipamblock import Block
-from clew.node.ipam.pools import PoolTables
+from clew.node.ipam.pools import GoodPools
 from clew.node.ipam.port import Held
 from clew.node.ipam.view import BlockView
 
@@ -15,9 +15,9 @@ NO_POOL = "no_ippool"  # Calico's word for a block whose pool is gone
 
 
 class PoolFigures:
-    def __init__(self, registry: Registry, node: str, tables: PoolTables, view: BlockView, held: Held) -> None:
+    def __init__(self, registry: Registry, node: str, good: GoodPools, view: BlockView, held: Held) -> None:
         self._node = node
-        self._tables = tables
+        self._good = good
         self._view = view
         self._held = held
         labels = ("ippool", "node")
@@ -33,7 +33,7 @@ class PoolFigures:
         registry.before_render(self._count)
 
     def _count(self) -> None:
-        good, _ = pools.sound(pool for _, pool in self._tables.pools.items())
+        good, _ = self._good()
         for gauge in (self._in_use, self._borrowed, self._blocks, self._sizes):
             gauge.values.clear()  # a pool may have gone
         blocks = self._view.blocks()

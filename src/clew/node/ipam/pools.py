@@ -8,6 +8,8 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from clew.base.addresses import family_of
 from clew.base.clock import Clock
 from clew.base.errors import Problem, WorldError
@@ -69,12 +71,34 @@ class CurrentRules:
         return self._problems
 
 
+class GoodPools:
+    """The pools that can be used, and what is wrong with the others, as the tables have them now."""
+
+    def __init__(self, tables: PoolTables) -> None:
+        self._tables = tables
+        self._seen: tuple[IPPool, ...] = ()
+        self._at = -1
+        self._found: tuple[dict[str, IPPool], tuple[Problem, ...]] = {}, ()
+        self.revision = 0  # of what is found: figures that agents write are no change of a pool
+
+    def __call__(self) -> tuple[dict[str, IPPool], tuple[Problem, ...]]:
+        if self._tables.pools.revision != self._at:
+            self._at = self._tables.pools.revision
+            known = (pool for _, pool in self._tables.pools.items())
+            seen = tuple(replace(pool, figures=None, valid=None, said="") for pool in known)
+            if seen != self._seen:
+                self._seen, self._found = seen, pools.sound(seen)
+                self.revision += 1
+        return self._found
+
+
 class PoolIpam:
     """One node's. `run` keeps the ledger true; it is not needed for `layout`."""
 
-    def __init__(self, node: str, tables: PoolTables, claims: BlockClaims, clock: Clock) -> None:
+    def __init__(self, node: str, tables: PoolTables, good: GoodPools, claims: BlockClaims, clock: Clock) -> None:
         self._node = node
         self._tables = tables
+        self._good = good
         self._rules = CurrentRules(tables)
         self._claims = claims
         self._shares: dict[Key, tuple[tuple[str, str], ...]] = {}  # of each block: who must get which range
@@ -92,8 +116,9 @@ class PoolIpam:
     def revision(self) -> int:
         """Of the pools, and of whose ranges are where: an address more or less in a node's own block is no change."""
         self._follow()
+        self._good()
         tables = self._tables
-        return self._revision + tables.pools.revision + tables.reservations.revision + tables.configurations.revision
+        return self._revision + self._good.revision + tables.reservations.revision + tables.configurations.revision
 
     @property
     def lacking(self) -> str:
@@ -115,7 +140,7 @@ class PoolIpam:
 
     def layout(self, nodes: Iterable[Node], own: Node | None, held: Iterable[Attachment]) -> Layout:  # noqa: ARG002 - `run` looks after them
         self._follow()
-        good, wrong = pools.sound(pool for _, pool in self._tables.pools.items())
+        good, wrong = self._good()
         self.problems = (*wrong, *self._rules.problems)
         have: dict[str, list[str]] = {}
         for _, shares in sorted(self._shares.items()):
@@ -169,7 +194,7 @@ class PoolIpam:
             end()
 
     async def _settle(self, held: Held, tell: Tell) -> None:
-        good, _ = pools.sound(pool for _, pool in self._tables.pools.items())
+        good, _ = self._good()
         try:
             problems = await self._claims.settle(held.promised, good.values())
         except WorldError as trouble:
@@ -183,7 +208,7 @@ class PoolIpam:
 
     def _wants(self, wish: Wish) -> list[Want]:
         own = self._tables.nodes.get(("", self._node))
-        good, _ = pools.sound(pool for _, pool in self._tables.pools.items())
+        good, _ = self._good()
         usable = pools.usable(good)
         chosen = pools.chosen(usable, wish.pools, dict(own.labels) if own is not None else {}, wish.namespace)
         exact: dict[int, str] = {family_of(ip): ip for ip in wish.ips}

@@ -16,9 +16,9 @@ from clew.api.objects import Object, dig
 from clew.base.addresses import family_of, network
 from clew.base.clock import Clock, rfc3339
 from clew.base.errors import Problem
-from clew.compile import pools
 from clew.facts.ippool import BLOCK_SIZE, IPPool
 from clew.facts.node import Node
+from clew.node.ipam.pools import GoodPools, PoolTables
 from clew.store.table import Table
 from clew.watch.errors import ApiError
 from clew.watch.events import EventRecorder, Writer
@@ -62,10 +62,11 @@ async def make_first(client: Server, table: Table[IPPool], cidrs: Iterable[str])
 
 
 class Verdicts:
-    def __init__(self, node: str, table: Table[IPPool], nodes: Table[Node], clock: Clock) -> None:
+    def __init__(self, node: str, tables: PoolTables, good: GoodPools, clock: Clock) -> None:
         self._node = node
-        self._table = table
-        self._nodes = nodes
+        self._table = tables.pools
+        self._nodes = tables.nodes
+        self._good = good
         self._clock = clock
 
     async def run(self, client: Server) -> None:
@@ -79,7 +80,7 @@ class Verdicts:
             if not self._unsaid():
                 await changed.wait()
                 continue
-            await self._clock.sleep(self._turn())
+            await self._clock.sleep(turn(self._node, self._nodes))
             try:
                 for pool, problem in self._unsaid():
                     await self._say(client, recorder, pool, problem)
@@ -90,15 +91,9 @@ class Verdicts:
                     await changed.wait()
 
     def _unsaid(self) -> list[tuple[IPPool, Problem | None]]:
-        known = [pool for _, pool in self._table.items()]
-        wrong = {problem.origin: problem for problem in pools.sound(known)[1]}
-        verdicts = [(pool, wrong.get(pool.origin)) for pool in known]
+        wrong = {problem.origin: problem for problem in self._good()[1]}
+        verdicts = [(pool, wrong.get(pool.origin)) for _, pool in self._table.items()]
         return [(pool, problem) for pool, problem in verdicts if (pool.valid, pool.said) != _verdict(problem)]
-
-    def _turn(self) -> float:
-        names = sorted(name for _, name in dict(self._nodes.items()))
-        place = names.index(self._node) if self._node in names else len(names)
-        return min(place, TURNS) * TURN
 
     async def _say(self, client: Server, recorder: EventRecorder, pool: IPPool, problem: Problem | None) -> None:
         now = await client.get(IP_POOL, pool.name)
@@ -111,6 +106,13 @@ class Verdicts:
         if problem is not None:
             logger.warning("%s: %s", pool.origin, message)
             await recorder.record(now, "Warning", "InvalidPool", message)
+
+
+def turn(node: str, nodes: Table[Node]) -> float:
+    """How many seconds a node lets others speak first."""
+    names = sorted(name for _, name in dict(nodes.items()))
+    place = names.index(node) if node in names else len(names)
+    return min(place, TURNS) * TURN
 
 
 def _verdict(problem: Problem | None) -> tuple[bool, str]:

@@ -39,7 +39,7 @@ async def test_what_holds_for_all_pools_is_refused_by_field(admin: Client) -> No
         "apiVersion": IPAM_CONFIGURATION.api_version, "kind": "IPAMConfiguration", "metadata": {"name": "default"},
         "spec": {"strictAffinity": True},
     })  # fmt: skip
-    assert made["spec"] == {"strictAffinity": True, "autoAllocateBlocks": True}
+    assert made["spec"] == {"strictAffinity": True, "autoAllocateBlocks": True, "maxBlocksPerHost": 20}
     for kind, name, spec, words in (
         (IP_RESERVATION, "s", {"reservedCIDRs": ["10.0.0.7", "10.0.0.300"]}, "spec.reservedCIDRs[1]: Invalid value"),
         (IPAM_CONFIGURATION, "mine", {}, "must be default"),

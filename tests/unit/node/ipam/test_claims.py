@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from clew.compile import blocks
+from clew.compile import blocks, ipam_rules
 from clew.compile.ipam import ExhaustedError
 from clew.compile.ipam_rules import Rules
 from clew.compile.stretches import part, stretch
+from clew.facts import ipamconfiguration
 from clew.facts.ipamblock import Block, from_api, read, to_api
 from clew.facts.ippool import IPPool
 from clew.node.ipam.book import BlockBook
@@ -379,11 +380,32 @@ async def test_a_node_has_no_more_blocks_than_it_may(time: Time) -> None:
     server.nodes.discard("b")
     await once(server, a.add("p7"))
     assert [block.node for block in server.objects.values()] == ["a", "b"], "what b's pod had, and not the block"
+    free = next(each for each in ("10.9.0.0", "10.9.0.4", "10.9.0.8") if a.view.holding(each) is None)
+    with pytest.raises(TakenAddressError, match=f"{free} is in no block yet, .* has maxBlocksPerHost 1$"):
+        await once(server, a.add("p8", exact=free))
     server.rules = Rules(carves=False)
     with pytest.raises(ExhaustedError) as refused:
         await once(server, a.add("p8"))
     assert "autoAllocateBlocks false" in refused.value.details
     assert len(server.objects) == 2
+
+
+async def test_a_node_has_twenty_blocks_where_nobody_says_another_number(time: Time) -> None:
+    """Calico's default, for a field that is absent or 0: something that runs wild does not use up a pool."""
+    wide = IPPool("wide", "10.9.0.0/24", 32)
+    for said in (None, {}, {"maxBlocksPerHost": 0}):
+        server = Server(Random(15))
+        a, b = Node("a", server, time), Node("b", server, time)
+        known = [] if said is None else [ipamconfiguration.from_api({"metadata": {"name": "default"}, "spec": said})]
+        server.rules = ipam_rules.rules(known, [])[0]
+        for number in range(20):
+            await once(server, a.add(f"p{number}", wide))
+        with pytest.raises(ExhaustedError) as refused:
+            await once(server, a.add("p20", wide))
+        assert refused.value.details.endswith("default has maxBlocksPerHost 20 (as long as it names no other number)")
+        assert await once(server, b.add("q0", wide)), "another node is free to"
+    server.rules = ipam_rules.rules([replace(known[0], max_blocks_per_host=1000)], [])[0]
+    assert await once(server, a.add("p20", wide))
 
 
 async def test_an_address_cools_down_before_somebody_else_has_it(time: Time) -> None:

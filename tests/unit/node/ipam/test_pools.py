@@ -20,7 +20,7 @@ from clew.facts.node import Node
 from clew.node.ipam.book import BlockBook
 from clew.node.ipam.claims import BlockClaims
 from clew.node.ipam.figures import PoolFigures
-from clew.node.ipam.pools import CurrentRules, PoolIpam, PoolTables
+from clew.node.ipam.pools import CurrentRules, GoodPools, PoolIpam, PoolTables
 from clew.node.ipam.view import BlockView
 from clew.node.ipam.wish import Wish
 from clew.store.table import Table
@@ -108,12 +108,15 @@ class Agent:
         self.view = BlockView(cluster.tables.blocks)
         book = BlockBook(cluster, self.view)
         claims = BlockClaims(node.name, book, Clock(), CurrentRules(cluster.tables))
-        self.ipam = PoolIpam(node.name, cluster.tables, claims, Clock())  # each its own: blocks are not dropped here
+        good = GoodPools(cluster.tables)
+        self.ipam = PoolIpam(
+            node.name, cluster.tables, good, claims, Clock()
+        )  # each its own: blocks are not dropped here
         self.last = ()
         self.given: dict[str, tuple[str, tuple[str, ...]]] = {}
         self.told: list[Problem] = []
         self.registry = Registry()
-        PoolFigures(self.registry, node.name, cluster.tables, self.view, self)
+        PoolFigures(self.registry, node.name, good, self.view, self)
 
     def promised(self) -> dict[str, tuple[str, tuple[str, ...]]]:
         return self.given
@@ -286,7 +289,7 @@ async def test_what_a_user_can_see_of_leaks(cluster: Cluster, one: Agent) -> Non
     assert differ() == ["0", "0", "0"]
     (block,) = (each for _, each in cluster.tables.blocks.items())
     status = to_api(block)["status"]
-    assert status == {"inUse": 1, "lent": 0, "free": 3, "cooling": 0}
+    assert status == {"node": "one", "size": 4, "inUse": 1, "lent": 0, "free": 3, "cooling": 0}
     cluster.tables.blocks.put(block.key, replace(block, held=(), free=(), malformed="it", version="99"))
     assert differ() == ["0", "1", "1"]
     await one.settle()

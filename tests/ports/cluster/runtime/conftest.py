@@ -17,6 +17,7 @@ from clew.cluster.runtime.oci import ContainerSpec, Mount, Namespaces, available
 from clew.cluster.runtime.supervisor import cgroups
 from clew.kernel import netns
 
+SOON = 60  # seconds that something may take on a machine that has much else to do
 LABELS = {"namespace": "default", "pod": "p", "uid": "u", "attempt": "0", "container": "main"}
 
 
@@ -41,7 +42,7 @@ class Node:
 
     async def end_of(self, identity: str) -> Any:
         """What is told of the end of a container or sandbox."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SOON):
             while identity not in self.ended:
                 self._heard.clear()
                 await self._heard.wait()
@@ -71,15 +72,24 @@ class Node:
         }  # fmt: skip
 
     async def run(self, identity: str, *argv: str, **more: Any) -> Any:
+        self.ended.pop(identity, None)  # what was told of a former one of this name
         return (await self.ask("run", container=self.request(identity, *argv, **more)))["record"]
 
     async def listed(self, kind: str = "containers") -> dict[str, Any]:
         return {each["id"]: each for each in (await self.ask("list"))[kind]}
 
     def log(self, identity: str) -> list[str]:
-        """Lines without times."""
-        lines = (self.tree / f"var/log/pods/p/{identity}.log").read_text().splitlines()
-        return [line.split(" ", 1)[1] for line in lines]
+        """Whole lines without times; the last one may just be written."""
+        text = (self.tree / f"var/log/pods/p/{identity}.log").read_text()
+        return [line.split(" ", 1)[1] for line in text.split("\n")[:-1]]
+
+    async def lines(self, identity: str, number: int) -> list[str]:
+        """The log once it has so many."""
+        async with asyncio.timeout(SOON):
+            while True:
+                if len(found := self.log(identity)) >= number:
+                    return found
+                await asyncio.sleep(0.01)
 
 
 @pytest.fixture(scope="session")

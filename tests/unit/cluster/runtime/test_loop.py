@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from clew.cluster.runtime.supervisor import loop as supervisor_loop
 from clew.cluster.runtime.supervisor import spawn
 from clew.cluster.runtime.supervisor.loop import READ, Loop
 from clew.cluster.runtime.supervisor.programs import Program
@@ -20,7 +21,7 @@ def run(begin: Callable[[Loop], None]) -> None:
         code = 1
         try:
             loop = Loop()
-            loop.later(10, lambda: os._exit(3))
+            loop.later(60, lambda: os._exit(3))
             begin(loop)
             loop.run()
             code = 0
@@ -55,8 +56,42 @@ def test_a_childs_end_is_told_also_when_it_was_first() -> None:
     run(begin)
 
 
+def test_a_child_that_ends_long_before_the_one_that_names_it_is_told_all_the_same() -> None:
+    """On a busy machine a runtime ended more than five seconds after its container: that one ran on for ever."""
+
+    def begin(loop: Loop) -> None:
+        supervisor_loop.KEPT = 0.0
+        child = spawn.start(["sh", "-c", "exit 7"])
+        runtime = spawn.start(["sh", "-c", "sleep 0.5"])
+        loop.on_exit(runtime, lambda _: loop.on_exit(child, ends_with(loop, (7, 0))), names_another=True)
+        for after in (0.2, 0.3):
+            loop.later(after, loop.reap)
+
+    run(begin)
+
+
 def test_a_signal_is_a_code_as_shells_count() -> None:
     run(lambda loop: loop.on_exit(spawn.start(["sh", "-c", "kill -TERM $$"]), ends_with(loop, (143, 15))))
+
+
+def test_what_does_not_succeed_at_once_is_tried_again() -> None:
+    """A control group that the kernel let go of more than a second after its last process stayed for ever."""
+
+    def begin(loop: Loop) -> None:
+        attempts: list[int] = []
+
+        def attempt() -> bool:
+            attempts.append(1)
+            return len(attempts) == 4
+
+        def look() -> None:
+            expect(true=len(attempts) == 4)
+            loop.stop()
+
+        loop.again_and_again(attempt, 0.001)
+        loop.later(0.2, look)
+
+    run(begin)
 
 
 def test_a_callback_that_fails_does_not_end_the_loop(capfd: pytest.CaptureFixture[str]) -> None:

@@ -37,6 +37,19 @@ def test_what_is_dropped_leaves_its_name_at_once(tmp_path: Path) -> None:
     assert list((tmp_path / "r").iterdir()) == []
 
 
+def test_what_a_container_needs_no_more_is_out_of_the_way_of_the_next_one_of_its_name(tmp_path: Path) -> None:
+    """Deleted in place by a process beside, it could take the files of a container that came under the same name."""
+    records = Records(tmp_path / "r")
+    records.save("a", {"id": "a"})
+    (records.folder("a") / "upper").mkdir()
+    (records.folder("a") / "pid").write_text("7")
+    aside = records.clear("a", ("upper", "work", "pid"))
+    assert sorted(path.name for path in aside.iterdir()) == ["pid", "upper"]
+    assert [path.name for path in records.folder("a").iterdir()] == ["record.json"]
+    assert Records(tmp_path / "r").load() == {"a": {"id": "a"}}
+    assert not aside.exists()
+
+
 def test_a_disk_that_refuses_stops_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A container's end was never told, since writing it down failed: its pod ran on for ever."""
     records = Records(tmp_path / "r")

@@ -131,7 +131,7 @@ class Containers:
         if (folder / "shared").exists():
             with suppress(OSError):
                 mounts.unmount(str(folder / "rootfs"))
-        self._delete(*(folder / name for name in ("upper", "work", "config.json", "pid", "runc.log")))
+        self._delete(self._records.clear(record["id"], ("upper", "work", "config.json", "pid", "runc.log")))
         self._remove_group(record["group"])
 
     def _discard(self, record: Record) -> None:
@@ -140,15 +140,14 @@ class Containers:
             self._delete(left)
         self._remove_group(record["group"])
 
-    def _delete(self, *paths: Path) -> None:
+    def _delete(self, path: Path) -> None:
         """In a process of its own, as a container's files may be many."""
-        pid = spawn.start(["rm", "-rf", *map(str, paths)])
+        pid = spawn.start(["rm", "-rf", str(path)])
         self._loop.on_exit(pid, lambda _: None)
 
-    def _remove_group(self, group: str, tries: int = 20) -> None:
+    def _remove_group(self, group: str) -> None:
         """The kernel needs a moment between a process's end and letting go of its group."""
-        if cgroups.remove(group) and tries:
-            self._loop.later(0.05, lambda: self._remove_group(group, tries - 1))
+        self._loop.again_and_again(lambda: not cgroups.remove(group))
 
 
 class _Start:
@@ -180,7 +179,7 @@ class _Start:
         finally:
             for fd in self._theirs:
                 os.close(fd)
-        self._loop.on_exit(pid, self._runtime_ended)
+        self._loop.on_exit(pid, self._runtime_ended, names_another=True)
 
     def _bundle(self) -> None:
         for name in ("rootfs", "upper", "work"):

@@ -75,7 +75,7 @@ class Exec:
         finally:
             for fd in theirs:
                 os.close(fd)
-        self._loop.on_exit(pid, self._runtime_ended)
+        self._loop.on_exit(pid, self._runtime_ended, names_another=True)
 
     def kill(self) -> None:
         """End it, or do so as soon as it has begun."""

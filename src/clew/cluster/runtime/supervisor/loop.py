@@ -22,7 +22,8 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 Ready = Callable[[int], None]
 Ended = Callable[[int], None]
 
-KEPT = 5.0  # seconds that the status of a child nobody asked for yet is remembered
+LONGEST = 30.0  # seconds between two attempts
+KEPT = 5.0  # seconds that the status of a child nobody asked for yet is remembered, at least
 
 
 class Timer:
@@ -48,6 +49,7 @@ class Loop:
         self._order = count()
         self._children: dict[int, Ended] = {}
         self._strays: dict[int, tuple[int, float]] = {}  # pid -> (wait status, when)
+        self._naming: dict[int, float] = {}  # children that name another one when they end: pid -> since when
         self._stop = False
         self._wake, self._woken = socket.socketpair()
         for end in (self._wake, self._woken):
@@ -73,10 +75,21 @@ class Loop:
         heapq.heappush(self._timers, (timer.due, next(self._order), timer))
         return timer
 
+    def again_and_again(self, attempt: Callable[[], bool], pause: float = 0.02) -> None:
+        """Call it until it is true, with longer and longer pauses; after a minute nobody asks any more."""
+        if not attempt() and pause < LONGEST:
+            self.later(pause, lambda: self.again_and_again(attempt, 2 * pause))
+
     # Children.
 
-    def on_exit(self, pid: int, ended: Ended) -> None:
-        """Call `ended(wait status)` once the child is reaped, also if that has happened already."""
+    def on_exit(self, pid: int, ended: Ended, *, names_another: bool = False) -> None:
+        """Call `ended(wait status)` once the child is reaped, also if that has happened already.
+
+        `names_another`: by `ended` a child becomes known that this one has begun, and that may be gone for long by
+        then: a container's runtime is slower than a short container on a machine that has much to do.
+        """
+        if names_another:
+            self._naming[pid] = time.monotonic()
         stray = self._strays.pop(pid, None)
         if stray is None:
             self._children[pid] = ended
@@ -99,7 +112,9 @@ class Loop:
                 self._strays[pid] = (status, now)
             else:
                 self._guarded(ended, status)
-        for pid in [pid for pid, (_, at) in self._strays.items() if now - at > KEPT]:
+            self._naming.pop(pid, None)
+        oldest = min(now - KEPT, *self._naming.values()) if self._naming else now - KEPT
+        for pid in [pid for pid, (_, at) in self._strays.items() if at < oldest]:
             del self._strays[pid]
 
     # The loop.

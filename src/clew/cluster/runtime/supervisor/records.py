@@ -7,6 +7,8 @@ import itertools
 import json
 import shutil
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +57,23 @@ class Records:
 
         What it held is put aside for the caller to delete, however long that takes: the path, None where is nothing.
         """
-        folder, aside = self.folder(identity), self.root / f".dropped-{next(self._dropped)}"
+        folder, aside = self.folder(identity), self._aside()
         try:
             (folder / "record.json").unlink(missing_ok=True)
             folder.rename(aside)
         except OSError:
             return folder if folder.exists() else None
         return aside
+
+    def clear(self, identity: str, names: Iterable[str]) -> Path:
+        """Of what its folder holds, put these aside for the caller to delete; the record stays."""
+        aside = self._aside()
+        with suppress(OSError):  # the disk refuses: what is left goes with the record
+            aside.mkdir(mode=0o700)
+        for name in names:
+            with suppress(OSError):  # it has none
+                (self.folder(identity) / name).rename(aside / name)
+        return aside
+
+    def _aside(self) -> Path:
+        return self.root / f".dropped-{next(self._dropped)}"

@@ -125,10 +125,9 @@ class Sandboxes:
             with suppress(OSError):
                 left.rmdir()
 
-    def remove_group(self, group: str, tries: int = 20) -> None:
+    def remove_group(self, group: str) -> None:
         """Now, or as soon as the kernel lets go of what ended in it."""
-        if cgroups.remove(group) and tries:
-            self._loop.later(0.05, lambda: self.remove_group(group, tries - 1))
+        self._loop.again_and_again(lambda: not cgroups.remove(group))
 
     def _ended(self, identity: str, status: int) -> None:
         record = self.all.get(identity)

@@ -23,6 +23,7 @@ from clew.base.addresses import network
 from clew.base.errors import UserError
 from clew.base.value import Value
 from clew.cni.request import IDENTIFIER
+from clew.compile.ranges import no_pods
 
 API_VERSION = "clew.dev/v1alpha1"
 KIND = "AgentConfiguration"
@@ -86,7 +87,7 @@ def parse(text: str, flags: Given = ()) -> Configuration:
     found: dict[str, Any] = {}
     for document in _documents(text):
         kind = document.get("kind") if isinstance(document, dict) else None
-        if kind not in {KIND, kube_proxy_config.KIND}:
+        if not isinstance(kind, str) or kind not in {KIND, kube_proxy_config.KIND}:
             raise UserError(f"a document of kind {kind!r}", f"use {KIND} and {kube_proxy_config.KIND}")
         if kind in found:
             raise UserError(f"kind {kind} is there twice", "keep one")
@@ -168,9 +169,12 @@ def _check_ranges(found: AgentConfiguration) -> None:
         for place, cidr in enumerate(cidrs):
             where = f"{KIND}: {field}[{place}]"
             try:
-                ranges.append((where, network(cidr)))
+                found_range = network(cidr)
             except ValueError as wrong:
                 raise UserError(f"{where}: {wrong}", "write it as 10.244.0.0/16") from wrong
+            if why := no_pods(found_range):
+                raise UserError(f"{where}: {why}", "use a private range: 10.0.0.0/8, fd00::/8")
+            ranges.append((where, found_range))
     for (one, first), (other, second) in combinations(ranges, 2):
         if first.version == second.version and first.overlaps(second):
             raise UserError(

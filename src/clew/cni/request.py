@@ -97,18 +97,19 @@ def parse(env: Mapping[str, str], config: bytes) -> Call:
     if missing := [name for name in NEEDED[command] if not env.get(name)]:
         are = "is" if len(missing) == 1 else "are"
         raise CniError(Code.INVALID_ENVIRONMENT, f"{', '.join(missing)} {are} not set", f"{command} needs it")
+    words = _parse_args(env.get("CNI_ARGS", ""))
     return Call(
         command=command,  # type: ignore[arg-type]  # it is one of them
-        config=_parse_config(command, config),
+        config=_parse_config(command, config, words if command in _ASKING else {}),
         container=_container(env),
         netns=env.get("CNI_NETNS", ""),
         ifname=_interface(env),
-        pod=_parse_args(env.get("CNI_ARGS", "")),
+        pod=words,
         any_netns=env.get("CNI_NETNS_OVERRIDE", "").lower() in {"1", "t", "true"},
     )
 
 
-def _parse_config(command: str, config: bytes) -> Config:
+def _parse_config(command: str, config: bytes, words: Mapping[str, str]) -> Config:
     try:
         document = _without_nulls(_decoded(config))
         if command in _ASKING:
@@ -146,9 +147,9 @@ def _parse_config(command: str, config: bytes) -> Config:
         runtime_config.dns(asked) or runtime_config.shown(found.dns),
         previous.read(found.prevResult),
         runtime_config.ports(asked),
-        runtime_config.ips([*asked.ips, *found.args.cni.ips]),
+        runtime_config.ips(asked, found.args, words),
         ip_ranges.checked(asked.ipRanges),
-        runtime_config.mac(asked.mac),
+        runtime_config.mac(asked, found.args, words),
         runtime_config.bandwidth(asked),
         found.type == LOOPBACK,
     )

@@ -1,11 +1,12 @@
 """What a runtime asks for one container, beside the network's own configuration: capabilities of the CNI conventions.
 
-`portMappings`, `ips`, `ipRanges`, `mac`, `dns`, `bandwidth` in `runtimeConfig`, and `ips` in `args.cni`. Others are
-for other plugins. Refusals name the field, its value and what would be right. Source: containernetworking/cni
-CONVENTIONS.md.
+`portMappings`, `ips`, `ipRanges`, `mac`, `dns`, `bandwidth` in `runtimeConfig`; `ips` and `mac` in `args.cni`; `IP` and
+`MAC` in CNI_ARGS, by which runtimes without capabilities ask. Others are for other plugins. Refusals name the field,
+its value and what would be right. Source: containernetworking/cni CONVENTIONS.md; the plugins host-local and bridge.
 """
 
 import re
+from collections.abc import Mapping
 from ipaddress import ip_address, ip_interface
 from typing import Any, Literal
 
@@ -98,6 +99,7 @@ _NAMES = {
 
 class _Cni(msgspec.Struct):
     ips: list[str] = []
+    mac: str = ""
 
 
 class Args(msgspec.Struct):
@@ -129,27 +131,31 @@ def _port(field: str, port: _Port) -> Port:
     return Port(port.hostPort, port.containerPort, protocol, host_ip)
 
 
-def ips(asked: list[str]) -> tuple[str, ...]:
-    """Bare addresses, at most one a family; a length that is given along with one is the pool's business."""
+def ips(asked: RuntimeConfig, args: Args, words: Mapping[str, str]) -> tuple[str, ...]:
+    """Bare addresses, at most one a family; a length that is given along with one is the pool's business.
+
+    `words` are CNI_ARGS. A runtime may say the same in more than one place, as ocicni does.
+    """
+    listed = [("ips", each) for each in (*asked.ips, *args.cni.ips)]
+    listed += [("CNI_ARGS: IP", each) for each in words.get("IP", "").split(",") if each]
     found: dict[int, str] = {}
-    for text in asked:
+    for field, text in listed:
         try:
             chosen = ip_interface(text).ip
         except ValueError:
-            raise _refusal("ips", text, "an address, with or without a prefix length") from None
-        if chosen.version in found:
-            raise _refusal("ips", text, f"the only one of IPv{chosen.version}")
-        found[chosen.version] = str(chosen)
+            raise _refusal(field, text, "an address, with or without a prefix length") from None
+        if found.setdefault(chosen.version, str(chosen)) != str(chosen):
+            raise _refusal(field, text, f"the only one of IPv{chosen.version}")
     return tuple(found.values())
 
 
-def mac(text: str) -> str:
-    """In lower case; a group address cannot be a link's own."""
-    if not text:
-        return ""
-    if not MAC.fullmatch(text) or int(text[:2], 16) & 1 or not int(text.replace(":", ""), 16):
-        raise _refusal("runtimeConfig.mac", text, "a unicast hardware address such as 02:00:00:00:00:07")
-    return text.lower()
+def mac(asked: RuntimeConfig, args: Args, words: Mapping[str, str]) -> str:
+    """In lower case; a group address cannot be a link's own. The first who says one has it, as with `bridge`."""
+    said = {"runtimeConfig.mac": asked.mac, "args.cni.mac": args.cni.mac, "CNI_ARGS: MAC": words.get("MAC", "")}
+    for field, text in said.items():
+        if text and (not MAC.fullmatch(text) or int(text[:2], 16) & 1 or not int(text.replace(":", ""), 16)):
+            raise _refusal(field, text, "a unicast hardware address such as 02:00:00:00:00:07")
+    return next((text.lower() for text in said.values() if text), "")
 
 
 def bandwidth(asked: RuntimeConfig) -> Bandwidth:

@@ -6,12 +6,14 @@ neither a peer's cache nor a connection that dies slowly meets another pod under
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Network
 
 from clew.base.addresses import Address, Network, address, network
 from clew.base.errors import Problem
 from clew.base.value import Value
+from clew.compile.ranges import unfit
 from clew.compile.stretches import Part, Stretch, before, common, nth, size
+from clew.facts.node import Node
 
 
 class Pool(Value):
@@ -57,21 +59,18 @@ class UnsuitableError(Exception):
     """An address that somebody asked for cannot be given; the text says why."""
 
 
-def pools(cidrs: Iterable[str], origin: str) -> tuple[tuple[Pool, ...], tuple[Problem, ...]]:
-    """A node's ranges, one a family: the first that is usable; the others are problems."""
+def pools(node: Node) -> tuple[tuple[Pool, ...], tuple[Problem, ...]]:
+    """Its own ranges, one a family: the first that is usable; the others are problems."""
     chosen: dict[int, Pool] = {}
     problems = []
-    for place, cidr in enumerate(cidrs):
-        field = f"spec.podCIDRs[{place}]"
-        try:
-            found = ip_network(cidr)
-        except ValueError as wrong:
-            problems.append(Problem(origin, field, str(wrong)))
-            continue
-        if found.num_addresses < 4:
-            problems.append(Problem(origin, field, f"{cidr} has no room for a gateway and a pod"))
+    for place, cidr in enumerate(node.pod_cidrs):
+        field, found = f"spec.podCIDRs[{place}]", network(cidr)
+        if why := unfit(cidr, node):
+            problems.append(Problem(node.origin, field, why))
+        elif found.num_addresses < 4:
+            problems.append(Problem(node.origin, field, f"{cidr} has no room for a gateway and a pod"))
         elif found.version in chosen:
-            problems.append(Problem(origin, field, f"{cidr}: this node has an IPv{found.version} range already"))
+            problems.append(Problem(node.origin, field, f"{cidr}: this node has an IPv{found.version} range already"))
         else:
             chosen[found.version] = Pool(str(found))
     return tuple(chosen.values()), tuple(problems)

@@ -14,16 +14,13 @@ from clew.base.errors import Problem
 from clew.compile.asks import field
 from clew.compile.calico_selectors import Labels, SelectorError, parse
 from clew.compile.ipam import UnsuitableError
+from clew.compile.ranges import no_pods
 from clew.compile.stretches import Part, Stretch, common, hits, nth, size, stretch
 from clew.facts.ipamblock import Block
 from clew.facts.ippool import USES, IPPool
 from clew.facts.pod_asks import POOLS
 
 SIZES = {4: (20, 32), 6: (116, 128)}  # prefix lengths of a block, Calico's limits
-NO_PODS = {  # ranges that no link of a pod can have, or that other hosts take for something else
-    "0.0.0.0/8": "this host", "127.0.0.0/8": "loopback", "169.254.0.0/16": "link-local", "224.0.0.0/4": "multicast",
-    "::/96": "loopback", "::ffff:0:0/96": "IPv4 in IPv6's words", "fe80::/10": "link-local", "ff00::/8": "multicast",
-}  # fmt: skip
 _MOST_TRIES = 4096  # places that are looked at for a new block; a pool with more blocks than that has room elsewhere
 
 
@@ -48,9 +45,8 @@ def wrong_with(pool: IPPool) -> Problem | None:
         range_ = ip_network(pool.cidr)
     except ValueError as wrong:
         return Problem(pool.origin, "spec.cidr", str(wrong))
-    for cidr, what in NO_PODS.items():
-        if overlap(range_, network(cidr)):
-            return Problem(pool.origin, "spec.cidr", f"{range_} overlaps with {cidr}: {what} is no pod's")
+    if why := no_pods(range_):
+        return Problem(pool.origin, "spec.cidr", why)
     least, most = SIZES[range_.version]
     size = pool.block_size
     if not least <= size <= most:

@@ -1,7 +1,7 @@
 """Nodes to routes between them. Pure: the whole set from the whole of what is known, for it is small.
 
-A node without an address in a family is not reachable in it; of two nodes that claim one range the first by name has
-it. Both are problems of the node, shown on it, and touch no other node's routes.
+A node without an address in a family is not reachable in it, and one without a key of its own is sent nothing where the
+tunnel encrypts. Both are problems of the node, shown on it, and touch no other node's routes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from ipaddress import ip_interface
 
 from msgspec.structs import replace
 
-from clew.base.addresses import Network, address, family_of, network, overlap
+from clew.base.addresses import address, family_of
 from clew.base.errors import Problem
 from clew.base.value import Value
 from clew.compile import ipsec
@@ -76,33 +76,24 @@ DIRECT = Between()
 def routes(
     nodes: Iterable[Node], own: str, between: Between = DIRECT
 ) -> tuple[dict[str, PodRoute], tuple[Problem, ...]]:
-    """By destination, the ways from node `own` to the pods of all other nodes."""
+    """By destination, the ways from node `own` to all others' pods; `nodes` are as `ranges.claimed` left them."""
     found: dict[str, PodRoute] = {}
     problems: list[Problem] = []
-    ranges = _Ranges()
-    here: Node | None = None
-    for node in sorted(nodes, key=lambda node: (node.name != own, node.name)):  # our own ranges are ours first of all
-        here = node if node.name == own else here
-        for place, text in enumerate(node.pod_cidrs):
-            field = f"spec.podCIDRs[{place}]"
-            try:
-                cidr = network(text)
-            except ValueError as wrong:
-                problems.append(Problem(node.origin, field, str(wrong)))
+    ordered = sorted(nodes, key=lambda node: (node.name != own, node.name))
+    here = ordered[0] if ordered and ordered[0].name == own else None
+    holders = _key_holders(ordered, own, between)
+    for node in ordered:
+        for cidr in node.pod_cidrs if node.name != own else ():
+            family = family_of(cidr)
+            via = node.internal_ip(family)
+            if not via:
+                problems.append(Problem(node.origin, "status.addresses", f"no InternalIP of family IPv{family}"))
                 continue
-            if (other := ranges.claim(cidr, node.name)) is not None:
-                problems.append(Problem(node.origin, field, f"{cidr} overlaps with a range of node {other}"))
-                continue
-            via = node.internal_ip(cidr.version)
-            if node.name != own and not via:
-                problems.append(Problem(node.origin, "status.addresses", f"no InternalIP of family IPv{cidr.version}"))
-            elif node.name != own:
-                tunnel = between.through(via)
-                if tunnel in KEYED and (unkeyed := _unkeyed(node, tunnel)) is not None:
-                    problems.append(unkeyed)  # the tunnel drops what is for nobody it knows
-                source = here.internal_ip(cidr.version) if here is not None and tunnel else ""
-                mtu = between.path_room(via, tunnel, here)
-                found[str(cidr)] = PodRoute(str(cidr), via, node.origin, tunnel, source, mtu)
+            tunnel = between.through(via)
+            if tunnel in KEYED and (unkeyed := _unkeyed(node, tunnel, holders)) is not None:
+                problems.append(unkeyed)  # the tunnel drops what is for nobody it knows
+            source = here.internal_ip(family) if here is not None and tunnel else ""
+            found[cidr] = PodRoute(cidr, via, node.origin, tunnel, source, between.path_room(via, tunnel, here))
     return found, tuple(problems)
 
 
@@ -118,73 +109,57 @@ def tunnels(
     others = sorted((node for node in nodes if node.name != own.name), key=lambda node: node.name)
     if between.encapsulation in KEYED:
         far = [node for node in others if any((node.origin, each) in through for each in (4, 6))]
-        return (_secure(own, cidrs, far, between, mtu),)
+        holders = _key_holders([own, *others], own.name, between)
+        ends = [end for node in far if (end := _keyed_end(own, node, between, holders)) is not None]
+        return (_secure(own, cidrs, ends, between, mtu),)
     found = []
     for family in (4, 6):
         local, encapsulation = own.internal_ip(family), between.carries(family)
         if not local or encapsulation is None:
             continue
-        ends = (node.internal_ip(family) for node in others if (node.origin, family) in through)
-        peers = tuple(TunnelEnd((end,), mtu=between.path_room(end, encapsulation, own)) for end in ends)
+        far_ips = (node.internal_ip(family) for node in others if (node.origin, family) in through)
+        peers = tuple(TunnelEnd((ip,), mtu=between.path_room(ip, encapsulation, own)) for ip in far_ips)
         sources = tuple(cidr for cidr in cidrs if family_of(cidr) == family)
         room = between.room(mtu, (family,), own)
         found.append(Tunnel(encapsulation, (local,), peers, sources, room, between.vni, between.port, own.origin))
     return tuple(found)
 
 
-def _secure(own: Node, cidrs: list[str], others: Iterable[Node], between: Between, mtu: int) -> Tunnel:
+def _secure(own: Node, cidrs: list[str], ends: Iterable[TunnelEnd], between: Between, mtu: int) -> Tunnel:
     """One end for both families; a packet may come from a node's pods and from its own addresses."""
     kind = between.encapsulation or "wireguard"
-    found = [peer for node in others if (peer := _keyed_end(own, node, between)) is not None]
-    peers = tuple(replace(peer, mtu=between.path_room(peer.addresses[0], kind, own)) for peer in found)
+    peers = tuple(replace(end, mtu=between.path_room(end.addresses[0], kind, own)) for end in ends)
     room = between.room(mtu, {family_of(cidr) for cidr in cidrs}, own)
     return Tunnel(kind, _own_addresses(own), peers, tuple(cidrs), room, 0, between.port, own.origin, between.key)
 
 
-def _keyed_end(own: Node, node: Node, between: Between) -> TunnelEnd | None:
-    pods = tuple(str(network(cidr)) for cidr in node.pod_cidrs)
+def _keyed_end(own: Node, node: Node, between: Between, holders: Mapping[str, str]) -> TunnelEnd | None:
     if between.encapsulation == "ipsec":
-        return ipsec.end(own, node, between.ring, pods)
-    return TunnelEnd(_own_addresses(node), node.wireguard_key, pods) if node.wireguard_key else None
+        return ipsec.end(own, node, between.ring, node.pod_cidrs)
+    key = node.wireguard_key
+    return TunnelEnd(_own_addresses(node), key, node.pod_cidrs) if key and holders[key] == node.name else None
 
 
-def _unkeyed(node: Node, encapsulation: Encapsulation | None) -> Problem | None:
-    """What is missing where a node has published no key."""
+def _key_holders(nodes: Iterable[Node], own: str, between: Between) -> Mapping[str, str]:
+    """By WireGuard key the first node that has it: the kernel knows a peer by its key alone, and none by its own."""
+    found = {between.key: own}
+    for node in nodes:
+        found.setdefault(node.wireguard_key, node.name)
+    return found
+
+
+def _unkeyed(node: Node, encapsulation: Encapsulation | None, holders: Mapping[str, str]) -> Problem | None:
+    """What is missing where a node has published no key, or that of another."""
     annotation, kind = (ANNOTATION, "IPsec") if encapsulation == "ipsec" else (KEY_ANNOTATION, "WireGuard")
-    if node.ipsec is not None if encapsulation == "ipsec" else node.wireguard_key:
-        return None
     field = f"metadata.annotations[{annotation}]"
-    return Problem(node.origin, field, f"its agent has published no {kind} key yet")
+    if node.ipsec is None if encapsulation == "ipsec" else not node.wireguard_key:
+        return Problem(node.origin, field, f"its agent has published no {kind} key yet")
+    if encapsulation == "wireguard" and (first := holders[node.wireguard_key]) != node.name:
+        remedy = "remove wireguard.key from the stateDir of one of them and start its agent again"
+        return Problem(node.origin, field, f"it is the key of node {first}, too: {remedy}")
+    return None
 
 
 def _own_addresses(node: Node) -> tuple[str, ...]:
     """The node's own, one a family, its first before the other."""
     return tuple(ip for ip in dict.fromkeys(node.internal_ip(family_of(ip)) for ip in node.internal_ips) if ip)
-
-
-class _Ranges:
-    """Who has which range."""
-
-    def __init__(self) -> None:
-        self._owners: dict[Network, str] = {}
-        self._lengths: set[tuple[int, int]] = set()
-
-    def claim(self, cidr: Network, name: str) -> str | None:
-        """Enter `cidr` for `name`; where it overlaps with another's, leave things as they are and name that one."""
-        other = self._owner_of_part(cidr)
-        if other is None:
-            self._owners[cidr] = name
-            if cidr.num_addresses > 1:
-                self._lengths.add((cidr.version, cidr.prefixlen))
-        return other
-
-    def _owner_of_part(self, cidr: Network) -> str | None:
-        """Single addresses inside another's range are not counted: they are lent, and the longest prefix wins."""
-        if cidr in self._owners:
-            return self._owners[cidr]
-        if all(version != cidr.version or length == cidr.prefixlen for version, length in self._lengths):
-            return None  # ranges of one length overlap only where they are equal, and this is how clusters are
-        if cidr.num_addresses == 1:
-            return None
-        owners = self._owners.items()
-        return next((name for range_, name in owners if range_.num_addresses > 1 and overlap(cidr, range_)), None)

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address
 
-from clew.base.addresses import family_of, network
+from clew.base.addresses import family_of
 from clew.base.value import Value
 from clew.compile.ipam import Pool
 from clew.facts.node import Node
@@ -42,7 +42,7 @@ def speaker(
 ) -> Speaker:  # fmt: skip
     """`ranges` are those of all pods; nodes' own are added, should they lie outside. `links` lead to other nodes."""
     everyone = sorted(nodes, key=lambda node: node.name)
-    believed = {*ranges, *(str(network(cidr)) for node in everyone for cidr in node.pod_cidrs if _valid(cidr))}
+    believed = {*ranges, *(cidr for node in everyone for cidr in node.pod_cidrs)}
     addresses = tuple(ip for ip in (own.internal_ip(4), own.internal_ip(6)) if ip)
     return Speaker(
         routing.protocol,
@@ -71,14 +71,6 @@ def _neighbours(own: Node, everyone: Iterable[Node], routing: Routing, addresses
     for peer in routing.peers:
         if (not peer.nodes or own.name in peer.nodes) and family_of(peer.address) in families:
             yield Neighbour(peer.address, peer.address, peer.asn, password=peer.password)
-
-
-def _valid(cidr: str) -> bool:
-    try:
-        network(cidr)
-    except ValueError:
-        return False
-    return True
 
 
 def _id_of(name: str) -> str:

@@ -3,6 +3,9 @@
 Heartbeats and capacity end here, so that a node that only says "still alive" changes no fact. Called by reflectors
 (`decode`) and tests (`from_api`); read by compile and by the proxy's topology.
 
+Addresses and ranges are looked at here, at the door: an API server takes any text for an address, and a range with host
+bits. What is none is left out and named in `wrong`; the rest is in the kernel's own spelling.
+
 Source: Kubernetes API v1 Node; well-known labels and taints of the cluster autoscaler.
 """
 
@@ -10,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from clew.base.addresses import family_of
+from clew.base.addresses import address, family_of, network
 from clew.base.value import Value
 from clew.facts import ipsec as standings
 from clew.facts.ipsec import Standing
@@ -19,6 +22,8 @@ from clew.facts.partial import Labels, Named, Partial, decode_partial
 ZONE_LABEL = "topology.kubernetes.io/zone"
 KEY_ANNOTATION = "clew.dev/wireguard-public-key"  # written by each node's agent
 GOING_TAINT = "ToBeDeletedByClusterAutoscaler"
+
+Wrong = list[tuple[str, str]]
 
 
 class Node(Value):
@@ -31,7 +36,7 @@ class Node(Value):
     wireguard_key: str = ""  # public; empty until the node's agent has published one
     ipsec: Standing | None = None  # None until the node's agent has published where it stands
     labels: tuple[tuple[str, str], ...] = ()  # in the order of their names
-    malformed: str = ""
+    wrong: tuple[tuple[str, str], ...] = ()  # fields that say what cannot be, and why
 
     @property
     def key(self) -> tuple[str, str]:
@@ -88,23 +93,55 @@ def decode(data: bytes) -> tuple[tuple[str, str], Node | None]:
     try:
         node = _fact(decode_partial(data, _Node))
     except ValueError as wrong:
-        node = Node(decode_partial(data, Named).metadata.name, malformed=str(wrong))
+        node = Node(decode_partial(data, Named).metadata.name, wrong=(("object", str(wrong)),))
     return node.key, node
 
 
 def _fact(obj: _Node) -> Node:
     meta, spec = obj.metadata, obj.spec
-    addresses = obj.status.addresses or []
+    wrong: Wrong = []
+    addresses = _addresses(obj.status.addresses or [], wrong)
+    ranges = spec.pod_cidrs or ([spec.pod_cidr] if spec.pod_cidr else [])
     taints = {taint.key for taint in spec.taints or ()}
     said = meta.annotations or {}
     return Node(
         name=meta.name,
-        internal_ips=tuple(address.address for address in addresses if address.type == "InternalIP"),
-        external_ips=tuple(address.address for address in addresses if address.type == "ExternalIP"),
-        pod_cidrs=tuple(spec.pod_cidrs or ([spec.pod_cidr] if spec.pod_cidr else [])),
+        internal_ips=tuple(ip for kind, ip in addresses if kind == "InternalIP"),
+        external_ips=tuple(ip for kind, ip in addresses if kind == "ExternalIP"),
+        pod_cidrs=_ranges(ranges, wrong),
         zone=(meta.labels or {}).get(ZONE_LABEL, ""),
         wireguard_key=said.get(KEY_ANNOTATION, ""),
         ipsec=standings.standing(said.get(standings.ANNOTATION, "")),
         going=meta.deletion_timestamp is not None or GOING_TAINT in taints,
         labels=tuple(sorted((meta.labels or {}).items())),
+        wrong=tuple(wrong),
     )
+
+
+def _addresses(listed: list[_Address], wrong: Wrong) -> list[tuple[str, str]]:
+    """(type, address) of those by which a node can be reached; the others go to `wrong`."""
+    found = []
+    for place, each in enumerate(listed):
+        if each.type not in {"InternalIP", "ExternalIP"}:
+            continue
+        field = f"status.addresses[{place}].address"
+        try:
+            ip = address(each.address)
+        except ValueError as problem:
+            wrong.append((field, str(problem)))
+            continue
+        if ip.is_unspecified or ip.is_multicast or ip.is_loopback or ip.is_link_local:
+            wrong.append((field, f"{ip} is no address by which other nodes reach it"))
+        else:
+            found.append((each.type, str(ip)))
+    return found
+
+
+def _ranges(listed: list[str], wrong: Wrong) -> tuple[str, ...]:
+    found = []
+    for place, text in enumerate(listed):
+        try:
+            found.append(str(network(text)))
+        except ValueError as problem:
+            wrong.append((f"spec.podCIDRs[{place}]", str(problem)))
+    return tuple(found)

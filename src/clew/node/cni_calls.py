@@ -69,7 +69,7 @@ class CniCalls:
         self._spool.prepare()
         for key in sorted(self._linkless):
             logger.warning("container %s has no link (any more): its addresses are free", key[0])
-            await self._detach(key)
+            await self._try_delete(key)
         await self._consume_tombstones()
         await self._network.caught_up()
 
@@ -201,6 +201,15 @@ class CniCalls:
         async with self._alone(key):
             await self._detach(key)
 
+    async def _try_delete(self, key: Key) -> str:
+        """Why it stays; empty where it went. One that cannot go must not hold up others."""
+        try:
+            await self._delete(key)
+        except WorldError as trouble:
+            logger.warning("the attachment of container %s as %s stays: %s", *key, trouble)
+            return f"{'/'.join(key)}: {trouble}"
+        return ""
+
     async def _detach(self, key: Key) -> None:
         """Disconnect and give back; whatever of it is not there is fine."""
         await self._network.detach(key)
@@ -224,20 +233,27 @@ class CniCalls:
                 raise CniError(Code.CHECK_FAILED, f"the attachment of {attachment.origin} is broken", problem)
 
     async def _collect(self, call: Call) -> None:
-        """Remove this network's attachments that the runtime does not know; one that is being made is left alone."""
+        """Remove this network's attachments that the runtime does not know; one that is being made is left alone.
+
+        As many as possible: those that cannot go are named when all the others are gone.
+        """
         valid = set(call.config.valid or ())
         stale = [key for key in tuple(self._attachments.attached()) if key not in valid and key not in self._locks]
+        left = []
         for key in stale:
             attachment = self._attachments.get(key)
             if attachment is not None and attachment.network == call.config.name:
                 logger.info("garbage: %s", attachment.origin)
-                await self._delete(key)
+                left.append(await self._try_delete(key))
+        if stayed := [why for why in left if why]:
+            raise CniError(Code.KERNEL_REFUSED, f"GC left {len(stayed)} of {len(left)} attachments", "; ".join(stayed))
 
     async def _consume_tombstones(self) -> None:
+        """Those that cannot be carried out wait for the next time, and keep their addresses."""
         async with self._burying:
             for path, call in self._spool.waiting():
-                await self._delete(call.key)
-                self._spool.done(path)
+                if not await self._try_delete(call.key):
+                    self._spool.done(path)
 
     @asynccontextmanager
     async def _alone(self, key: Key) -> AsyncIterator[None]:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from clew.base.addresses import family_of
 from clew.base.clock import Clock
-from clew.compile import ipsec, links, masquerade, routes
+from clew.compile import ipsec, links, masquerade, ranges, routes
 from clew.compile import routing as speaking
 from clew.compile.ipam import Pool
 from clew.compile.routes import LEAST, Between
@@ -279,10 +279,11 @@ class PodNetwork:
         self._ranges_at, self._underlay = ranges_at, underlay
         held = (each for _, each in self._attachments.items())
         layout = self._ipam.layout((node for _, node in self._nodes.items()), own, held)
+        everyone, wrong = ranges.claimed(layout.nodes, self._node)
         self.ranges, self.families = tuple(pool.cidr for pool in layout.own), layout.families
         between = replace(self._settings.between, subnets=underlay.subnets, paths=self._paths, ring=self._identity.ring)
-        self.on_peers(_peers(layout.nodes, own) if self._settings.probing else {}, underlay.mtu)
-        found, problems = routes.routes(layout.nodes, self._node, between)
+        self.on_peers(_peers(everyone, own) if self._settings.probing else {}, underlay.mtu)
+        found, problems = routes.routes(everyone, self._node, between)
         nobody = () if self._bridged() else tuple(map(render.nobody, links.shared(layout.own)))
         tunnelled = [way for way in found.values() if way.tunnel]
         plain = {way.destination: way for way in found.values() if not way.tunnel}
@@ -290,9 +291,9 @@ class PodNetwork:
         ways = self._untold.ways(plain, underlay.subnets) if told else plain.values()
         self._plane.want_routes([*map(_rendered, (*tunnelled, *ways)), *nobody])
         if own is not None and layout.families:
-            self._want_own(own, layout, between, tuple(found.values()))
+            self._want_own(own, replace(layout, nodes=everyone), between, tuple(found.values()))
         unkeyed = self._identity.problems if between.encapsulation == "ipsec" else ()
-        self.problems = (*problems, *layout.problems, *unkeyed)
+        self.problems = tuple(dict.fromkeys((*wrong, *problems, *layout.problems, *unkeyed)))
 
     def _in_sync(self) -> bool:
         return self._nodes.in_sync and self._ipam.in_sync

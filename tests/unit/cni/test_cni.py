@@ -85,6 +85,10 @@ def rated(**bandwidth: Any) -> dict[str, Any]:
         ({}, {"runtimeConfig": {"ips": ["10.0.0.1", "10.0.0.2"]}}, 7, "'10.0.0.2': it must be the only one of IPv4"),
         ({}, {"runtimeConfig": {"mac": "01:00:5e:00:00:01"}}, 7, "it must be a unicast hardware address"),
         ({}, {"runtimeConfig": {"mac": "2:3:4"}}, 7, "runtimeConfig.mac is '2:3:4'"),
+        ({}, {"args": {"cni": {"mac": "2:3:4"}}}, 7, "args.cni.mac is '2:3:4'"),
+        ({"CNI_ARGS": "IgnoreUnknown=1;MAC=ff:ff:ff:ff:ff:ff"}, {}, 7, "CNI_ARGS: MAC is 'ff:ff:ff:ff:ff:ff'"),
+        ({"CNI_ARGS": "IP=x"}, {}, 7, "CNI_ARGS: IP is 'x': it must be an address"),
+        ({"CNI_ARGS": "IP=10.0.0.2"}, {"runtimeConfig": {"ips": ["10.0.0.1"]}}, 7, "'10.0.0.2': it must be the only"),
         ({}, {"runtimeConfig": {"portMappings": [{}]}}, 7, "containerPort"),
         ({}, mapped(hostPort=65536), 7, "runtimeConfig.portMappings[0].hostPort is '65536': it must be 1 to 65535"),
         ({}, mapped(containerPort=0), 7, "runtimeConfig.portMappings[0].containerPort is '0'"),
@@ -216,6 +220,17 @@ def test_what_a_runtime_asks_for_one_container() -> None:
     assert call(dns={"nameservers": ["9.9.9.9"]}, runtimeConfig=asked).config.dns == {
         "nameservers": ["10.96.0.10"], "options": ["ndots:5"],
     }  # fmt: skip
+
+
+def test_a_runtime_without_capabilities_asks_by_arguments() -> None:
+    """podman, CRI-O's ocicni and nerdctl write `--ip` and `--mac-address` there; they were passed over in silence."""
+    words = {"CNI_ARGS": "IgnoreUnknown=1;IP=10.244.1.9;MAC=02:AA:00:00:00:07"}
+    assert (call(words).config.ips, call(words).config.mac) == (("10.244.1.9",), "02:aa:00:00:00:07")
+    twice = call(words, runtimeConfig={"ips": ["10.244.1.9/24", "fd00::9"], "mac": "02:00:00:00:00:01"}).config
+    assert (twice.ips, twice.mac) == (("10.244.1.9", "fd00::9"), "02:00:00:00:00:01")
+    assert call({"CNI_ARGS": "IP=10.244.1.9/24,fd00::9"}).config.ips == ("10.244.1.9", "fd00::9")
+    assert call({"CNI_ARGS": "IgnoreUnknown=1"}, args={"cni": {"mac": "02:00:00:00:00:02"}}).config.mac[-1] == "2"
+    assert call({"CNI_COMMAND": "DEL", "CNI_ARGS": "IP=x;MAC=y"}).config.ips == ()
 
 
 def test_containerd_writes_names_as_go_does() -> None:

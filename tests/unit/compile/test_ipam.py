@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from clew.compile.ipam import ExhaustedError, Pool, UnsuitableError, choose, pools
 from clew.compile.stretches import part
+from clew.facts.node import Node
 
 POOLS = st.sampled_from(
     [Pool("10.244.1.0/24"), Pool("10.244.1.16/28"), Pool("10.0.0.0/30"), Pool("fd00:10:244:1::/64"), Pool("fd00::/126")]
@@ -78,7 +79,9 @@ def taken_free(pool: Pool) -> list[str]:
 
 
 def test_the_pools_of_a_node() -> None:
-    found, problems = pools(["10.244.1.0/24", "fd00::/64", "10.9.0.0/24", "10.244.1.5/24", "10.0.0.0/31"], "Node n1")
+    found, problems = pools(
+        Node("n1", ("10.9.9.9",), pod_cidrs=("10.244.1.0/24", "fd00::/64", "10.9.0.0/24", "10.9.0.0/16", "10.0.0.0/31"))
+    )
     assert [pool.cidr for pool in found] == ["10.244.1.0/24", "fd00::/64"]
     assert [(problem.field, problem.origin) for problem in problems] == [
         ("spec.podCIDRs[2]", "Node n1"),

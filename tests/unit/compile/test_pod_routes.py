@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clew.base.errors import Problem
 from clew.compile import links
+from clew.compile import routes as compiled
 from clew.compile.masquerade import masquerade
-from clew.compile.routes import routes
+from clew.compile.ranges import claimed
 from clew.facts.attachment import Attachment, PodRef
 from clew.facts.node import Node
 from clew.ir.routes import PodRoute
@@ -14,6 +16,13 @@ from clew.ir.routes import PodRoute
 ONE = Node("one", ("172.30.0.11", "fd00:172::11"), pod_cidrs=("10.244.1.0/24", "fd00:244:1::/64"))
 TWO = Node("two", ("172.30.0.12", "fd00:172::12"), pod_cidrs=("10.244.2.0/24", "fd00:244:2::/64"))
 THREE = Node("three", ("172.30.0.13",), pod_cidrs=("10.244.3.0/24",))
+
+
+def routes(nodes: list[Node], own: str) -> tuple[dict[str, PodRoute], tuple[Problem, ...]]:
+    """As the agent puts the two together."""
+    sound, wrong = claimed(nodes, own)
+    found, problems = compiled.routes(sound, own)
+    return found, (*wrong, *problems)
 
 
 def test_every_other_node_by_its_own_address() -> None:
@@ -35,7 +44,14 @@ def test_every_other_node_by_its_own_address() -> None:
             "overlaps with a range of node one",
         ),
         (Node("bad", ("172.30.0.9",), pod_cidrs=("10.244.0.0/16",)), "spec.podCIDRs[0]", "overlaps"),
-        (Node("bad", ("172.30.0.9",), pod_cidrs=("10.244.9.1/24",)), "spec.podCIDRs[0]", "has host bits set"),
+        (Node("bad", ("172.30.0.9",), wrong=(("spec.podCIDRs[0]", "has host bits set"),)), "spec.podCIDRs[0]", "bits"),
+        (Node("bad", ("172.30.0.9",), pod_cidrs=("0.0.0.0/0",)), "spec.podCIDRs[0]", "overlaps with 0.0.0.0/8: this"),
+        (Node("bad", ("172.30.0.9",), pod_cidrs=("ff02::/64",)), "spec.podCIDRs[0]", "multicast is no pod's"),
+        (
+            Node("bad", ("172.30.0.9",), pod_cidrs=("172.30.0.0/25",)),
+            "spec.podCIDRs[0]",
+            "172.30.0.0/25 holds the node's own address 172.30.0.9",
+        ),
         (
             Node("bad", ("fd00:172::9",), pod_cidrs=("10.244.9.0/24",)),
             "status.addresses",
@@ -55,6 +71,13 @@ def test_our_own_range_is_ours_whatever_the_names() -> None:
     found, problems = routes([usurper, ONE], "one")
     assert found == {}
     assert problems[0].origin == "Node aaa"
+
+
+def test_our_own_address_is_no_others() -> None:
+    """A way to it would end here: the kernel refuses it each second for ever."""
+    found, problems = routes([ONE, Node("aaa", ("172.30.0.11",), pod_cidrs=("10.244.9.0/24",))], "one")
+    assert found == {}
+    assert problems[0] == Problem("Node aaa", "status.addresses", "172.30.0.11 is an address of node one")
 
 
 @given(st.permutations([ONE, TWO, THREE, Node("four", ("172.30.0.14",), pod_cidrs=("10.244.2.0/25",))]))

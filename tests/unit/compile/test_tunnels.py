@@ -90,6 +90,21 @@ def test_wireguard_has_one_end_for_both_families() -> None:
     assert (end.sources, end.mtu, end.port, end.key) == (ONE.pod_cidrs, 1420, 51820, "one=")
 
 
+@pytest.mark.parametrize(("two", "first"), [("one=", "one"), ("far=", "far")])
+def test_of_two_with_one_key_the_first_has_it(two: str, first: str) -> None:
+    """Machines that were cloned with their folders: the kernel knows a peer by its key, so the last took all packets.
+
+    And a clone of this node was entered each time it was looked, for the kernel passes over its own key.
+    """
+    nodes = [ONE, replace(TWO, wireguard_key=two), replace(FAR, wireguard_key="far=")]
+    between = Between("wireguard", key="one=")
+    found, (*problems,) = routes(nodes, "one", between)
+    (end,) = tunnels(ONE, POOLS, nodes, found.values(), between, 1500)
+    assert [(peer.key, peer.addresses) for peer in end.peers] == [("far=", FAR.internal_ips)]
+    assert {problem.origin for problem in problems} == {"Node two"}
+    assert f"it is the key of node {first}, too: remove wireguard.key" in problems[0].message
+
+
 def test_a_node_without_a_key_is_not_reached_in_the_clear_instead() -> None:
     """Without a route its pods would be looked for by the default one; the tunnel drops what is for no peer."""
     nodes, between = [ONE, replace(TWO, wireguard_key="two="), FAR], Between("wireguard")

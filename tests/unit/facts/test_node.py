@@ -46,4 +46,22 @@ def test_a_field_of_another_type_is_said() -> None:
     key, node = decode(b'{"metadata": {"name": "n1"}, "spec": {"podCIDRs": "10.0.0.0/8"}}')
     assert key == ("", "n1")
     assert node is not None
-    assert "podCIDRs" in node.malformed
+    assert "podCIDRs" in node.wrong[0][1]
+
+
+def test_what_is_no_address_or_range_is_left_out_and_named() -> None:
+    """An API server takes both. One such Node ended the agents of all others, which read it for their masquerade."""
+    listed = ["172.30.0.011", "0.0.0.0", "fe80::1%eth0", "FD00:172:0::11"]
+    node = from_api({
+        "metadata": {"name": "n1"}, "spec": {"podCIDRs": ["10.244.9.1/24", "fd00:0::/64", "x"]},
+        "status": {"addresses": [
+            *({"type": "InternalIP", "address": each} for each in listed),
+            {"type": "Hostname", "address": "n1"}, {"type": "ExternalIP", "address": "node.example"},
+        ]},
+    })  # fmt: skip
+    assert (node.internal_ips, node.external_ips, node.pod_cidrs) == (("fd00:172::11",), (), ("fd00::/64",))
+    assert [field for field, _ in node.wrong] == [
+        "status.addresses[0].address", "status.addresses[1].address", "status.addresses[2].address",
+        "status.addresses[5].address", "spec.podCIDRs[0]", "spec.podCIDRs[2]",
+    ]  # fmt: skip
+    assert dict(node.wrong)["spec.podCIDRs[0]"] == "10.244.9.1/24 has host bits set"

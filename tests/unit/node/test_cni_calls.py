@@ -280,6 +280,31 @@ async def test_garbage_goes_and_other_networks_stay(machine: Machine) -> None:
         assert machine.aliases() == {"c1/eth0", "c3/eth0"}
 
 
+async def test_one_that_cannot_go_holds_up_no_other(machine: Machine) -> None:
+    """A kernel that kept one link ended GC at the first, and a tombstone of it refused every ADD and every start."""
+    async with machine.agent() as agent:
+        for number in (1, 2, 3):
+            await agent.add(number)
+        kept = next(link.name for link in machine.kernel.links() if link.alias == "c1/eth0")
+        machine.kernel.refuse = lambda request: (
+            errno.EBUSY if isinstance(request, SetLink) and request.group and request.name == kept else 0
+        )
+        valid = {"cni.dev/valid-attachments": [{"containerID": "c3", "ifname": "eth0"}]}
+        code, answer = await agent.call("GC", **valid)
+        assert (code, answer["msg"]) == (102, "GC left 1 of 2 attachments")
+        assert "c1/eth0: " in answer["details"]
+        assert machine.aliases() == {"c1/eth0", "c3/eth0"}
+    tombstone = machine.folder / "spool" / "c1@eth0"
+    tombstone.write_bytes(framing.encode_call(environment("DEL", "c1"), configuration()))
+    async with machine.agent() as agent:
+        assert (await agent.add(4))[0] == 0
+        assert set(agent.attachments.attached()) == {("c1", "eth0"), ("c3", "eth0"), ("c4", "eth0")}
+        machine.kernel.refuse = lambda _request: 0
+        assert (await agent.add(5))[0] == 0
+        assert machine.aliases() == {"c3/eth0", "c4/eth0", "c5/eth0"}
+        assert not tombstone.exists()
+
+
 async def test_tombstones_are_carried_out_at_start_and_before_an_add(machine: Machine) -> None:
     async with machine.agent() as agent:
         await agent.add(1)

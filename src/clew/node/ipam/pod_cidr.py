@@ -26,7 +26,7 @@ class PodCidrIpam:
 
     def layout(self, nodes: Iterable[Node], own: Node | None, held: Iterable[Attachment]) -> Layout:
         """After a node came back with other ranges, or from IPPools, nobody finds the pods that it had before."""
-        self._pools, problems = ipam.pools(own.pod_cidrs, own.origin) if own is not None else ((), ())
+        self._pools, problems = ipam.pools(own) if own is not None else ((), ())
         if self._pools:
             problems += ipam.strays(
                 self._pools, ((each.origin, address) for each in held for address in each.addresses)

@@ -49,6 +49,8 @@ class ShiftedClock(SystemClock):
 class Running:
     """A server in a thread of its own, so that a blocking kubectl can be run beside it."""
 
+    nodes: Any = NoNodes()
+
     def __init__(self, folder: Path, options: ApiServerOptions = OPTIONS, history: int = 10_000) -> None:
         self.clock = ShiftedClock()
         self.history = history
@@ -84,7 +86,7 @@ class Running:
     async def _begin(self) -> None:
         self.storage = Storage.open(self.folder / "state.db", history=self.history)
         pki = ServerPki(self.authority.ca_pem, self.authority.service_account_key())
-        self.server = ApiServer(self.storage, self.options, pki, NoNodes(), self.clock)
+        self.server = ApiServer(self.storage, self.options, pki, self.nodes, self.clock)
         sock = socket.create_server(("127.0.0.1", 0))
         self.port = sock.getsockname()[1]
         credential = self.authority.server(["localhost"], ["127.0.0.1"])
@@ -171,6 +173,7 @@ class Answer(NamedTuple):
     obj: Any
     warnings: list[str]
     text: str
+    location: str
 
     @property
     def causes(self) -> list[tuple[str, str, str]]:
@@ -204,7 +207,8 @@ class Raw:
         text = response.read().decode()
         warnings = [each[len('299 - "') : -1].replace('\\"', '"') for each in response.headers.get_all("Warning") or ()]
         is_json = response.headers.get_content_type() == "application/json"
-        return Answer(response.status, json.loads(text) if is_json and text else None, warnings, text)
+        return Answer(response.status, json.loads(text) if is_json and text else None, warnings, text,
+                      response.headers.get("Location", ""))  # fmt: skip
 
     @contextmanager
     def watch(self, path: str, **headers: str) -> Iterator["Watching"]:

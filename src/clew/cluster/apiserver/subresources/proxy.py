@@ -1,10 +1,12 @@
 """pods/proxy and services/proxy: an HTTP request handed on to a program in a pod, for `kubectl proxy` and `get --raw`.
 
-It speaks HTTP/1.0 to the program, so that an answer ends with its connection; links in pages are not rewritten, and
-connections that change their protocol are not carried. Called by the table of subresources.
+It speaks HTTP/1.0 to the program, so that an answer ends with its connection, over TLS where the name begins with
+`https:`. Addresses in HTML lead back (proxy_links). Only endpoints that are pods are reached; connections that change
+their protocol are not carried. Called by the table of subresources.
 """
 
 import random
+import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -15,13 +17,17 @@ from clew.api.objects import Object, dig, labels
 from clew.cluster.apiserver.errors import ApiRefusal, bad_request
 from clew.cluster.apiserver.paths import beyond
 from clew.cluster.apiserver.state import State
+from clew.cluster.apiserver.subresources.proxy_links import led_back, page_led_back
+from clew.cluster.apiserver.subresources.tls_pipe import TlsPipe
 from clew.cluster.streams import Duplex, NodeStreams, PodRef, StreamError
 
 _HEAD = 64 << 10  # bytes that the head of an answer may have
 _HOP = frozenset({
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
-    "upgrade", "authorization", "host", "content-length",
+    "upgrade", "authorization", "host", "content-length", "accept-encoding",
 })  # fmt: skip
+_LONGEST_PAGE = 4 << 20  # bytes of HTML in which links are looked for
+_UNREACHED = "error trying to reach service: "
 _PARTS = 7  # api v1 namespaces SHOP services WEB proxy
 _SERVICE_NAME = "kubernetes.io/service-name"
 
@@ -34,29 +40,35 @@ class Proxy:
     async def serve(self, request: web.BaseRequest, kind: Kind, namespace: str, name: str) -> web.StreamResponse:
         """The program's own answer; 503 where nobody is there to give one."""
         raw, query = request.rel_url.raw_path, request.rel_url.raw_query_string
-        asked = beyond(raw, _PARTS) + (f"?{query}" if query else "")  # as it was sent: what is encoded stays so
-        if not asked.startswith("/"):
-            return web.Response(status=301, headers={"Location": f"{raw}/{asked}"})
-        target, port = _name_and_port(name)
+        path = beyond(raw, _PARTS)  # as it was sent: what is encoded stays so
+        asked = (path or "/") + (f"?{query}" if query else "")
+        if not path and request.method in {"GET", "HEAD"}:  # relative links would miss the last part of it
+            return web.Response(status=301, headers={"Location": f"{raw}{asked}"})
+        scheme, target, port = _scheme_name_and_port(name)
         pod, number = (
-            self._of_pod(namespace, target, port) if kind == POD else self._of_service(namespace, target, port)
+            self._of_pod(namespace, scheme, target, port) if kind == POD else self._of_service(namespace, target, port)
         )
         body = await request.read()
         try:
             pipe = await self.nodes.connect(pod, number)
         except StreamError as error:
-            raise ApiRefusal(503, "ServiceUnavailable", f"error trying to reach service: {error.message}", {}) from None
+            raise ApiRefusal(503, "ServiceUnavailable", f"{_UNREACHED}{error.message}", {}) from None
+        talk: Duplex = TlsPipe(pipe) if scheme == "https" else pipe
+        host = f"{target}:{number}"
         try:
-            await pipe.write(_request_head(request, asked, f"{target}:{number}", len(body)) + body)
-            return await _handed_back(request, pipe)
+            await talk.write(_request_head(request, asked, host, len(body)) + body)
+            hosts = frozenset({host, request.headers.get("Host", host)})
+            return await _handed_back(request, talk, raw.removesuffix(path), hosts)
+        except ssl.SSLError as error:
+            raise ApiRefusal(503, "ServiceUnavailable", f"{_UNREACHED}tls: {error.reason or error}", {}) from None
         finally:
-            await pipe.close()
+            await talk.close()
 
-    def _of_pod(self, namespace: str, name: str, port: str) -> tuple[PodRef, int]:
+    def _of_pod(self, namespace: str, scheme: str, name: str, port: str) -> tuple[PodRef, int]:
         pod = self.state.get(POD, namespace, name)
         ports = [each for container in pod["spec"]["containers"] for each in container.get("ports") or ()]
         if not port:
-            return _reference(pod), int(ports[0]["containerPort"]) if ports else 80
+            return _reference(pod), int(ports[0]["containerPort"]) if ports else 443 if scheme == "https" else 80
         if port.isdecimal():
             return _reference(pod), int(port)
         named = next((int(each["containerPort"]) for each in ports if each.get("name") == port), 0)
@@ -69,7 +81,10 @@ class Proxy:
         service = self.state.get(SERVICE, namespace, name)
         ports = dig(service, "spec", "ports") or []
         if port.isdecimal():
-            port = next((each.get("name") or "" for each in ports if each["port"] == int(port)), "?")
+            named = next((each.get("name") or "" for each in ports if each["port"] == int(port)), None)
+            if named is None:
+                raise ApiRefusal(503, "ServiceUnavailable", f'no service port {port} found for service "{name}"', {})
+            port = named
         found = list(self._ready(namespace, name, port))
         if not found:
             raise ApiRefusal(503, "ServiceUnavailable", f'no endpoints available for service "{name}"', {})
@@ -87,14 +102,13 @@ class Proxy:
                     yield pod, int(numbers[0])
 
 
-def _name_and_port(name: str) -> tuple[str, str]:
-    """`web`, `web:80`, `http:web:80`; nothing here speaks TLS to programs."""
+def _scheme_name_and_port(name: str) -> tuple[str, str, str]:
+    """`web`, `web:80`, `https:web:443`, `:web:`."""
     parts = name.split(":")
-    if len(parts) == 3 and parts[0] in {"", "http"}:
-        parts = parts[1:]
-    if len(parts) > 2:
-        raise bad_request(f'invalid request "{name}": only http is handed on')
-    return parts[0], parts[1] if len(parts) == 2 else ""
+    scheme, target, port = parts if len(parts) == 3 else ("", *(*parts, "")[:2])
+    if len(parts) > 3 or scheme not in {"", "http", "https"} or not target:
+        raise bad_request(f'invalid request "{name}"')
+    return scheme, target, port
 
 
 def _reference(pod: Object) -> PodRef:
@@ -113,23 +127,21 @@ def _request_head(request: web.BaseRequest, asked: str, host: str, size: int) ->
     return "\r\n".join((*lines, "", "")).encode("latin-1", "replace")
 
 
-async def _handed_back(request: web.BaseRequest, pipe: Duplex) -> web.StreamResponse:
-    head = b""
-    while b"\r\n\r\n" not in head:
-        data = await pipe.read()
-        if not data or len(head) > _HEAD:
-            raise ApiRefusal(503, "ServiceUnavailable", "error trying to reach service: it did not answer in HTTP", {})
-        head += data
-    head, _, rest = head.partition(b"\r\n\r\n")
-    first, *lines = head.decode("latin-1").split("\r\n")
-    words = first.split(" ", 2)
-    if len(words) < 2 or not words[0].startswith("HTTP/") or not words[1].isdecimal():
-        raise ApiRefusal(503, "ServiceUnavailable", "error trying to reach service: it did not answer in HTTP", {})
-    answer = web.StreamResponse(status=int(words[1]), reason=words[2] if len(words) == 3 else None)
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name.lower() not in _HOP:
-            answer.headers.add(name.strip(), value.strip())
+async def _handed_back(
+    request: web.BaseRequest, pipe: Duplex, prefix: str, hosts: frozenset[str]
+) -> web.StreamResponse:
+    answer, rest = await _answer_head(pipe)
+    headers = answer.headers
+    if "Location" in headers:
+        headers["Location"] = led_back(headers["Location"], prefix, hosts)
+    is_page = headers.get("Content-Type", "").lower().startswith("text/html")
+    if is_page and headers.get("Content-Encoding", "identity") == "identity":
+        page = rest
+        while len(page) < _LONGEST_PAGE and (more := await pipe.read()):
+            page += more
+        if len(page) < _LONGEST_PAGE:
+            page = page_led_back(page.decode("latin-1"), prefix, hosts).encode("latin-1", "xmlcharrefreplace")
+        rest = page
     await answer.prepare(request)
     with suppress(ConnectionError):  # a client that has gone reads no more
         while rest or (rest := await pipe.read()):
@@ -137,3 +149,24 @@ async def _handed_back(request: web.BaseRequest, pipe: Duplex) -> web.StreamResp
             rest = b""
         await answer.write_eof()
     return answer
+
+
+async def _answer_head(pipe: Duplex) -> tuple[web.StreamResponse, bytes]:
+    """Status, reason and the headers that are not of the connection alone; and what has come of the body."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        data = await pipe.read()
+        if not data or len(head) > _HEAD:
+            raise ApiRefusal(503, "ServiceUnavailable", f"{_UNREACHED}it did not answer in HTTP", {})
+        head += data
+    head, _, rest = head.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    words = first.split(" ", 2)
+    if len(words) < 2 or not words[0].startswith("HTTP/") or not words[1].isdecimal():
+        raise ApiRefusal(503, "ServiceUnavailable", f"{_UNREACHED}it did not answer in HTTP", {})
+    answer = web.StreamResponse(status=int(words[1]), reason=words[2] if len(words) == 3 else None)
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.lower() not in _HOP:
+            answer.headers.add(name.strip(), value.strip())
+    return answer, rest

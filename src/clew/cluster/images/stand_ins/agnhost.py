@@ -28,6 +28,8 @@ def build(tree: Tree, own: OwnProgram) -> Recipe:
     tree.file("agnhost", _LAUNCHER, 0o755)
     tree.link("agnhost-2", "agnhost")
     tree.folder("uploads")
+    for name in ("localhost.crt", "localhost.key"):  # for servers of tests, as known to everybody as the original's
+        tree.file(name, (_PROGRAM / name).read_bytes())
     for module in sorted(_PROGRAM.iterdir(), key=lambda entry: entry.name):
         if module.name.endswith(".py"):
             _module(tree, module.name, module.read_bytes())

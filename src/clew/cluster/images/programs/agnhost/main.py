@@ -14,7 +14,7 @@ COMMANDS = {
     "etc-hosts": ("small", "etc_hosts", "Prints the host's /etc/hosts file"),
     "netexec": ("netexec", "main", "Creates HTTP(S), UDP, and (optionally) SCTP servers with various endpoints"),
     "pause": ("small", "pause", "Pauses the execution"),
-    "porter": ("small", "porter", "Serves requested data on the ports named by SERVE_PORT_n"),
+    "porter": ("porter", "main", "Serves requested data on ports specified in ENV variables"),
     "serve-hostname": ("serve_hostname", "main", "Serves the hostname"),
     "tcp-reset": ("small", "tcp_reset", "Serves on a TCP port and resets connections that send more than a byte"),
 }

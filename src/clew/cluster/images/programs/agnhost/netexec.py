@@ -10,7 +10,7 @@ import time
 from .dial import dial
 from .flags import Flag, UsageError, duration, parse
 from .signals import catch
-from .wire import SCTP, Handler, Reply, Request, listener, log, peer_text, serve_http, serve_streams
+from .wire import SCTP, Handler, Reply, Request, listener, log, peer_text, serve_http, serve_streams, with_tls
 
 FLAGS: dict[str, Flag] = {
     "http-port": 8080,
@@ -177,7 +177,7 @@ def main(arguments: list[str]) -> int:
         _serve_sctp(program, int(values["sctp-port"]))
     server = listener(int(values["http-port"]))
     if values["tls-cert-file"]:
-        server = _with_tls(server, str(values["tls-cert-file"]), str(values["tls-private-key-file"]))
+        server = with_tls(server, str(values["tls-cert-file"]), str(values["tls-private-key-file"]))
     program.servers.append(server)
     override = str(values["http-override"])
     handler: Handler = program.handle
@@ -229,11 +229,3 @@ def _serve_sctp(program: NetExec, port: int) -> None:
             connection.sendall(reply)
 
     _thread.start_new_thread(serve_streams, (server, talk))
-
-
-def _with_tls(server: socket.socket, certificate: str, key: str) -> socket.socket:
-    import ssl  # noqa: PLC0415  (slow to import, and rarely asked for)
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key or None)
-    return context.wrap_socket(server, server_side=True, do_handshake_on_connect=False)

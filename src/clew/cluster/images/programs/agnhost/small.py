@@ -1,7 +1,6 @@
-"""The short subcommands: pause, what resolv.conf and hosts say, the arguments given, and porter's servers."""
+"""The short subcommands: pause, what resolv.conf and hosts say, the arguments given, a server that resets."""
 
 import _thread
-import os
 import signal
 import socket
 import struct
@@ -9,7 +8,7 @@ import sys
 
 from .flags import parse
 from .signals import catch
-from .wire import Reply, Request, listener, log, serve_http, serve_streams
+from .wire import listener, serve_streams
 
 RESOLV_CONF = "/etc/resolv.conf"
 
@@ -69,22 +68,5 @@ def tcp_reset(arguments: list[str]) -> int:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     _thread.start_new_thread(serve_streams, (listener(int(values["port"])), talk))
-    wait()
-    return 0
-
-
-def porter(arguments: list[str]) -> int:
-    """Serve the value of each variable SERVE_PORT_n on TCP port n, as an HTTP body."""
-    parse(arguments, {})
-    wait = catch(signal.SIGINT, signal.SIGTERM)
-    for name, text in os.environ.items():
-        if name.startswith("SERVE_PORT_") and name[11:].isdigit():
-
-            def page(request: Request, text: str = text) -> Reply:
-                del request
-                return Reply(text)
-
-            _thread.start_new_thread(serve_http, (listener(int(name[11:])), page))
-            log(f"Serving on port {name[11:]}.")
     wait()
     return 0

@@ -113,6 +113,15 @@ def _bound(family: int, kind: int, protocol: int, where: tuple[str, int]) -> soc
     return opened
 
 
+def with_tls(server: socket.socket, certificate: str, key: str) -> socket.socket:
+    """A listener whose connections shake hands when they are first read; `key` may be in `certificate`."""
+    import ssl  # noqa: PLC0415  (slow to import, and rarely asked for)
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key or None)
+    return context.wrap_socket(server, server_side=True, do_handshake_on_connect=False)
+
+
 def serve_streams(server: socket.socket, talk: Callable[[socket.socket, tuple[object, ...]], None]) -> None:
     """Accept for ever, each connection in a thread of its own; returns when the server socket is closed."""
     while True:

@@ -1,3 +1,3 @@
-"""Clew: Kubernetes cluster networking on the real Linux kernel, explained hop by hop."""
+"""Clew: Kubernetes cluster networking, whole, on the real Linux kernel."""
 
 __version__ = "0.1.0"

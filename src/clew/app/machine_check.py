@@ -26,7 +26,7 @@ _KERNEL = (
     ("INET_ESP", "network", "no ipsec between nodes"), ("INET6_ESP", "network", "no ipsec between nodes by IPv6"),
     ("XFRM_INTERFACE", "network", "no ipsec between nodes"), ("CRYPTO_GCM", "network", "no ipsec between nodes"),
     ("IP_VS", "proxy", "no ipvs mode"), ("IP_SET", "proxy", "no ipvs mode"),
-    ("DEBUG_INFO_BTF", "proxy", "no ebpf mode, no live packet trace"), ("CGROUP_BPF", "proxy", "no ebpf mode"),
+    ("DEBUG_INFO_BTF", "proxy", "no ebpf mode"), ("CGROUP_BPF", "proxy", "no ebpf mode"),
 )  # fmt: skip
 
 

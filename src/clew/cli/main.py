@@ -44,18 +44,16 @@ class Lazy(click.Group):
 @click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="clew")
 def cli() -> None:
-    """Kubernetes cluster networking, whole, on the real Linux kernel, and every hop of it explained."""
+    """Kubernetes cluster networking, whole, on the real Linux kernel."""
 
 
 def main() -> None:
     """The entry point: refusals are one line on stderr and exit 1."""
     try:
-        cli(standalone_mode=False)
+        sys.exit(cli(standalone_mode=False))  # click returns the code of an `Exit`, it does not raise it
     except (UserError, WorldError) as error:
         sys.stderr.write(f"clew: {error}\n")
         sys.exit(1)
-    except click.exceptions.Exit as end:
-        sys.exit(end.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -1,12 +1,14 @@
 """What `--help` says: one voice, nothing left undescribed, and the list of commands tells what each tells of itself."""
 
+import sys
 from collections.abc import Iterator
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from clew.cli.main import COMMANDS, cli
+from clew.app import machine_check
+from clew.cli.main import COMMANDS, cli, main
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -59,3 +61,12 @@ def test_a_mistyped_command_says_what_is_wrong(arguments: list[str], message: st
     done = CliRunner().invoke(cli, arguments)
     assert done.exit_code != 0
     assert message in done.output
+
+
+def test_a_command_that_finds_a_fault_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command raises as `Exit` click hands back: doctor and status ended with 0, whatever they had found."""
+    monkeypatch.setattr(sys, "argv", ["clew", "doctor"])
+    monkeypatch.setattr(machine_check, "_PROGRAMS", (("no-such-program", "lab", "no containers"),))
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1

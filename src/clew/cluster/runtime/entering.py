@@ -28,10 +28,10 @@ def run_in_host(paths: LabPaths, host: str, command: Sequence[str]) -> None:
     path = paths.netns(host)
     if not netns.pinned(path):
         known = sorted(each.name for each in paths.netns_dir.iterdir()) if paths.netns_dir.is_dir() else []
-        raise UserError(f"lab {paths.name} has no host {host!r}", f"hosts: {', '.join(known) or 'none; try clew up'}")
+        raise UserError(f"lab {paths.name} has no host {host!r}", f"hosts: {' '.join(known) or 'none; try clew up'}")
     program = _find(command[0])
     if program is None:
-        raise UserError(f"{command[0]} is not installed on this machine")
+        raise UserError(f"{command[0]} is not installed on this machine", "a lab's hosts run its programs: install it")
     file = os.open(program, os.O_RDONLY)
     os.set_inheritable(file, True)
     _enter(paths, host)

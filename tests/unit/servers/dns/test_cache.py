@@ -94,6 +94,15 @@ async def test_signed_and_plain_edns_and_subnets_are_told_apart(running: Running
         assert len(resolver.asked) == 4, "an answer for one network is not given to another"
 
 
+async def test_what_was_asked_with_a_cookie_is_kept(running: Running) -> None:
+    """A cookie as dig sends it is of eight bytes: its length was taken for the option of a client's network, code 8."""
+    resolver, clock = Resolver(), Hands()
+    async with serving(resolver) as up, running(text(up), clock=clock) as (_, port):
+        for _ in range(2):
+            await ask(port, "www.example.", options=[dns.edns.GenericOption(10, b"12345678")])
+        assert len(resolver.asked) == 1
+
+
 async def test_serve_stale_at_once_and_ask_behind(running: Running) -> None:
     resolver, clock = Resolver(), Hands()
     async with serving(resolver) as up, running(text(up, "serve_stale"), clock=clock) as (_, port):

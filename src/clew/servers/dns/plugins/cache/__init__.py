@@ -18,7 +18,7 @@ from clew.servers.dns.plugins.cache.options import Options, options
 from clew.servers.dns.plugins.cache.store import Entry, Key, Shelf, aged, read
 from clew.servers.dns.wire import Query, Response, WireError
 
-_CLIENT_SUBNET = b"\0\x08"  # RFC 7871: the answer is for one network
+_CLIENT_SUBNET = 8  # RFC 7871: the answer is for one network
 
 
 class Cache(Plugin):
@@ -151,7 +151,7 @@ class Cache(Plugin):
             return response
         self.requests()
         self.misses()
-        if _CLIENT_SUBNET in query.options:
+        if any(code == _CLIENT_SUBNET for code, _ in wire.options_of(query.options)):
             return response
         raw = response.raw or encode(msgspec.structs.replace(query, tcp=True, udp_size=0), response)
         try:

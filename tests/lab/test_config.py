@@ -160,6 +160,9 @@ def test_a_cut_cable_keeps_packets_and_nothing_else(host: Machine) -> None:
     assert host.clew(*ask, "example.com").returncode != 0
     host.does("node", "join", "--name", "sites", "two")
     assert host.does(*ask, "example.com").strip() == "192.0.2.1"
+    host.does("node", "cut", "--name", "sites", "outside")
+    assert "clew node join --name sites outside" in host.clew("status", "--name", "sites").stdout
+    host.does("node", "join", "--name", "sites", "outside")
 
 
 def test_one_lab_goes_and_the_other_stays(host: Machine) -> None:

@@ -91,7 +91,7 @@ def test_the_daemon(host: Machine) -> None:
         assert "daemon" in host.clew("status").stdout
         host.does("up")
     assert field(host, every, "pods", "-A") == before
-    assert well(host)
+    eventually(lambda: well(host), 30, "all is well again")
 
 
 def test_agents(host: Machine) -> None:

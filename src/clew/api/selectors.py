@@ -78,11 +78,6 @@ class LabelSelector(Value):
             terms.append(Requirement(term.get("key", ""), operator, tuple(sorted(term.get("values") or ()))))
         return cls(tuple(terms))
 
-    @classmethod
-    def from_map(cls, labels: Mapping[str, str]) -> Self:
-        """From a plain map, as Services have: every label must be equal."""
-        return cls(tuple(Requirement(key, "=", (value,)) for key, value in sorted(labels.items())))
-
     def matches(self, labels: Mapping[str, str]) -> bool:
         return all(requirement.matches(labels) for requirement in self.requirements)
 

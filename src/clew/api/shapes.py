@@ -92,10 +92,6 @@ def struct(name: str) -> Struct:
     return _all().types[name]
 
 
-def has_struct(name: str) -> bool:
-    return name in _all().types
-
-
 @functools.cache
 def of_kind(kind: Kind) -> Shape | None:
     """The shape of a built-in kind's objects; None for a custom kind."""

@@ -64,23 +64,21 @@ def _daemon_parts(paths: LabPaths) -> list[Row]:
 
 
 def _hosts(paths: LabPaths, spec: LabSpec, resume: str) -> list[Row]:
-    """The nodes as machines: power and cable."""
+    """The nodes as machines, and every host's cable."""
     rows, off = [], switched_off(paths)
     try:
         cut = cut_hosts(paths, spec.fabric())
     except KernelError:
         cut = []
+    flag = f" --name {paths.name}" if paths.name != "clew" else ""
     for node in spec.node_names:
-        flag = f" --name {paths.name}" if paths.name != "clew" else ""
         pid = supervisor_pid(paths, node)
         part = f"supervisor of {node}"
         if node in off:
             rows.append(_row(part, "switched off", f"clew node start{flag} {node}", "off"))
         else:
             rows.append(_row(part, f"pid {pid}") if pid else _row(part, "not running", resume))
-        if node in cut:
-            rows.append(_row(f"cable of {node}", "cut", f"clew node join{flag} {node}", "cut"))
-    return rows
+    return rows + [_row(f"cable of {host}", "cut", f"clew node join{flag} {host}", "cut") for host in cut]
 
 
 async def _in_the_cluster(client: Client, off: list[str]) -> list[Row]:

@@ -23,5 +23,3 @@ REFUSED = MarkBits(
     0x0000_2000,
     "set by eBPF on arrival, read by its tables in nftables: nobody serves what the packet asks for",
 )
-
-MARKS: tuple[MarkBits, ...] = (MASQUERADE, REFUSED)

@@ -96,22 +96,6 @@ class FileLock:
         return self._fd
 
 
-def held_by(path: Path) -> int | None:
-    """The pid of the living process that holds the lock, 0 where the file does not tell, None where it is free."""
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return _pid_in(fd)
-    else:
-        return None
-    finally:
-        os.close(fd)
-
-
 def _pid_in(fd: int) -> int:
     with contextlib.suppress(ValueError, OSError):
         return int(os.pread(fd, 20, 0).strip() or b"0")

@@ -26,7 +26,6 @@ Namespace = Path | int  # a path that pins it (or /proc/PID/ns/net), or a file d
 CLONE_NEWNET = 0x40000000
 MS_BIND = 0x1000
 MNT_DETACH = 2
-NSFS_MAGIC = 0x6E736673
 NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 
 _libc = ctypes.CDLL(None, use_errno=True)

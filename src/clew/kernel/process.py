@@ -16,7 +16,7 @@ NEWIPC = 0x08000000
 NEWPID = 0x20000000
 NEWNET = 0x40000000
 
-_PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS, _PR_SET_NAME = 1, 24, 36, 38, 15
+_PR_SET_NAME, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 15, 24, 38
 _FILES = {NEWNS: "mnt", NEWUTS: "uts", NEWIPC: "ipc", NEWPID: "pid_for_children", NEWNET: "net"}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -55,16 +55,6 @@ def retitle(title: str) -> None:
     start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end of proc(5)
     if end - start > 1:
         ctypes.memmove(start, title.encode()[: end - start - 1].ljust(end - start, b"\0"), end - start)
-
-
-def become_subreaper() -> None:
-    """Orphaned descendants become our children. Not inherited by fork."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def die_with_parent(number: int) -> None:
-    """Get this signal when the thread that made us ends."""
-    _prctl(_PR_SET_PDEATHSIG, number)
 
 
 def drop_bounding() -> None:

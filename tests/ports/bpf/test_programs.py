@@ -9,8 +9,7 @@ from struct import pack, unpack
 
 import pytest
 
-from clew.kernel import bpf, mounts, netns
-from clew.kernel.bpf.attach import Link as Attached
+from clew.kernel import bpf, netns
 from clew.kernel.errors import KernelError
 from clew.kernel.netlink import Add, Bridge, Link, Netlink
 
@@ -163,34 +162,6 @@ def try_to_connect(cgroup: Path, namespace: Path, port: int) -> int:
 
 
 @pytest.mark.root
-def test_a_link_holds_a_cgroup_program_until_its_last_pin_goes(
-    probe: bpf.Image, cgroup: Path, namespace: Path, tmp_path: Path
-) -> None:
-    pins = tmp_path / "pins"
-    pins.mkdir()
-    subprocess.run(["mount", "-t", "bpf", "bpf", str(pins)], check=True)
-    try:
-        with bpf.load(probe, constants={"port": 4242}) as loaded:
-            link = bpf.attach_cgroup(loaded.programs["refuse"], cgroup)
-            link.pin(pins / "link")
-            link.close()
-            assert try_to_connect(cgroup, namespace, 4242) == errno.ECONNREFUSED
-            assert counted(loaded)[2] == 1
-            with bpf.load(probe, constants={"port": 1}) as other:
-                again = Attached.open(pins / "link")
-                again.update(other.programs["refuse"])
-                again.close()
-                assert try_to_connect(cgroup, namespace, 1) == errno.ECONNREFUSED
-                assert counted(other)[2] == 1
-            assert counted(loaded)[2] == 1
-            (pins / "link").unlink()
-            try_to_connect(cgroup, namespace, 4242)
-            assert counted(loaded)[2] == 1
-    finally:
-        mounts.unmount(str(pins))
-
-
-@pytest.mark.root
 def test_a_cgroup_holds_a_program_itself_until_it_is_released(probe: bpf.Image, cgroup: Path, namespace: Path) -> None:
     place = "cgroup/connect4"
     with bpf.load(probe, constants={"port": 4242}) as loaded:
@@ -214,22 +185,16 @@ def test_a_cgroup_holds_a_program_itself_until_it_is_released(probe: bpf.Image, 
 
 
 @pytest.mark.root
-def test_a_pinned_map_is_found_again(probe: bpf.Image, tmp_path: Path) -> None:
-    subprocess.run(["mount", "-t", "bpf", "bpf", str(tmp_path)], check=True)
-    try:
-        with bpf.load(probe) as loaded:
-            loaded.maps["things"].pin(tmp_path / "things")
-            with pytest.raises(KernelError) as refused:
-                loaded.maps["things"].pin(tmp_path / "things")
-            assert refused.value.exists
-        found = bpf.KernelMap.open(tmp_path / "things")
-        assert found.spec == probe.maps["things"]
-        found.close()
-        with pytest.raises(KernelError) as absent:
-            bpf.KernelMap.open(tmp_path / "nothing")
-        assert absent.value.absent
-    finally:
-        mounts.unmount(str(tmp_path))
+def test_a_programs_maps_are_found_by_their_numbers(probe: bpf.Image) -> None:
+    with bpf.load(probe) as loaded:
+        numbers = {number for program in loaded.programs.values() for number in program.map_ids()}
+        found = [bpf.KernelMap.by_id(number) for number in numbers]
+        assert probe.maps["things"] in [each.spec for each in found]
+        for each in found:
+            each.close()
+    with pytest.raises(KernelError) as absent:
+        bpf.KernelMap.by_id(2**32 - 1)
+    assert absent.value.absent
 
 
 @pytest.mark.root

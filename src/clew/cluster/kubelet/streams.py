@@ -12,7 +12,6 @@ from clew.cluster.runtime.errors import NodeError
 from clew.cluster.streams import Duplex, ExecRequest, LogRequest, PodRef, Session, StreamError
 
 _CONNECT_SECONDS = 10.0
-_NOT_RUNNING = "container {} in pod {} is waiting to start: {}"
 
 
 class KubeletStreams:

@@ -2,13 +2,13 @@
 
     with bpf.load(bpf.image("services"), entries={"frontends": 65536}) as loaded:
         loaded.maps["frontends"].update(key, value)
-        link = bpf.attach_cgroup(loaded.programs["connect4"], Path("/sys/fs/cgroup"))
+        bpf.hold(loaded.programs["connect4"], Path("/sys/fs/cgroup"))
 
 The sources are in bpf/ at the root of the repository; the build hook compiles them. No library is needed at run time.
-Programs run on Linux 6.1 and later: cgroup hooks by links, traffic control by clsact filters.
+Programs run on Linux 6.1 and later: held by cgroups, and by devices as clsact filters. Nothing is pinned.
 """
 
-from clew.kernel.bpf.attach import Link, attach_cgroup, attach_tc, detach_tc, held, hold, release
+from clew.kernel.bpf.attach import attach_tc, detach_tc, held, hold, release
 from clew.kernel.bpf.errors import BadObject
 from clew.kernel.bpf.fake import FakeMap
 from clew.kernel.bpf.image import Image, MapSpec, ProgramSpec, image, parse
@@ -23,14 +23,12 @@ __all__ = [
     "Image",
     "KernelMap",
     "KernelTypes",
-    "Link",
     "Loaded",
     "Map",
     "MapSpec",
     "Program",
     "ProgramSpec",
     "TestRun",
-    "attach_cgroup",
     "attach_tc",
     "detach_tc",
     "held",

@@ -1,7 +1,6 @@
-"""Programs attached: to a cgroup by a link or for good, to a device's clsact discipline as a filter.
+"""Programs attached: to a cgroup, to a device's clsact discipline as a filter.
 
-A link is alive as long as its descriptor or its pin; what a cgroup holds, and a filter, stay until they are removed or
-the cgroup, the device ends.
+Both stay until they are removed, or the cgroup or the device ends: a dead agent's programs go on.
 """
 
 import contextlib
@@ -11,58 +10,24 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from struct import Struct
-from typing import Self
 
 from clew.kernel.bpf import syscall
-from clew.kernel.bpf.held import Held, open_pinned
 from clew.kernel.bpf.programs import KINDS, Program
 from clew.kernel.errors import KernelError
 from clew.kernel.netlink import Add, Delete, RtNetlink, clsact
 from clew.kernel.netlink.values import Direction, Filter
 
-CREATE = Struct("=IIII")  # program, target, attached as, flags
-UPDATE = Struct("=IIII")  # link, new program, flags, old program
-LINK_UPDATE = 29
 ATTACH = Struct("=IIIII")  # target, program, attached as, flags, former program
 QUERY = Struct("=IIIIQII")  # target, attached as, flags, flags found, ids, how many, 0
 ALLOW_MULTI, REPLACE = 2, 4
 MOST = 64  # programs at one place of a cgroup, as the kernel has it
 
 
-class Link(Held):
-    """A program's place in a cgroup. Closing the last descriptor of one that is not pinned detaches the program."""
-
-    def __init__(self, fd: int, what: str) -> None:
-        super().__init__(fd)
-        self.what = what
-
-    @classmethod
-    def open(cls, path: Path) -> Self:
-        """The link pinned at `path`; KernelError ENOENT where there is none."""
-        return cls(open_pinned(path), str(path))
-
-    def update(self, program: Program) -> None:
-        """Put another program in the old one's place: no call falls between them."""
-        packed = UPDATE.pack(self.fd, program.fd, 0, 0)
-        syscall.call(LINK_UPDATE, packed, f"replace the program at {self.what} by {program.name}")
-
-
-def attach_cgroup(program: Program, cgroup: Path) -> Link:
+def hold(program: Program, cgroup: Path, former: Program | None = None) -> None:
     """Call the program for what the sockets of the processes in `cgroup` (a folder of cgroup v2) and below do.
 
-    Several programs at one place are all called, those of deeper cgroups first.
-    """
-    attached = KINDS[program.section][1]
-    what = f"{program.section} of {cgroup}"
-    with _folder(cgroup) as target:
-        packed = CREATE.pack(program.fd, target, attached, 0)
-        return Link(syscall.call(syscall.LINK_CREATE, packed, f"attach {program.name} to {what}")[0], what)
-
-
-def hold(program: Program, cgroup: Path, former: Program | None = None) -> None:
-    """As attach_cgroup, but the cgroup itself holds the program, until `release` or its own end.
-
-    In place of `former`, where that is given: no call falls between them.
+    Several programs at one place are all called, those of deeper cgroups first. The cgroup holds the program until
+    `release` or its own end; in place of `former`, where that is given, no call falls between them.
     """
     flags = ALLOW_MULTI | (REPLACE if former else 0)
     with _folder(cgroup) as target:

@@ -2,7 +2,6 @@
 
 import errno
 from collections.abc import Collection, Iterator
-from pathlib import Path
 
 from clew.kernel.bpf.image import MapSpec
 from clew.kernel.errors import KernelError
@@ -19,7 +18,6 @@ class FakeMap:
         self.key_size = spec.key_size
         self.value_size = spec.value_size
         self.capacity = spec.entries
-        self.pins: set[Path] = set()
         self._entries: dict[bytes, bytes] = {}
         if spec.kind == ARRAY:
             self._entries = {index.to_bytes(4, "little"): bytes(spec.value_size) for index in range(spec.entries)}
@@ -50,11 +48,6 @@ class FakeMap:
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         return iter(list(self._entries.items()))
-
-    def pin(self, path: Path) -> None:
-        if path in self.pins:
-            raise KernelError(errno.EEXIST, f"pin at {path}")
-        self.pins.add(path)
 
     def close(self) -> None:
         """Nothing to let go of."""

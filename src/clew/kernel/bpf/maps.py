@@ -1,4 +1,4 @@
-"""Real BPF maps: made from a specification or opened where they are pinned; single entries and batches.
+"""Real BPF maps: made from a specification or found by their number; single entries and batches.
 
 One entry costs 1 us of system call, in a batch of thousands a tenth of that.
 """
@@ -7,12 +7,11 @@ import ctypes
 import errno
 import os
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from struct import Struct
 from typing import Self
 
 from clew.kernel.bpf import syscall
-from clew.kernel.bpf.held import Held, open_pinned
+from clew.kernel.bpf.held import Held
 from clew.kernel.bpf.image import MapSpec
 from clew.kernel.errors import KernelError
 
@@ -22,7 +21,6 @@ BATCH = Struct("=QQQQIIQQ")  # in, out, keys, values, count, map, element flags,
 INFO = Struct("=IIIIII16s")
 ENOTSUPP = 524  # the kernel's own number, of a kind of map that has no batches
 PART = 4096  # entries a call
-BPF_F_NO_PREALLOC = 1
 
 
 class KernelMap(Held):
@@ -40,11 +38,6 @@ class KernelMap(Held):
         name = syscall.kernel_name(spec.name)
         packed = CREATE.pack(spec.kind, spec.key_size, spec.value_size, spec.entries, spec.flags, 0, 0, name)
         return cls(syscall.call(syscall.MAP_CREATE, packed, f"make the BPF map {spec.name}")[0], spec)
-
-    @classmethod
-    def open(cls, path: Path) -> Self:
-        """The map pinned at `path`; KernelError ENOENT where there is none."""
-        return cls._found(open_pinned(path), str(path))
 
     @classmethod
     def by_id(cls, number: int) -> Self:

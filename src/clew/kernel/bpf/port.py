@@ -4,7 +4,6 @@ Keys and values are bytes of fixed sizes, laid out as the C sources in bpf/ decl
 """
 
 from collections.abc import Collection, Iterator
-from pathlib import Path
 from typing import Protocol
 
 
@@ -33,10 +32,6 @@ class Map(Protocol):
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every entry, in no order. What is put meanwhile may be missing, what is not touched is not."""
-        ...
-
-    def pin(self, path: Path) -> None:
-        """Keep it alive at `path` on a bpffs. KernelError EEXIST where something is there."""
         ...
 
     def close(self) -> None: ...

@@ -1,6 +1,6 @@
 """An image brought into the kernel: its maps made, its programs checked by the verifier, each open as a descriptor.
 
-What is loaded lives as long as something holds it: a descriptor here, a pin, or what it is attached to.
+What is loaded lives as long as something holds it: a descriptor here, or what it is attached to.
 """
 
 import ctypes
@@ -9,7 +9,6 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from struct import Struct, pack_into, unpack_from
 from types import TracebackType
 from typing import Self
@@ -19,7 +18,7 @@ from msgspec.structs import replace
 from clew.base.value import Value
 from clew.kernel.bpf import syscall
 from clew.kernel.bpf.errors import BadObject
-from clew.kernel.bpf.held import Held, open_pinned
+from clew.kernel.bpf.held import Held
 from clew.kernel.bpf.image import TO_MAP, TO_MAP_VALUE, Image, MapSpec, ProgramSpec
 from clew.kernel.bpf.kernel_types import KernelFunctions, KernelTypes, kernel_functions
 from clew.kernel.bpf.maps import KernelMap
@@ -69,11 +68,6 @@ class Program(Held):
         info = self._info()
         self.id = int(unpack_from("=I", info, INFO_ID)[0])
         self.tag = info[INFO_TAG : INFO_TAG + 8].hex()  # the code's digest: equal code, equal tag
-
-    @classmethod
-    def open(cls, path: Path, section: str = "") -> Self:
-        """The program pinned at `path`; KernelError ENOENT where there is none."""
-        return cls(open_pinned(path), path.name, section)
 
     @classmethod
     def by_id(cls, number: int, section: str = "") -> Self:

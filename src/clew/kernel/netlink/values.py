@@ -12,7 +12,6 @@ from clew.base.value import Value
 MAIN_TABLE = 254
 PROTO_KERNEL = 2  # routes that the kernel made by itself
 PROTO_BOOT = 3  # routes of `ip route add` without a word about it
-PROTO_STATIC = 4
 
 RouteKind = Literal[
     "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit", "throw"

@@ -13,7 +13,6 @@ NLM_F_ACK = 4
 NLM_F_REPLACE = 0x100
 NLM_F_EXCL = 0x200
 NLM_F_CREATE = 0x400
-NLM_F_APPEND = 0x800
 NLM_F_DUMP = 0x300
 NLM_F_DUMP_INTR = 0x10  # in an answer: the table changed while it was read
 NLM_F_CAPPED = 0x100  # in an error: the request is not repeated in it
@@ -49,10 +48,6 @@ def nested(kind: int, *parts: bytes) -> bytes:
 
 def u8(kind: int, value: int) -> bytes:
     return attribute(kind, U8.pack(value))
-
-
-def u16(kind: int, value: int) -> bytes:
-    return attribute(kind, U16.pack(value))
 
 
 def be16(kind: int, value: int) -> bytes:

@@ -230,11 +230,6 @@ def body(kind: int, ttl: int, data: bytes, qclass: int = IN) -> bytes:
     return _RECORD_HEAD.pack(kind, qclass, ttl, len(data)) + data
 
 
-def owned_by_question(bodies: Sequence[bytes]) -> list[bytes]:
-    """Records whose owner is the name asked for; keeps the asker's capitals (0x20)."""
-    return [TO_QUESTION + each for each in bodies]
-
-
 def soa_data(mname: bytes, rname: bytes, serial: int, negative_ttl: int) -> bytes:
     """SOA data as every zone here has it."""
     return mname + rname + struct.pack(">IIIII", serial & 0xFFFFFFFF, *SOA_TIMES, negative_ttl)

@@ -44,7 +44,7 @@ def test_no_bytes_crash_the_parser(data: bytes) -> None:
 def test_an_answer_is_read_by_dnspython_and_fits_the_room(count: int, edns: bool) -> None:
     query = ask("Www.Example.", use_edns=0 if edns else -1, payload=1232)
     bodies = [wire.body(wire.A, 30, bytes((10, 0, 0, each))) for each in range(count)]
-    raw = encode(query, Response(answers=wire.owned_by_question(bodies), authoritative=True))
+    raw = encode(query, Response(answers=[wire.TO_QUESTION + each for each in bodies], authoritative=True))
     assert len(raw) <= query.room
     message = dns.message.from_wire(raw)
     assert message.flags & dns.flags.AA

@@ -10,7 +10,7 @@ from clew.api.conditions import condition, parse_time
 from clew.api.objects import Key, Object, dig, is_deleting, key_of, labels, metadata, name_of, namespace_of
 from clew.base.clock import rfc3339
 from clew.cluster.controllers import pods as podlike
-from clew.cluster.controllers.context import BY_LABEL, BY_NAMESPACE
+from clew.cluster.controllers.context import BY_LABEL
 from clew.watch.informer import Informer
 
 BY_SELECTOR = "selector"
@@ -59,10 +59,6 @@ def selected(pods: Informer, service: Object) -> list[Object]:
     rarest = min(values, key=lambda value: pods.count(BY_LABEL, value))
     found = [pod for pod in pods.by(BY_LABEL, rarest) if selector.items() <= labels(pod).items()]
     return sorted(found, key=name_of)
-
-
-def in_namespace(services: Informer, namespace: str) -> Iterable[Object]:
-    return services.by(BY_NAMESPACE, namespace)
 
 
 def bearing(pod: Object | None) -> tuple[object, ...] | None:

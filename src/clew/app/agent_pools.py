@@ -63,7 +63,7 @@ class AddressPart:
                 Table[IpamConfiguration]("ipamconfigurations"),
             )  # fmt: skip
             self._view = BlockView(self._tables.blocks)
-            book = BlockBook(ApiLedger(client), self._view)
+            book = BlockBook(ApiLedger(client), self._view, lambda: [name for _, name in dict(nodes.items())])
             claims = BlockClaims(node, book, clock, CurrentRules(self._tables))
             self._good = GoodPools(self._tables)
             self.ipam = self._pools = PoolIpam(node, self._tables, self._good, claims, clock)

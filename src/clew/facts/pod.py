@@ -1,6 +1,6 @@
 """A Pod, trimmed to who holds which address. A pod that is over or being deleted holds none.
 
-Called by reflectors (`decode`); read by the DNS server's feed.
+Called by reflectors (`decode`) for the DNS server's feed, and by node/ipam/ledger.py (`still_there`).
 """
 
 import msgspec
@@ -45,5 +45,14 @@ def decode(data: bytes) -> tuple[tuple[str, str], Pod | None]:
     key = meta.namespace, meta.name
     if status.phase in _OVER or meta.deletion_timestamp:
         return key, None
-    ips = tuple(each.ip for each in status.pod_ips or () if each.ip) or tuple(filter(None, (status.pod_ip,)))
-    return key, Pod(*key, ips)
+    return key, Pod(*key, _ips(status))
+
+
+def still_there(data: bytes) -> Pod:
+    """Whatever has become of it: as long as the API server has a Pod, it may not have let go of its addresses."""
+    pod = decode_partial(data, _Pod)
+    return Pod(pod.metadata.namespace, pod.metadata.name, _ips(pod.status))
+
+
+def _ips(status: _Status) -> tuple[str, ...]:
+    return tuple(each.ip for each in status.pod_ips or () if each.ip) or tuple(filter(None, (status.pod_ip,)))

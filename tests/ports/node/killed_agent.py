@@ -49,7 +49,7 @@ from clew.node import cni_server
 from clew.node.attachments import Attachments
 from clew.node.cni_calls import CniCalls
 from clew.node.ipam.book import BlockBook
-from clew.node.ipam.claims import BlockClaims
+from clew.node.ipam.claims import BlockClaims, Waits
 from clew.node.ipam.lookup import PodLookup
 from clew.node.ipam.pod_cidr import PodCidrIpam
 from clew.node.ipam.pools import CurrentRules, GoodPools, PoolIpam, PoolTables
@@ -261,6 +261,9 @@ class FarLedger:
     async def has_node(self, name: str) -> bool:
         return name == OWN.name
 
+    async def pods_of(self, _node: str) -> dict[str, tuple[str, ...]]:
+        return {}
+
     async def _ask(self, method: str, *arguments: Any) -> Any:
         return await asyncio.to_thread(self._line.ask, "ledger", method, *arguments)
 
@@ -293,7 +296,7 @@ async def _agent(folder: Path, world: Path, kind: str) -> None:
         ledger = FarLedger(line)
         tables.blocks.replace({block.key: block for block in await ledger.every()})
         book = BlockBook(ledger, BlockView(tables.blocks))
-        claims = BlockClaims(OWN.name, book, clock, CurrentRules(tables), keep=0.2)
+        claims = BlockClaims(OWN.name, book, clock, CurrentRules(tables), Waits(empty=0.2))
         ipam = pools = PoolIpam(OWN.name, tables, GoodPools(tables), claims, clock)
     journal = Journal(folder / "attachments.log", slack=200)
     attachments = Attachments(journal, ipam)

@@ -5,7 +5,7 @@ twice. Used by claims.py, which says what is to be written.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from clew.base.errors import WorldError
 from clew.facts.ipamblock import Block
@@ -24,15 +24,20 @@ class BusyError(WorldError):
 
 
 class BlockBook:
-    """`view` is kept by whoever watches the blocks. Everything that asks the ledger may raise ApiError."""
+    """`view` is kept by whoever watches the blocks, `nodes` are the Nodes' names as somebody watches them.
 
-    def __init__(self, ledger: Ledger, view: BlockView) -> None:
+    Everything that asks the ledger may raise ApiError.
+    """
+
+    def __init__(self, ledger: Ledger, view: BlockView, nodes: Callable[[], Collection[str]] = tuple) -> None:
         self._ledger = ledger
         self._view = view
         self.get = view.get
         self.all = view.blocks
         self.holding = view.holding
+        self.nodes = nodes
         self.has_node = ledger.has_node
+        self.pods_of = ledger.pods_of
 
     async def create(self, block: Block) -> bool:
         """Whether it is there and alone: after a pool's block size was changed, blocks of both sizes could meet."""

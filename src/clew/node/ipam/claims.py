@@ -7,9 +7,6 @@ takes a version only in place of the one before. An answer that was lost is aske
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
-
-from msgspec.structs import replace
 
 from clew.base.addresses import family_of
 from clew.base.clock import Clock, rfc3339
@@ -22,12 +19,11 @@ from clew.compile.stretches import Part, Stretch, common, stretch, without
 from clew.facts.ipamblock import Block, Holder
 from clew.facts.ippool import IPPool
 from clew.node.ipam.book import TRIES, BlockBook, BusyError
+from clew.node.ipam.cooling import Cooling
 from clew.node.ipam.port import Promised
+from clew.node.ipam.vanished import GRACE, Vanished
 
 logger = logging.getLogger(__name__)
-
-_NO_TIME = "9"  # after all that clocks say, also another node's that is wrong
-EMPTY_SECONDS = 60.0  # how long a block of ours stays without a pod: addresses are not given out anew at once
 
 
 class Want(Value):
@@ -38,6 +34,16 @@ class Want(Value):
     pools: tuple[IPPool, ...]
     exact: str = ""
     part: Part | None = None  # all of the pools that is wanted
+
+
+class Waits(Value):
+    """Seconds."""
+
+    empty: float = 60.0  # for which a block of ours stays without a pod: addresses are not given out anew at once
+    gone: float = GRACE  # for which a node that is gone keeps what it had, beyond its pods
+
+
+WAITS = Waits()
 
 
 class TakenAddressError(Exception):
@@ -53,13 +59,15 @@ class BlockClaims:
         book: BlockBook,
         clock: Clock,
         rules: Callable[[], Rules] = Rules,
-        keep: float = EMPTY_SECONDS,
+        waits: Waits = WAITS,
     ) -> None:
         self._node = node
         self._book = book
         self._clock = clock
         self._rules = rules
-        self._keep = keep
+        self._keep = waits.empty
+        self._cooling = Cooling(clock, rules)
+        self._vanished = Vanished(node, book, self._cooling, clock, waits.gone)
         self._alone = asyncio.Lock()
         self._empty_since: dict[str, float] = {}
 
@@ -86,7 +94,7 @@ class BlockClaims:
             names += f" within {want.part.text}" if want.part is not None else ""
             full = "every block is full, and there is no room for another one"
             limits = self._rules().limits(self._own(want.pools[0].family) if want.pools else 0)
-            raise ExhaustedError(f"no free address in IPPool {names}", full + limits)
+            raise ExhaustedError(f"no free address in IPPool {names}", full + limits + self._vanished.kept)
         return found
 
     async def _from_own(self, want: Want) -> str:
@@ -118,7 +126,7 @@ class BlockClaims:
             had = blocks.of_handle(block, want.handle)
             if had:
                 return had
-            block = self._thawed(block)
+            block = self._cooling.thawed(block)
             place = block.place(want.exact) if want.exact else blocks.next_place(block, among)
             given = None if place is None else blocks.give(block, self._holder(want), place)
             if given is None:
@@ -204,25 +212,14 @@ class BlockClaims:
 
     async def _inherit(self, want: Want) -> bool:
         """Take over what nodes that are no more have in these pools; whether there was anything."""
-        here = [
-            block for block in self._book.all()
-            if not block.malformed and any(pools.within(pool, block.cidr) for pool in want.pools)
-        ]  # fmt: skip
-        named = {each for block in here for each in (block.node, *(holder.node for _, holder in block.held))}
-        gone = {name for name in named - {self._node} if not name or not await self._book.has_node(name)}
-        found = False
-        for block in here:
-            room = self._room(block.network.version)
 
-            def inherit(block: Block, room: int = room) -> Block:
-                left = blocks.take_back(block, lambda _address, holder: holder.node in gone, self._cools_since())
-                return replace(left, node=self._node) if block.node in gone and room else left
+        def within(block: Block) -> bool:
+            return any(pools.within(pool, block.cidr) for pool in want.pools)
 
-            if inherit(block) != block:
-                logger.info("block %s: what node %s had is free", block.cidr, block.node)
-                await self._book.edit(block.name, inherit)
-                found = True
-        return found
+        def heir(block: Block) -> str:
+            return self._node if self._room(block.network.version) else ""
+
+        return await self._vanished.inherit(within, heir)
 
     async def give_back(self, now: Callable[[], Promised]) -> None:
         """Only what nobody here holds; `now` is asked when no claim is under way."""
@@ -233,7 +230,8 @@ class BlockClaims:
         """Make the ledger say what this node has: what it promised, and nothing else.
 
         A handle without addresses is being dealt with and left alone. What nobody here holds is given back, what the
-        ledger lacks is entered, and blocks of ours that have been empty for a while go. What another has is a problem.
+        ledger lacks is entered, and blocks of ours that have been empty for a while go; what nodes had that are gone
+        becomes free in its time. What another has is a problem.
         """
         async with self._alone:
             promised = now()
@@ -246,6 +244,7 @@ class BlockClaims:
             ]
             await self._thaw()
             await self._drop_empty()
+            await self._vanished.sweep()
             return [*problems, *self._unreadable()]
 
     async def _give_back(self, promised: Promised) -> None:
@@ -257,7 +256,7 @@ class BlockClaims:
 
         for block in self._book.all():
             if any(holder.node == self._node for _, holder in block.held):
-                await self._book.edit(block.name, lambda block: blocks.take_back(block, stale, self._cools_since()))
+                await self._book.edit(block.name, lambda block: blocks.take_back(block, stale, self._cooling.since()))
 
     async def _enter(self, want: Want) -> Problem | None:
         block = self._book.holding(want.exact)
@@ -281,8 +280,8 @@ class BlockClaims:
 
     async def _thaw(self) -> None:
         for block in self._book.all():
-            if block.node == self._node and self._thawed(block) != block:
-                await self._book.edit(block.name, self._thawed)
+            if block.node == self._node and self._cooling.thawed(block) != block:
+                await self._book.edit(block.name, self._cooling.thawed)
 
     async def _drop_empty(self) -> None:
         now = self._clock.monotonic()
@@ -299,15 +298,6 @@ class BlockClaims:
             Problem(f"IPAMBlock {block.name}", "spec", f"{block.malformed}; {remedy}")
             for block in self._book.all() if block.malformed
         ]  # fmt: skip
-
-    def _cools_since(self) -> str:
-        return rfc3339(self._clock.now()) if self._rules().cooldown else ""
-
-    def _thawed(self, block: Block) -> Block:
-        cooldown = self._rules().cooldown
-        if not block.cooling:
-            return block
-        return blocks.thawed(block, rfc3339(self._clock.now() - timedelta(seconds=cooldown)) if cooldown else _NO_TIME)
 
     def _holder(self, want: Want) -> Holder:
         return Holder(want.handle, self._node, want.pod, rfc3339(self._clock.now()))

@@ -6,8 +6,9 @@ simulated API behind the same port. Called by node/ipam/claims.py.
 
 from typing import Protocol
 
-from clew.api.kinds import IPAM_BLOCK, NODE
+from clew.api.kinds import IPAM_BLOCK, NODE, POD
 from clew.facts.ipamblock import Block, from_api, read, to_api
+from clew.facts.pod import still_there
 from clew.watch.client import Client
 from clew.watch.errors import ApiError
 
@@ -37,6 +38,10 @@ class Ledger(Protocol):
 
     async def has_node(self, name: str) -> bool:
         """Whether there is a Node of this name, asked now."""
+        ...
+
+    async def pods_of(self, node: str) -> dict[str, tuple[str, ...]]:
+        """By "default/web", what addresses each Pod says it has that is bound to a node, asked now."""
         ...
 
 
@@ -92,3 +97,10 @@ class ApiLedger:
                 return False
             raise
         return True
+
+    async def pods_of(self, node: str) -> dict[str, tuple[str, ...]]:
+        found = {}
+        async for page in self._client.pages(POD, fields=f"spec.nodeName={node}"):
+            pods = [still_there(bytes(raw)) for raw in page.items]
+            found.update({f"{pod.namespace}/{pod.name}": pod.ips for pod in pods})
+        return found

@@ -12,7 +12,7 @@ from clew.compile.ipam import ExhaustedError
 from clew.facts import ipamblock
 from clew.facts.ippool import IPPool
 from clew.node.ipam.book import BlockBook
-from clew.node.ipam.claims import BlockClaims, Want
+from clew.node.ipam.claims import BlockClaims, Waits, Want
 from clew.node.ipam.ledger import ApiLedger
 from clew.node.ipam.view import BlockView
 from clew.store.table import Table
@@ -87,7 +87,7 @@ async def test_four_agents_share_four_blocks_to_the_last_address(running: Runnin
     clients = [running.client() for _ in range(4)]
     ledgers = [ApiLedger(client) for client in clients]
     agents = [
-        BlockClaims(f"n{at}", BlockBook(each, BlockView(table)), SystemClock(), keep=0)
+        BlockClaims(f"n{at}", BlockBook(each, BlockView(table)), SystemClock(), waits=Waits(empty=0))
         for at, each in enumerate(ledgers)
     ]
     try:

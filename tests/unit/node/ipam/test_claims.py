@@ -19,7 +19,8 @@ from clew.facts import ipamconfiguration
 from clew.facts.ipamblock import Block, from_api, read, to_api
 from clew.facts.ippool import IPPool
 from clew.node.ipam.book import BlockBook
-from clew.node.ipam.claims import BlockClaims, TakenAddressError, Want
+from clew.node.ipam.claims import BlockClaims, TakenAddressError, Waits, Want
+from clew.node.ipam.vanished import lookers
 from clew.node.ipam.view import BlockView
 from clew.store.table import Table
 from clew.watch.errors import Unreachable
@@ -55,6 +56,8 @@ class Server:
         self._random, self._loses = random, loses
         self.objects: dict[str, Block] = {}
         self.nodes = {"a", "b", "c"}
+        self.asked: dict[str, int] = {}  # how often for the Pods of a node
+        self.pods: dict[str, dict[str, tuple[str, ...]]] = {}  # by node: names, and addresses as they say
         self.rubbish: set[str] = set()  # names of objects that nobody can read
         self.rules = Rules()  # as every agent has heard of them
         self._version = 0
@@ -157,6 +160,11 @@ class Server:
     async def has_node(self, name: str) -> bool:
         return bool(await self._call(lambda: name in self.nodes))
 
+    async def pods_of(self, node: str) -> dict[str, tuple[str, ...]]:
+        self.asked[node] = self.asked.get(node, 0) + 1
+        found: dict[str, tuple[str, ...]] = await self._call(lambda: dict(self.pods.get(node, {})))
+        return found
+
 
 class Node:
     """An agent's claims, and what it promised, as its journal has it."""
@@ -164,7 +172,9 @@ class Node:
     def __init__(self, name: str, server: Server, time: Time, keep: float = 60) -> None:
         self.name = name
         self.view = server.watch()
-        self.claims = BlockClaims(name, BlockBook(server, self.view), time, lambda: server.rules, keep)
+        self.claims = BlockClaims(
+            name, BlockBook(server, self.view, lambda: server.nodes), time, lambda: server.rules, Waits(keep, 60)
+        )
         self.promised: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     async def add(self, handle: str, pool: IPPool = POOL, exact: str = "") -> str:
@@ -265,9 +275,94 @@ async def test_what_a_node_that_is_gone_had_is_taken_over_before_anybody_borrows
     with pytest.raises(ExhaustedError):
         await once(server, b.add("q0"))
     server.nodes.discard("a")
+    with pytest.raises(ExhaustedError) as refused:
+        await once(server, b.add("q0"))
+    assert refused.value.details.endswith("; nodes that are gone keep addresses for their pods: a")
+    time.seconds += 60
     await once(server, b.add("q0"))
     assert {block.node for block in server.objects.values()} == {"b"}
     assert sum(len(block.held) for block in server.objects.values()) == 1
+
+
+def holders(server: Server) -> dict[str, str]:
+    return {block.address(place): one.handle for block in server.objects.values() for place, one in block.held}
+
+
+async def test_a_node_that_is_gone_keeps_what_its_pods_have(time: Time) -> None:
+    """Its Node was deleted while its kubelet ran on: others' pods got addresses that were still in use."""
+    server = Server(Random(16))
+    a, b = Node("a", server, time), Node("b", server, time)
+    for number in range(16):
+        await once(server, a.add(f"p{number}"))
+    had = {handle: address for handle, (_, (address,)) in a.promised.items()}
+    server.nodes.discard("a")
+    server.pods["a"] = {
+        "default/p0": (had["p0"],), "default/p1": (), "default/p2": ("fd00::7", had["p2"]),
+        "default/p3": ("10.9.0.200",),  # made anew, and has another
+    }  # fmt: skip
+    server.tell(b.view)
+    with pytest.raises(ExhaustedError):
+        await once(server, b.add("q0"))
+    time.seconds += 60
+    got = [await once(server, b.add(f"q{number}")) for number in range(13)]
+    assert set(got) == {address for handle, address in had.items() if handle not in {"p0", "p1", "p2"}}
+    with pytest.raises(ExhaustedError):
+        await once(server, b.add("q13"))
+    owners = {block.node for block in server.objects.values() if any(one.node == "a" for _, one in block.held)}
+    assert owners == {"a"}, "a block in which pods of it are stays its own"
+    del server.pods["a"]["default/p2"]
+    time.seconds += 59
+    for _ in range(2):  # the first look sees that it is gone
+        with pytest.raises(ExhaustedError):
+            await once(server, b.add("q13"))
+        time.seconds += 59
+    time.seconds += 1
+    assert await once(server, b.add("q13")) == had["p2"]
+    server.nodes.add("a")
+    server.pods.clear()
+    time.seconds += 1000
+    with pytest.raises(ExhaustedError):
+        await once(server, b.add("q14"))
+    server.tell(a.view)
+    problems = await once(server, a.settle())
+    assert len(problems) == 14, "the others are told that they have to go"
+    assert {each: holders(server)[had[each]] for each in ("p0", "p1")} == {"p0": "p0", "p1": "p1"}, "adopted"
+
+
+async def test_what_a_node_had_that_is_gone_goes_though_nobody_needs_it(time: Time) -> None:
+    """And each that is gone is looked after by a few of those that are there, whichever of them live."""
+    server = Server(Random(17))
+    names = [f"n{number}" for number in range(9)]
+    server.nodes = set(names)
+    a, *others = (Node(name, server, time) for name in names)
+    for number in range(5):
+        await once(server, a.add(f"p{number}"))
+    block = next(each for each in server.objects.values() if each.free)
+    lent = await once(server, others[0].add("q0", exact=block.address(block.free[0])))
+    server.nodes.discard("n0")
+    server.asked.clear()
+    alive = [node for node in others if node.name != lookers("n0", server.nodes)[0]]  # the first one's agent is dead
+
+    async def all_settle() -> None:
+        for node in alive:
+            server.tell(node.view)
+            await once(server, node.settle())
+
+    await all_settle()
+    assert server.asked == {"n0": 2}, "not by all of them"
+    time.seconds += 59
+    await all_settle()
+    assert len(holders(server)) == 6
+    for _ in range(2):
+        time.seconds += 15
+        await all_settle()
+    assert holders(server) == {lent: "q0"}
+    assert [block.node for block in server.objects.values()] == [""], "nobody's, as long as another has of it"
+    others[0].promised.clear()
+    for _ in range(2):
+        time.seconds += 15
+        await all_settle()
+    assert not server.objects
 
 
 async def test_a_chosen_address(time: Time) -> None:
@@ -378,8 +473,11 @@ async def test_a_node_has_no_more_blocks_than_it_may(time: Time) -> None:
         await once(server, b.add("q1"))
     assert "maxBlocksPerHost 1" in refused.value.details
     server.nodes.discard("b")
+    with pytest.raises(ExhaustedError):
+        await once(server, a.add("p7"))
+    time.seconds += 60
     await once(server, a.add("p7"))
-    assert [block.node for block in server.objects.values()] == ["a", "b"], "what b's pod had, and not the block"
+    assert [block.node for block in server.objects.values()] == ["a", ""], "what b's pod had, and not the block"
     free = next(each for each in ("10.9.0.0", "10.9.0.4", "10.9.0.8") if a.view.holding(each) is None)
     with pytest.raises(TakenAddressError, match=f"{free} is in no block yet, .* has maxBlocksPerHost 1$"):
         await once(server, a.add("p8", exact=free))

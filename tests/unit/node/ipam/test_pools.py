@@ -99,6 +99,10 @@ class Cluster:
         self._answers()
         return self.tables.nodes.get(("", name)) is not None
 
+    async def pods_of(self, _node: str) -> dict[str, tuple[str, ...]]:
+        self._answers()
+        return {}
+
 
 class Agent:
     """One node's; `promised` is what its journal says."""
@@ -107,7 +111,8 @@ class Agent:
         self.node = node
         self.view = BlockView(cluster.tables.blocks)
         book = BlockBook(cluster, self.view)
-        claims = BlockClaims(node.name, book, Clock(), CurrentRules(cluster.tables))
+        self.clock = Clock()
+        claims = BlockClaims(node.name, book, self.clock, CurrentRules(cluster.tables))
         good = GoodPools(cluster.tables)
         self.ipam = PoolIpam(
             node.name, cluster.tables, good, claims, Clock()
@@ -259,6 +264,9 @@ async def test_a_node_that_was_taken_for_gone_is_told(cluster: Cluster, one: Age
     for number in range(4):
         await one.add(f"p{number}")
     cluster.tables.nodes.put(ONE.key, None)
+    with pytest.raises(ExhaustedError, match=r"no free address in IPPool a"):
+        await two.add("q0")
+    two.clock.seconds += 60
     (ip,) = await two.add("q0")
     cluster.tables.nodes.put(ONE.key, ONE)
     await one.settle()

@@ -3,24 +3,18 @@
 import asyncio
 import contextlib
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.free_port import free_port
 
 from clew.app.agent_config import AgentConfiguration, Configuration
 from clew.app.agent_proxy import refuse_company
 from clew.app.kube_proxy_config import parse
 from clew.base.errors import UserError
 from clew.servers.pages import Page, Pages, serve
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def configuration(metrics: int, healthz: int) -> Configuration:
@@ -32,7 +26,7 @@ def configuration(metrics: int, healthz: int) -> Configuration:
 async def answering(port: int, pages: Pages) -> AsyncIterator[None]:
     task = asyncio.ensure_future(serve(f"127.0.0.1:{port}", pages))
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not task.done():
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -71,7 +65,7 @@ async def test_a_kube_proxy_that_runs_is_named(tmp_path: Path) -> None:
     shutil.copy(shutil.which("sleep") or "", program)
     process = subprocess.Popen([program, "60"])  # noqa: ASYNC220 - it only has to be there
     try:
-        async with asyncio.timeout(5):  # a process bears its program's name a moment after Popen returns
+        async with asyncio.timeout(30):  # a process bears its program's name a moment after Popen returns
             while Path(f"/proc/{process.pid}/comm").read_text() != "kube-proxy\n":  # noqa: ASYNC110 - the kernel tells nobody
                 await asyncio.sleep(0)
         with pytest.raises(UserError, match=f"kube-proxy .process {process.pid}. serves this node already"):

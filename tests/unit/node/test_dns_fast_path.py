@@ -131,14 +131,14 @@ class World:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - another task's work is waited for
             await asyncio.sleep(0.002)
 
 
 async def in_time(world: World, condition: Callable[[], object]) -> None:
     """The same while time passes: who goes to sleep after a single step forward would sleep for ever."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             world.clock.move(RETRY / 4)
             await asyncio.sleep(0.002)

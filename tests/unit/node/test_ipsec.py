@@ -364,7 +364,7 @@ async def test_what_is_in_the_kernel_is_published_past_refusals_and_again_when_i
         for taken_off in (False, True):
             if taken_off:
                 nodes.put(("", "one"), Node("one"))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await server.taken.wait()
             server.taken.clear()
             found = nodes.get(("", "one"))
@@ -375,7 +375,7 @@ async def test_what_is_in_the_kernel_is_published_past_refusals_and_again_when_i
         identity.applied(standing(identity.ring, (), None))
         followed = asyncio.Event()
         keys_heard = identity.on_change(lambda: None if identity.ring.former else followed.set())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await followed.wait()
         keys_heard()
         assert clock.at >= ipsec.FOLLOWING
@@ -405,7 +405,7 @@ async def test_while_others_follow_a_new_epoch_what_changes_is_told_at_once(tmp_
         for current in ((FIRST,), (FIRST, SECOND)):
             keys.replace({SECRET: KeyRing(current)})
             identity.applied(standing(identity.ring, (), None))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await server.taken.wait()
             server.taken.clear()
         found = nodes.get(("", "one"))

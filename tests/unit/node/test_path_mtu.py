@@ -48,7 +48,7 @@ class Watched:
 
     async def rest(self) -> None:
         """Until it waits for the next minute."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             self.clock.asleep.clear()
             await self.clock.asleep.wait()
 

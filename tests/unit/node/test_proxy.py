@@ -124,7 +124,7 @@ class Node1:
 
     async def until(self, condition: Any) -> None:
         """Let the loop and its threads run until something is so."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not condition():  # noqa: ASYNC110  the condition is the fake kernel's, which tells nobody
                 await asyncio.sleep(0)
 

@@ -44,7 +44,7 @@ async def test_a_problem_is_an_event_on_its_object() -> None:
     teller.tell(Problem("EndpointSlice default/web-1", "", "cannot be read"))
     task = asyncio.ensure_future(teller.run(cluster))
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(cluster.events) < 3:
                 cluster.written.clear()
                 await cluster.written.wait()

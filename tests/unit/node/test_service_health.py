@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
+from tests.free_port import free_port
 
 from clew.base.clock import SystemClock
 from clew.ir.balancing import HealthCheck
@@ -15,15 +16,9 @@ from clew.node.service_health import ServiceHealth
 WEB, OTHER = ("default", "web"), ("default", "other")
 
 
-def free_port() -> int:
-    with socket.socket(socket.AF_INET6) as probe:
-        probe.bind(("::", 0))
-        return int(probe.getsockname()[1])
-
-
 async def ask(port: int, path: str = "/") -> str:
     """Head and body of the answer; "" where the connection is closed without one."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -83,7 +78,7 @@ async def test_a_port_moves_with_its_service() -> None:
         assert "web" in await ask(two)
         assert "other" in await ask(one)
         health.set(OTHER, None)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", one)

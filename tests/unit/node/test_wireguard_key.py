@@ -71,7 +71,7 @@ async def test_it_is_published_past_refusals_and_again_when_it_is_taken_off() ->
         for taken_off in (False, True):
             if taken_off:
                 nodes.put(("", "one"), from_api({"metadata": {"name": "one", "annotations": {KEY_ANNOTATION: "x"}}}))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await server.taken.wait()
             server.taken.clear()
             found = nodes.get(("", "one"))

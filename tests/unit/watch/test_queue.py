@@ -12,7 +12,7 @@ Reconcile = Callable[[str], Awaitable[float | None]]
 
 async def drive(queue: WorkQueue[str], reconcile: Reconcile, done: asyncio.Event, workers: int = 3) -> None:
     running = asyncio.create_task(queue.run(reconcile, workers))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await done.wait()
     running.cancel()
 

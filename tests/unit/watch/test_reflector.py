@@ -188,7 +188,7 @@ def test_no_event_is_missed_or_seen_twice(
         history.streams = streams
         ledger = Ledger(history)
         reflector = Reflector(history, POD, decode, ledger, clock=NoTime(), streaming=streaming)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             running = asyncio.create_task(reflector.run())
             for step, name in steps:
                 if step == "turn":

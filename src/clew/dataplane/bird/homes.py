@@ -22,6 +22,7 @@ from clew.kernel import files
 from clew.kernel.errors import KernelError
 
 STARTING = 5.0  # seconds for the control socket to answer
+ENDING = 5.0  # seconds until one that was told to end is killed
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -95,10 +96,15 @@ class OwnBird:
         raise KernelError(errno.ETIMEDOUT, "start BIRD", detail=f"its socket does not answer in {STARTING:.0f} s")
 
     def _reap(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            self._process.wait(STARTING)
-        self._process = None
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        process.terminate()
+        try:
+            process.wait(ENDING)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 class SharedBird:

@@ -65,7 +65,7 @@ class Running:
 
     def start(self) -> "Running":
         self._thread.start()
-        assert self._ready.wait(20)
+        assert self._ready.wait(60)
         if self._failure:
             raise self._failure
         return self
@@ -94,7 +94,7 @@ class Running:
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Something done on the server's own loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def stop(self) -> None:
         async def end() -> None:
@@ -103,7 +103,7 @@ class Running:
 
         self.run(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(20)
+        self._thread.join(60)
 
     @property
     def url(self) -> str:
@@ -159,7 +159,13 @@ def kubectl(running: Running) -> Kubectl:
     def call(*arguments: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "KUBECONFIG": str(config), "HOME": str(running.folder)}
         done = subprocess.run(
-            [program, *arguments], input=stdin, capture_output=True, text=True, timeout=60, check=False, env=environment
+            [program, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env=environment,
         )
         if check:
             assert done.returncode == 0, done.stderr
@@ -191,7 +197,7 @@ class Raw:
         credential = None if token else running.authority.client(user, groups)
         self._tls = client_tls(running.authority.ca_pem, credential)
         self._token = token
-        self._connection = http.client.HTTPSConnection("127.0.0.1", running.port, context=self._tls, timeout=30)
+        self._connection = http.client.HTTPSConnection("127.0.0.1", running.port, context=self._tls, timeout=60)
 
     def __call__(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json", **headers: str
@@ -213,7 +219,7 @@ class Raw:
     @contextmanager
     def watch(self, path: str, **headers: str) -> Iterator["Watching"]:
         """A watch on a connection of its own."""
-        connection = http.client.HTTPSConnection("127.0.0.1", self._connection.port, context=self._tls, timeout=10)
+        connection = http.client.HTTPSConnection("127.0.0.1", self._connection.port, context=self._tls, timeout=60)
         try:
             sent = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request("GET", f"{path}{'&' if '?' in path else '?'}watch=1", headers=sent)

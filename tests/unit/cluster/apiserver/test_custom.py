@@ -221,7 +221,7 @@ def test_a_name_has_one_holder(served: Raw, other: Any, reason: str, name: str) 
     path = f"/apis/example.com/v1/namespaces/default/{plural}"
     assert served("GET", path).code == 404
     made(served("DELETE", f"{CRDS}/widgets.example.com"))
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + 60
     while served("GET", path).code != 200:  # the name is free
         assert time.monotonic() < ends
     crd = made(served("GET", f"{CRDS}/{plural}.example.com"))
@@ -250,7 +250,7 @@ def test_what_is_built_in_is_not_defined_anew(call: Raw) -> None:
     before = made(call("GET", slices))["items"]
     assert before
     made(call("DELETE", f"{CRDS}/endpointslices.discovery.k8s.io"))
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + 60
     while call("GET", f"{CRDS}/endpointslices.discovery.k8s.io").code != 404:
         assert time.monotonic() < ends
     assert made(call("GET", slices))["items"] == before
@@ -265,7 +265,7 @@ def test_it_goes_with_its_objects(served: Raw) -> None:
         405, "create not allowed while custom resource definition is terminating",
     )  # fmt: skip
     made(served("PATCH", f"{WIDGETS}/w", {"metadata": {"finalizers": None}}, MERGE))
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + 60
     while served("GET", f"{CRDS}/widgets.example.com").code != 404:
         assert time.monotonic() < ends
     assert served("GET", WIDGETS).code == 404
@@ -275,7 +275,7 @@ def test_it_goes_with_its_objects(served: Raw) -> None:
 
 def test_kubectl_knows_it(kubectl: Kubectl) -> None:
     kubectl("apply", "-f", "-", stdin=json.dumps(CRD))
-    kubectl("wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=10s")
+    kubectl("wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=60s")
     kubectl("apply", "-f", "-", stdin=json.dumps(WIDGET))
     assert kubectl("get", "wd").stdout.splitlines()[0].split() == ["NAME", "SIZE", "AGE"]
     assert kubectl("get", "widgets", "-o", "wide").stdout.splitlines()[1].split()[:3] == ["w", "3", "red"]
@@ -293,5 +293,5 @@ def test_kubectl_knows_it(kubectl: Kubectl) -> None:
     kubectl("patch", "wd", "w", "--type=merge", "--subresource=status", "-p", '{"status":{"ready":true}}')
     assert kubectl("get", "wd", "w", "-o", "jsonpath={.status.ready}").stdout == "true"
     assert "Size:" in kubectl("describe", "widget", "w").stdout
-    kubectl("delete", "crd", "widgets.example.com", "--timeout=20s")
+    kubectl("delete", "crd", "widgets.example.com", "--timeout=60s")
     assert kubectl("get", "wd", check=False).returncode == 1

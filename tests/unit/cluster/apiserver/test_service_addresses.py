@@ -32,7 +32,7 @@ def service(name: str, ip: str = "") -> Any:
 
 def until(call: Raw, path: str, wanted: Callable[[Answer], bool]) -> Any:
     """The object, as soon as the answer is as wanted."""
-    end, tick = time.monotonic() + 10, threading.Event()
+    end, tick = time.monotonic() + 60, threading.Event()
     while not wanted(answer := call("GET", path)):
         assert time.monotonic() < end, answer.text
         tick.wait(0.02)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.free_port import free_port
 
 from clew.api.kinds import LEASE, NODE, POD
 from clew.api.objects import Object, dig, is_deleting, key_of, name_of, namespace_of, uid_of
@@ -99,8 +100,7 @@ class ControlPlane:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.authority = Authority.ensure(folder / "pki")
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         self.admin = self.client("admin", ("system:masters",))
         self.kubelets = HollowKubelets(self.admin)
@@ -139,7 +139,7 @@ class ControlPlane:
             program, *arguments, env={**os.environ, "KUBECONFIG": str(config), "HOME": str(folder)},
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(120):
             output, _ = await process.communicate(stdin.encode())
         assert process.returncode == 0, output.decode()
         return output.decode()
@@ -165,7 +165,7 @@ class ControlPlane:
         status = {"capacity": capacity, "allocatable": capacity, "conditions": [ready]}
         return await self.admin.patch(NODE, name, {"status": status}, subresource="status")
 
-    async def until(self, condition: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
+    async def until(self, condition: Callable[[], Awaitable[Any]], seconds: float = 60) -> Any:
         """Ask until it is true; what it answered then."""
         async with asyncio.timeout(seconds):
             while not (found := await condition()):  # noqa: ASYNC110  # asks the server, as a user would

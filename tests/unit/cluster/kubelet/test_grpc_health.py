@@ -39,7 +39,7 @@ async def asked(*answer: bytes, service: str = "") -> bytes:
     async with server:
         reader, writer = await asyncio.open_connection(host, port)
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await check(reader, writer, f"{host}:{port}", service, "kube-probe/1")
         finally:
             writer.close()

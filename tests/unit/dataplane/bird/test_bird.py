@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from clew.dataplane.bird import control, render
+from clew.dataplane.bird import control, homes, render
 from clew.dataplane.bird.apply import BirdPlane
 from clew.dataplane.bird.explain import explain
 from clew.dataplane.bird.homes import OwnBird, SharedBird
@@ -137,6 +137,25 @@ def test_without_the_program_the_remedy_is_told(tmp_path: Path) -> None:
     with pytest.raises(KernelError, match="install BIRD 2"):
         plane.sync()
     assert plane.pending
+
+
+def test_one_that_neither_answers_nor_ends_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent ended of it, on a machine that was busy for longer than five seconds."""
+    program = tmp_path / "hangs"
+    program.write_text("#!/bin/sh\ntrap '' TERM\nwhile true; do sleep 0.05; done\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(homes, "STARTING", 0.5)
+    monkeypatch.setattr(homes, "ENDING", 0.1)
+    home = OwnBird(tmp_path / "bird", str(program))
+    processes = []
+    try:
+        for _ in range(2):
+            with pytest.raises(KernelError, match="its socket does not answer"):
+                home.put(SPEAKER)
+            processes.append(home._process)
+    finally:
+        home._reap()
+    assert [each.returncode is not None for each in processes if each is not None] == [True, True]
 
 
 def test_who_never_had_a_router_is_left_alone(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import permutations
 
 import pytest
+from tests.free_port import free_port
 from tests.unit.dataplane.balancers import A, Wanted, changes, states
 
 from clew.base.clock import SystemClock
@@ -20,13 +21,6 @@ from clew.kernel.errors import KernelError
 from clew.kernel.iptables import FakeIptables
 
 SETTINGS = Settings(4, ("10.244.0.0/16",))
-
-
-def free_port() -> int:
-    """Nobody's on this machine just now: other runs of these tests may be on it, too."""
-    with socket.socket() as probe:
-        probe.bind(("0.0.0.0", 0))
-        return int(probe.getsockname()[1])
 
 
 NODE_PORT = free_port()

@@ -18,7 +18,7 @@ from clew.dataplane.userspace.objects import Way, WayKey
 
 KEY = WayKey("default/web", "TCP", "Cluster")
 DNS = WayKey("default/dns", "UDP", "Cluster")
-LIMIT = 10
+LIMIT = 30
 
 
 @pytest.fixture

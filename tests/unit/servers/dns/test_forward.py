@@ -9,10 +9,11 @@ import dns.flags
 import dns.message
 import dns.rcode
 import pytest
+from tests.free_port import free_port
 
 from .test_specification import seen
 from .upstream import Resolver, address, certificate, serving
-from .world import Running, ask, free_port, until, until_true
+from .world import Running, ask, until, until_true
 
 
 def corefile(*upstreams: int | str, options: str = "", more: str = "errors") -> str:

@@ -188,7 +188,7 @@ async def test_questions_on_one_connection_are_all_answered_however_they_are_cut
                 writer.write(data[at : at + step])
                 await writer.drain()
             ids = set()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 for _ in stream:
                     (length,) = struct.unpack(">H", await reader.readexactly(2))
                     ids.add(dns.message.from_wire(await reader.readexactly(length)).id)
@@ -200,7 +200,7 @@ async def test_rubbish_on_a_connection_ends_it_and_nothing_else(running: Running
     async with running(HOSTS) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"\0\x0c\0\1\x80\0" + b"\0" * 8)  # an answer, to nothing
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await reader.read() == b""
         writer.close()
         assert seen(await ask(port, "www.example.", tcp=True)) == "192.0.2.1"
@@ -218,7 +218,7 @@ async def test_a_burst_of_rubbish_and_questions(running: Running) -> None:
                 sock.send([b"", b"x", b"\xff" * 3000, b"\0" * 12][number % 4])
             found = {}
             loop = asyncio.get_running_loop()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while len(found) < 150:
                     raw = await loop.sock_recv(sock, 4096)
                     answer = dns.message.from_wire(raw)

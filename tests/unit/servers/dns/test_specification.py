@@ -277,7 +277,7 @@ async def test_a_reload_keeps_what_is_known(running: Running) -> None:
         await program.context.corefile_changed()
         answers = []
         await until(lambda: program.generation is not before)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not answers or answers[-1].answer[0].ttl != 7:
                 answers.append(await ask(port, "web.shop.svc.cluster.local."))
         assert {answer.rcode() for answer in answers} == {dns.rcode.NOERROR}

@@ -14,8 +14,7 @@ import dns.rrset
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-
-from .world import free_port
+from tests.free_port import free_port
 
 Reply = Callable[[dns.message.Message], dns.message.Message | bytes | None]
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -13,6 +12,7 @@ from typing import Any
 import dns.asyncquery
 import dns.message
 import pytest
+from tests.free_port import free_port
 
 from clew.app.dns import DnsOptions, Program
 from clew.base.clock import Clock
@@ -37,28 +37,21 @@ class Hands:
         await asyncio.Event().wait()
 
 
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
-async def until(condition: Callable[[], Any], seconds: float = 10) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.005)
 
 
-async def until_true(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+async def until_true(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - what is waited for happens in another program
             await asyncio.sleep(0.01)
 
 
 async def ask(
-    port: int, name: str, kind: str = "A", *, tcp: bool = False, seconds: float = 5, **options: Any
+    port: int, name: str, kind: str = "A", *, tcp: bool = False, seconds: float = 20, **options: Any
 ) -> dns.message.Message:
     query = dns.message.make_query(name, kind, **{"use_edns": 0, **options})
     how = dns.asyncquery.tcp if tcp else dns.asyncquery.udp

@@ -62,9 +62,9 @@ def up(name: str, config: Path | None, flags: Flags, say: Say, wait: float) -> N
 
 
 def _raise(paths: LabPaths, spec: LabSpec, say: Say, deadline: float) -> None:
-    paths.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    paths.run.mkdir(parents=True, exist_ok=True, mode=0o755)
-    paths.log.mkdir(parents=True, exist_ok=True)
+    files.make_folder(paths.state, 0o700)
+    files.make_folder(paths.run, 0o755)
+    files.make_folder(paths.log)
     stored = stored_spec(paths)
     if spec != stored or not daemon_pid(paths):
         lab_probe.check(paths, spec)

@@ -14,6 +14,8 @@ from pathlib import Path
 from clew.base.errors import WorldError
 from clew.base.value import Value
 
+_TRIES = 100  # who takes folders away is slower than this
+
 
 class Owner(Value):
     """Whom a new file is to belong to."""
@@ -42,6 +44,15 @@ def replace(path: Path, data: bytes, mode: int = 0o600, owner: Owner | None = No
         raise
 
 
+def make_folder(path: Path, mode: int = 0o777) -> None:
+    """The folder and what is above it, where others take away folders that are empty, as the end of a lab does."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(FileNotFoundError, FileExistsError):  # what was there was gone the moment after
+            path.mkdir(mode, parents=True, exist_ok=True)
+            return
+    path.mkdir(mode, parents=True, exist_ok=True)
+
+
 class LockedError(WorldError):
     """Another process holds the lock; `holder` is its pid where the file tells it, else 0."""
 
@@ -65,8 +76,11 @@ class FileLock:
     def acquire(self) -> None:
         """Take it now; LockedError where another holds it. The folder is made."""
         while True:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            make_folder(self.path.parent)
+            try:
+                fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except FileNotFoundError:  # somebody who let go of the last lock in it took the folder away
+                continue
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as problem:

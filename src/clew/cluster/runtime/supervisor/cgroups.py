@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
+_TRIES = 100  # who takes groups away is slower than this
 
 
 @cache
@@ -32,14 +33,12 @@ def unified() -> bool:
 def make(group: str) -> None:
     """Create `/clew/NAME/NODE/…` everywhere. On v2 every controller is handed down to it."""
     for root in hierarchies():
-        at = root
-        for part in group.strip("/").split("/"):
-            parent, at = at, at / part
-            at.mkdir(exist_ok=True)
-            if (parent / "cgroup.controllers").exists():
-                _hand_down(parent)
-            if (at / "cpuset.cpus").exists() and not (at / "cgroup.controllers").exists():
-                _inherit_cpuset(parent, at)
+        for _ in range(_TRIES):
+            with suppress(OSError):  # another lab's end took /clew away as empty in between
+                _make_in(root, group)
+                break
+        else:
+            _make_in(root, group)
 
 
 def join(group: str) -> None:
@@ -127,6 +126,17 @@ def remove_empty(group: str) -> None:
     for root in hierarchies():
         with suppress(OSError):
             (root / group.strip("/")).rmdir()
+
+
+def _make_in(root: Path, group: str) -> None:
+    at = root
+    for part in group.strip("/").split("/"):
+        parent, at = at, at / part
+        at.mkdir(exist_ok=True)
+        if (parent / "cgroup.controllers").exists():
+            _hand_down(parent)
+        if (at / "cpuset.cpus").exists() and not (at / "cgroup.controllers").exists():
+            _inherit_cpuset(parent, at)
 
 
 def _hand_down(parent: Path) -> None:

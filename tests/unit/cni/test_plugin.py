@@ -129,6 +129,19 @@ def test_nobody_answers(plugin: Path, tmp_path: Path, command: str, code: int) -
         ({"CNI_CONTAINERID": "", "CNI_NETNS": ""}, "", 4, "not set, and ADD needs it: CNI_CONTAINERID, CNI_NETNS"),
         ({"CNI_COMMAND": "DEL", "CNI_IFNAME": ""}, "", 4, "not set, and DEL needs it: CNI_IFNAME"),
         ({"CNI_COMMAND": "STATUS", "CNI_PATH": "", "CNI_IFNAME": ""}, "", 4, "STATUS needs it: CNI_PATH"),
+        ({"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "@"}, "{}", 4, "CNI_CONTAINERID is '@'"),
+        ({"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "../x"}, "{}", 4, "CNI_CONTAINERID is '../x'"),
+        ({"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "x" * 201}, "{}", 4, "CNI_CONTAINERID is 'xxx"),
+        ({"CNI_COMMAND": "DEL", "CNI_IFNAME": "a/b"}, "{}", 4, "CNI_IFNAME is 'a/b'"),
+        ({"CNI_NETNS": "/a\tb\u00e9"}, "{}", 4, "CNI_NETNS is '/a b??'"),
+        ({}, '{"cniVersion": "9\x07"}', 1, "CNI version '9 '"),
+        ({}, '{"prevResult": {"cniVersion": "0.1.0"}, "cniVersion": "1.1.0", "agentSocket": "/n"}', 11, "answer at /n"),
+        (
+            {},
+            '{"args": {"a": "agentSocket"}, "x": "\\\\\\"{", "cniVersion": "1.1.0", "agentSocket" : "/n"}',
+            11,
+            "at /n",
+        ),
         ({}, "", 6, "no JSON object"),
         ({"CNI_COMMAND": "DEL"}, '{"cniVersion": "1.1.0"', 6, "no JSON object"),
         ({}, ' {"name": "x"} \n', 1, "CNI version '0.1.0' is not supported"),
@@ -143,6 +156,14 @@ def test_what_is_wrong_is_not_to_be_tried_again(
     status, answer = given(plugin, {**env, "CNI_NETNS": "/proc/self/ns/net", **change}, text)
     assert (status, json.loads(answer)["code"]) == (1, code)
     assert words in json.loads(answer)["msg"]
+
+
+def test_no_standard_input(plugin: Path) -> None:
+    """One in Python said nothing but a traceback."""
+    env = {"CNI_COMMAND": "STATUS", "CNI_PATH": "/x"}
+    command = ["sh", "-c", 'exec "$0" <&-', plugin]
+    done = subprocess.run(command, env=env, capture_output=True, timeout=30, check=False)
+    assert (done.returncode, json.loads(done.stdout)["code"], done.stderr) == (1, 5, b"")
 
 
 def test_a_configuration_without_end(plugin: Path, tmp_path: Path) -> None:

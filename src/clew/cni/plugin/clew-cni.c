@@ -18,6 +18,9 @@
 
 #define SECONDS 90 /* how long a runtime may have to wait for an agent that is there */
 #define LARGEST (1 << 20) /* bytes of a call that the agent takes */
+#define LONGEST_ID 200   /* as the agent has it */
+#define LONGEST_NAME 15  /* bytes of an interface's */
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 #define NEWEST "1.1.0"
 static const char *const SPEAKS[] = {"0.3.0", "0.3.1", "0.4.0", "1.0.0", NEWEST};
 #define SPOKEN (sizeof SPEAKS / sizeof SPEAKS[0])
@@ -92,18 +95,49 @@ static const char *after_blanks(const char *at)
     return at + strspn(at, " \t\r\n");
 }
 
-/* The text of a field of the configuration that Clew writes itself, so without escapes; else `otherwise`. */
-static char *field(const struct text *config, const char *name, const char *otherwise)
+/* The end of the text that begins at `at`, its closing quote; NULL where it has none. Escaped ones do not count. */
+static const char *closing(const char *at, const char *end)
 {
-    char *quoted = print("\"%s\"", name).bytes;
-    const char *at = memmem(config->bytes, config->length, quoted, strlen(quoted));
-    if (at == NULL)
-        return strdup(otherwise);
-    at = after_blanks(at + strlen(quoted));
-    if (*at != ':')
-        return strdup(otherwise);
-    at = after_blanks(at + 1);
-    return *at == '"' ? strndup(at + 1, strcspn(at + 1, "\"")) : strdup(otherwise);
+    while (at < end && *at != '"')
+        at += *at == '\\' && at + 1 < end && (at[1] == '\\' || at[1] == '"') ? 2 : 1;
+    return at < end ? at : NULL;
+}
+
+/* Without the escapes that `closing` knows: of anything else they are nobody's here. */
+static struct text unescaped(const char *at, const char *end)
+{
+    struct text found = print("");
+    while (at < end)
+        if (*at == '\\' && at + 1 < end && (at[1] == '\\' || at[1] == '"'))
+            at += 2;
+        else
+            append(&found, at++, 1);
+    return found;
+}
+
+/* The text of a field of the configuration itself, of none within it; else `otherwise`. */
+static const char *field(const struct text *config, const char *name, const char *otherwise)
+{
+    const char *at = config->bytes, *end = at + config->length;
+    int depth = 0, wanted = 0; /* wanted: the text that comes next is the field's */
+    for (; at < end; at++) {
+        if (*at == '"') {
+            const char *last = closing(at + 1, end), *next = last;
+            if (last == NULL)
+                break;
+            struct text text = unescaped(at + 1, last);
+            if (wanted)
+                return text.bytes;
+            if (depth == 1 && text.length == strlen(name) && memcmp(text.bytes, name, text.length) == 0) {
+                next = after_blanks(last + 1);
+                wanted = *next == ':' && *after_blanks(next + 1) == '"';
+            }
+            at = last;
+        } else {
+            depth += *at == '{' ? 1 : *at == '}' ? -1 : 0;
+        }
+    }
+    return otherwise;
 }
 
 static int speaks(const char *version)
@@ -130,11 +164,12 @@ static void fail(const struct text *config, int code, const char *format, ...)
         _exit(1);
     va_end(arguments);
     struct text quoted = print("");
-    for (; *message; message++) {
-        if (*message == '\\')
+    for (; *message; message++) { /* JSON is UTF-8 */
+        unsigned char letter = (unsigned char)*message;
+        if (letter == '\\')
             append(&quoted, "\\\\", 2);
         else
-            append(&quoted, *message == '"' ? "'" : *message == '\n' ? " " : message, 1);
+            append(&quoted, letter == '"' ? "'" : letter <= 32 ? " " : letter >= 127 ? "?" : message, 1);
     }
     struct text error = print("{\"cniVersion\":\"%s\",\"code\":%d,\"msg\":\"%s\"}", spoken(config), code, quoted.bytes);
     say(error.bytes, error.length, 1);
@@ -177,6 +212,12 @@ static void judge(const struct text *config, const char *command)
     }
     if (missing.length > 0)
         fail(config, 4, "not set, and %s needs it: %s", command, missing.bytes);
+    const char *container = variable("CNI_CONTAINERID"), *interface = variable("CNI_IFNAME");
+    size_t length = strlen(container);
+    if (length > 0 && (strspn(container, LETTERS "_.-") < length || strspn(container, LETTERS) == 0 || length > LONGEST_ID))
+        fail(config, 4, "CNI_CONTAINERID is '%s'", container);
+    if (strchr(interface, '/') || strlen(interface) > LONGEST_NAME)
+        fail(config, 4, "CNI_IFNAME is '%s'", interface);
     if (!is_object(config))
         fail(config, 6, "the network configuration is no JSON object");
     const char *version = field(config, "cniVersion", "0.1.0");
@@ -223,8 +264,6 @@ static struct text ask(const char *path, const struct text *call, int ns)
 /* Leave a DEL for the agent that comes back. */
 static int bury(const char *spool, const char *container, const char *interface, const struct text *call)
 {
-    if (*container == 0 || strchr(container, '/') || strchr(interface, '/'))
-        return -1;
     char *draft = print("%s/.%s@%s.%d", spool, container, interface, (int)getpid()).bytes;
     char *tombstone = print("%s/%s@%s", spool, container, interface).bytes;
     if (mkdir(spool, 0700) < 0 && errno != EEXIST)

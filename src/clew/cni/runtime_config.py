@@ -20,6 +20,7 @@ Protocol = Literal["TCP", "UDP", "SCTP"]
 PROTOCOLS: dict[str, Protocol] = {"tcp": "TCP", "udp": "UDP", "sctp": "SCTP"}
 MOST_PORT = 65535
 LEAST_RATE, MOST_RATE = 1000, 10**15  # bits a second, as Kubernetes has them for its annotations
+MOST_BURST = 8 * (2**32 - 1)  # bits: a kernel's bucket holds 4 GiB
 MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
 
@@ -125,9 +126,10 @@ def _port(field: str, port: _Port) -> Port:
     host_ip = ""
     if port.hostIP:
         try:
-            host_ip = str(ip_address(port.hostIP))
+            chosen = ip_address(port.hostIP)
         except ValueError:
             raise _refusal(f"{field}.hostIP", port.hostIP, "an address of the node, or empty") from None
+        host_ip = str(getattr(chosen, "ipv4_mapped", None) or chosen)  # ::ffff:10.0.0.1 is 10.0.0.1, as in Go
     return Port(port.hostPort, port.containerPort, protocol, host_ip)
 
 
@@ -168,8 +170,8 @@ def bandwidth(asked: RuntimeConfig) -> Bandwidth:
         field = f"runtimeConfig.bandwidth.{word}"
         if rate and not LEAST_RATE <= rate <= MOST_RATE:
             raise _refusal(f"{field}Rate", rate, f"0, or {LEAST_RATE} to {MOST_RATE} bits a second")
-        if burst < 0:
-            raise _refusal(f"{field}Burst", burst, "0, or a number of bits")
+        if not 0 <= burst <= MOST_BURST:
+            raise _refusal(f"{field}Burst", burst, f"0, or a number of bits up to {MOST_BURST}")
         if burst and not rate:
             raise _refusal(f"{field}Burst", burst, f"0 where there is no {word}Rate")
     return Bandwidth(found.ingressRate, found.ingressBurst, found.egressRate, found.egressBurst)

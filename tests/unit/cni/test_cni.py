@@ -98,6 +98,7 @@ def rated(**bandwidth: Any) -> dict[str, Any]:
         ({}, rated(egressRate=999), 7, "runtimeConfig.bandwidth.egressRate is '999': it must be 0, or 1000 to"),
         ({}, rated(egressRate=10**15 + 1), 7, "runtimeConfig.bandwidth.egressRate"),
         ({}, rated(ingressRate=8000, ingressBurst=-8), 7, "runtimeConfig.bandwidth.ingressBurst is '-8'"),
+        ({}, rated(egressRate=8000, egressBurst=2**35), 7, "egressBurst is '34359738368': it must be 0, or"),
         ({}, rated(egressBurst=9000), 7, "runtimeConfig.bandwidth.egressBurst is '9000': it must be 0 where"),
         ({}, rated(ingressRate="1M"), 7, "$.runtimeConfig.bandwidth.ingressRate"),
         ({}, ranged([{"subnet": "10.0.0.1/24"}]), 7, "runtimeConfig.ipRanges[0][0].subnet is '10.0.0.1/24'"),
@@ -204,6 +205,7 @@ def test_what_a_runtime_asks_for_one_container() -> None:
     assert config.ports == (Port(8080, 80), Port(53, 5353, "UDP", "fd00::1"))
     assert config.ips == ("10.244.1.9", "fd00::9")
     assert config.mac == "02:aa:00:00:00:07"
+    assert call(**mapped(hostIP="::ffff:172.30.0.11")).config.ports[0].host_ip == "172.30.0.11"
     assert call(runtimeConfig={"portMappings": None}).config.ports == ()
     assert call(**rated(ingressRate=8000, ingressBurst=16000)).config.bandwidth == Bandwidth(8000, 16000)
     assert call(**rated()).config.bandwidth == call(runtimeConfig={"bandwidth": None}).config.bandwidth == Bandwidth()

@@ -3,7 +3,7 @@
 from clew.dataplane.bandwidth.objects import LARGEST, Bucket, Shape, waiting
 from clew.ir.links import PodRates, Rate
 
-UNSAID = 2**31 - 1  # bits, and more: what runtimes write where nobody chose a burst
+UNSAID = frozenset({0, 2**31 - 1, 2**32 - 1})  # bits: what runtimes write where nobody chose a burst
 USUAL = 20  # a twentieth of a second of the rate is the burst then
 HEADER = 18  # bytes of Ethernet's before what the MTU counts, with a VLAN's tag
 
@@ -17,6 +17,6 @@ def _bucket(rate: Rate | None, mtu: int) -> Bucket | None:
     if rate is None:
         return None
     speed = max(1, rate.bits // 8)
-    chosen = rate.burst // 8 if 0 < rate.burst < UNSAID else speed // USUAL
+    chosen = speed // USUAL if rate.burst in UNSAID else rate.burst // 8
     wait = waiting(speed)
     return Bucket(speed, wait + min(max(chosen, 2 * (mtu + HEADER)), LARGEST - wait))

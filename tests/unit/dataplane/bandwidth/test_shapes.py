@@ -3,7 +3,7 @@
 import pytest
 
 from clew.dataplane.bandwidth.objects import LARGEST, Bucket
-from clew.dataplane.bandwidth.render import UNSAID, shape
+from clew.dataplane.bandwidth.render import shape
 from clew.ir.links import PodRates, Rate
 
 
@@ -12,7 +12,8 @@ from clew.ir.links import PodRates, Rate
     [
         (Rate(8_000_000, 800_000), Bucket(1_000_000, 25_000 + 100_000), 100_000),
         (Rate(8_000_000), Bucket(1_000_000, 25_000 + 50_000), 50_000),  # nobody chose: 50 ms
-        (Rate(8_000_000, UNSAID), Bucket(1_000_000, 25_000 + 50_000), 50_000),
+        (Rate(8_000_000, 2**31 - 1), Bucket(1_000_000, 25_000 + 50_000), 50_000),  # nobody chose it: ocicni
+        (Rate(8_000_000, 2**31), Bucket(1_000_000, 25_000 + 2**28), 2**28),
         (Rate(8_000_000, 2**32 - 1), Bucket(1_000_000, 25_000 + 50_000), 50_000),
         (Rate(8_000, 80), Bucket(1_000, 25 + 3_036), 3_036),  # two packets at least
         (Rate(10**15), Bucket(125 * 10**12, LARGEST), LARGEST // 2 + 1),

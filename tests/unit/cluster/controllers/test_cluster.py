@@ -98,6 +98,22 @@ async def test_slices_and_endpoints_follow_the_pods(plane: Any) -> None:
     await plane.until_list(ENDPOINTS, "default", lambda found: [name_of(each) for each in found] == ["kubernetes"])
 
 
+async def test_a_node_that_appears_brings_its_pods(plane: Any) -> None:
+    await plane.add_node("node-1")
+    await plane.admin.create(SERVICE, service())
+    for number in (1, 2):
+        await plane.admin.create(POD, pod(f"web-{number}", nodeName=f"node-{number}"))
+    await plane.until_list(POD, "default", lambda found: all(dig(each, "status", "podIP") for each in found))
+
+    def nodes(found: list[Object]) -> list[str]:
+        return sorted(each["nodeName"] for piece in found for each in piece.get("endpoints") or ())
+
+    mine = {"labels": "kubernetes.io/service-name=web"}
+    await plane.until_list(ENDPOINT_SLICE, "default", lambda found: nodes(found) == ["node-1"], **mine)
+    await plane.add_node("node-2")
+    await plane.until_list(ENDPOINT_SLICE, "default", lambda found: nodes(found) == ["node-1", "node-2"], **mine)
+
+
 async def test_hints_for_zones_come_and_go_and_are_told(plane: Any) -> None:
     for number, zone in enumerate("ab", 1):
         await plane.add_node(f"node-{number}", labels={"topology.kubernetes.io/zone": zone})

@@ -90,6 +90,17 @@ def test_finished_pods_and_those_without_address_do_not_count() -> None:
     assert piece["endpoints"] == []
 
 
+def test_pods_of_a_node_that_is_gone_are_left_out_until_it_is_known() -> None:
+    """They stayed for as long as nobody collected the pods; kube-controller-manager leaves them out at once."""
+    pods = [pod("a"), pod("b", "10.0.0.2", spec={"nodeName": "gone"})]
+    plan = slices(service(), pods, NODES, [])
+    assert [each["addresses"] for each in plan.changes.create[0]["endpoints"]] == [["10.0.0.1"]]
+    assert plan.is_waiting
+    publishing = slices(service(publishNotReadyAddresses=True), pods, NODES, [])
+    assert len(publishing.changes.create[0]["endpoints"]) == 2
+    assert not publishing.is_waiting
+
+
 def test_traffic_that_should_stay_near_gets_hints() -> None:
     (piece,) = made(service(trafficDistribution="PreferClose"), pod("a"))
     assert piece["endpoints"][0]["hints"] == {"forZones": [{"name": "a"}]}
@@ -137,6 +148,31 @@ def test_more_than_a_thousand_addresses_are_cut_the_ready_ones_last() -> None:
     assert found["metadata"]["annotations"]["endpoints.kubernetes.io/over-capacity"] == "truncated"
 
 
+@pytest.mark.parametrize(
+    ("subsets_of", "kept"),
+    [
+        ([(1000, 0)], [(1000, 0)]),
+        ([(500, 500), (500, 500)], [(500, 0), (500, 0)]),
+        ([(800, 0), (800, 0)], [(500, 0), (500, 0)]),
+        ([(300, 0), (300, 0), (300, 0), (300, 0)], [(250, 0)] * 4),
+        ([(100, 900), (100, 300)], [(100, 600), (100, 200)]),
+        ([(2, 0), (1001, 5)], [(2, 0), (998, 0)]),
+    ],
+)  # fmt: skip
+def test_every_subset_gives_up_its_part(subsets_of: list[tuple[int, int]], kept: list[tuple[int, int]]) -> None:
+    """The last subset once lost all of its addresses, so that its ports had no endpoint at all."""
+    pods = [
+        pod(f"p{at}-{n}", f"10.{at}.{n // 250}.{n % 250}", ready=n < ready,
+            spec={"containers": [{"ports": [{"name": "http", "containerPort": 8000 + at}]}]})
+        for at, (ready, others) in enumerate(subsets_of)
+        for n in range(ready + others)
+    ]  # fmt: skip
+    found = endpoints(service(), pods, None, "")
+    assert found is not None
+    counts = [(len(each.get("addresses", ())), len(each.get("notReadyAddresses", ()))) for each in found["subsets"]]
+    assert counts == kept
+
+
 HAND = {
     "metadata": {"namespace": "d", "name": "web", "uid": "e", "labels": {"x": "y"}, "annotations": {"n": "m"}},
     "subsets": [{
@@ -155,6 +191,12 @@ def test_hand_written_endpoints_become_slices() -> None:
     assert [each["addresses"] for each in pieces["IPv6"]["endpoints"]] == [["fd00::7"]]
     assert four["metadata"]["annotations"] == {"n": "m"}
     assert four["metadata"]["labels"]["x"] == "y"
+
+
+def test_a_subset_is_one_slice_up_to_a_thousand() -> None:
+    many = [{"ip": f"10.0.{n // 250}.{n % 250}"} for n in range(1200)]
+    (piece,) = mirrored({**HAND, "subsets": [{"addresses": many, "ports": [{"port": 80}]}]}, []).create
+    assert len(piece["endpoints"]) == 1000
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from clew.cluster.controllers.endpoints.services import (
     hostname,
     is_headless,
     ports,
+    publishes,
     target,
 )
 from clew.cluster.controllers.ownership import controller_reference
@@ -36,6 +37,7 @@ class Plan(Value):
 
     changes: Changes
     hints: Mapping[str, str]
+    is_waiting: bool = False  # for Nodes that are not known (any more): their pods are left out
 
 
 def slices(
@@ -45,7 +47,8 @@ def slices(
 
     `trigger` is when the change happened (metav1.Time), noted on every slice that is written.
     """
-    chosen = [pod for pod in pods if not podlike.is_finished(pod) and addresses(pod)]
+    alive = [pod for pod in pods if not podlike.is_finished(pod) and addresses(pod)]
+    chosen = [pod for pod in alive if publishes(service) or podlike.node_of(pod) in nodes]
     by_family = {family: _groups(service, chosen, nodes, family) for family in families(service)}
     hints: dict[str, str] = {}
     if topology_hints.asks(service):
@@ -53,7 +56,7 @@ def slices(
         for family, groups in by_family.items():
             hints[family] = topology_hints.hint([each for group in groups for each in group.endpoints], shares)
     changes = pack([group for groups in by_family.values() for group in groups], existing, frame(service, trigger))
-    return Plan(changes, hints)
+    return Plan(changes, hints, len(chosen) < len(alive))
 
 
 def families(service: Mapping[str, Any]) -> tuple[str, ...]:
@@ -81,7 +84,7 @@ def _groups(service: Object, pods: Iterable[Object], nodes: Nodes, family: str) 
 def endpoint(service: Object, pod: Object, address: str, nodes: Nodes) -> Object:
     """One pod's endpoint."""
     serving, terminating = podlike.is_ready(pod), is_deleting(pod)
-    ready = bool(dig(service, "spec", "publishNotReadyAddresses")) or (serving and not terminating)
+    ready = publishes(service) or (serving and not terminating)
     made: Object = {
         "addresses": [address],
         "conditions": {"ready": ready, "serving": serving, "terminating": terminating},

@@ -78,7 +78,7 @@ def mirrored(source: Object, existing: list[Object]) -> Changes:
         for each, ready in addressed[:MOST_A_SUBSET]:
             family = f"IPv{family_of(each['ip'])}"
             groups.setdefault((family, key), Group(family, found, [])).endpoints.append(_endpoint(each, ready=ready))
-    return pack(list(groups.values()), existing, _frame(source))
+    return pack(list(groups.values()), existing, _frame(source), MOST_A_SUBSET)
 
 
 def _port(each: Mapping[str, Any]) -> Object:

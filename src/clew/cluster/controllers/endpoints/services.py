@@ -38,6 +38,11 @@ def is_headless(service: Mapping[str, Any]) -> bool:
     return bool(dig(service, "spec", "clusterIP") == "None")
 
 
+def publishes(service: Mapping[str, Any]) -> bool:
+    """Whether it wants pods to be found that are not ready, or hardly there."""
+    return bool(dig(service, "spec", "publishNotReadyAddresses"))
+
+
 def selecting(services: Informer, pod: Object) -> list[Key]:
     """The services that select the pod."""
     namespace, pairs = namespace_of(pod), labels(pod)

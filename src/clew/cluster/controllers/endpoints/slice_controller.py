@@ -25,6 +25,7 @@ class EndpointSliceController:
         self._writer = SliceWriter(context)
         self._triggers = services.TriggerTimes()
         self._board = context.teller("endpoint-slice-controller")
+        self._waiting: set[Key] = set()  # services with pods on Nodes that are not known
         self._hinted: dict[Key, Mapping[str, str]] = {}  # what was told of services that ask for hints by zone
         self.queue: WorkQueue[Key] = WorkQueue("endpointslice", pace=0.05)
         self._services.add_index(services.BY_SELECTOR, services.by_selector)
@@ -39,6 +40,7 @@ class EndpointSliceController:
                 self._triggers.forget(key_of(before))
                 self._writer.forget(key_of(before))
                 self._hinted.pop(key_of(before), None)
+                self._waiting.discard(key_of(before))
         elif before is None or asked(before) != asked(after) or before.get("spec") != after.get("spec"):
             self.queue.add(key_of(after))
 
@@ -55,6 +57,9 @@ class EndpointSliceController:
 
         How much CPU a zone has concerns those that want endpoints in proportion to it.
         """
+        if before is None:
+            while self._waiting:
+                self.queue.add(self._waiting.pop())
         moved = labels(before or {}).get(services.ZONE) != labels(after or {}).get(services.ZONE)
         if moved or topology_hints.bearing(before) != topology_hints.bearing(after):
             for service in self._services.items():
@@ -83,6 +88,8 @@ class EndpointSliceController:
         nodes = {name_of(node): node for node in self._nodes.items()}
         trigger = self._triggers.since(service, pods)
         plan = slices(service, pods, nodes, existing, trigger)
+        if plan.is_waiting:
+            self._waiting.add(key)
         again = await self._writer.write(key, plan.changes)
         self._tell(service, plan.hints)
         return again

@@ -1,6 +1,7 @@
 """The v1 Endpoints of a Service with a selector. Pure; deprecated since 1.33 and still what `kubectl get ep` shows."""
 
 from collections.abc import Iterable, Mapping
+from math import ceil
 from typing import Any
 
 from clew.api.kinds import ENDPOINTS
@@ -16,6 +17,7 @@ from clew.cluster.controllers.endpoints.services import (
     hostname,
     is_headless,
     ports,
+    publishes,
     target,
 )  # fmt: skip
 
@@ -58,7 +60,7 @@ def _labels(service: Object) -> dict[str, str]:
 def subsets(service: Object, pods: Iterable[Object]) -> list[Object]:
     """Pods with the same ports share a subset; ready and other addresses apart, sorted."""
     family = families(service)[0]
-    publish = bool(dig(service, "spec", "publishNotReadyAddresses"))
+    publish = publishes(service)
     groups: dict[tuple[Port, ...], tuple[list[Object], list[Object]]] = {}
     headless_without_ports = is_headless(service) and not dig(service, "spec", "ports")
     for pod in pods:
@@ -106,17 +108,17 @@ def _order(each: Mapping[str, Any]) -> int:
 
 
 def _capped(found: list[Object]) -> tuple[list[Object], bool]:
-    """At most MOST addresses, the ready ones first."""
-    total = sum(len(each.get(field, ())) for each in found for field in ("addresses", "notReadyAddresses"))
-    if total <= MOST:
-        return found, False
-    room = MOST
-    capped = [dict(each) for each in found]
+    """At most MOST addresses, the ready ones first; each subset gives up in proportion to what it has."""
+    kept, room = [dict(each) for each in found], MOST
     for field in ("addresses", "notReadyAddresses"):
-        for each in capped:
+        total = sum(len(each.get(field, ())) for each in found)
+        share, left = min(room, total), min(room, total)
+        for each in kept:
             if field in each:
-                each[field] = each[field][:room]
-                room -= len(each[field])
+                own = len(each[field])
+                each[field] = each[field][: min(left, ceil(own * share / total))]
+                left -= len(each[field])
                 if not each[field]:
                     del each[field]
-    return [each for each in capped if "addresses" in each or "notReadyAddresses" in each], True
+        room -= share
+    return [each for each in kept if "addresses" in each or "notReadyAddresses" in each], kept != found

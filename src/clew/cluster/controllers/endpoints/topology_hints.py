@@ -30,7 +30,7 @@ HALF = Fraction(1, 2)
 
 def asks(service: Mapping[str, Any]) -> bool:
     said = annotations(service)
-    return said.get(MODE, said.get(FORMER_MODE)) in {"Auto", "auto"}
+    return said.get(FORMER_MODE, said.get(MODE)) in {"Auto", "auto"}
 
 
 def bearing(node: Object | None) -> tuple[object, ...]:

@@ -28,7 +28,7 @@ NOBODY = Chosen((), (), (), False)
 
 
 def gather(slices: Iterable[EndpointSlice], address_type: str) -> dict[PortKey, Candidates]:
-    """Endpoints by port and address. One that is in two slices counts once; the ready one of the two is kept."""
+    """Endpoints by port and address. What two slices name counts once: as ready, then as on a node, if either is."""
     found: dict[PortKey, Candidates] = {}
     for piece in slices:
         if piece.address_type != address_type:
@@ -42,7 +42,7 @@ def gather(slices: Iterable[EndpointSlice], address_type: str) -> dict[PortKey, 
                     continue
                 address = endpoint.addresses[0], port.port
                 known = candidates.get(address)
-                if known is None or (endpoint.ready and not known.ready):
+                if known is None or (endpoint.ready, endpoint.node != "") > (known.ready, known.node != ""):
                     candidates[address] = endpoint
     return found
 

@@ -190,6 +190,7 @@ def _frontends(
     sources: tuple[str, ...] | None,
 ) -> Iterable[Frontend]:
     seen = set()
+    balanced = {address for address, _, field in addresses if field.startswith("status")}
     for address, scope, field in addresses:
         if address in seen:
             continue
@@ -197,7 +198,7 @@ def _frontends(
         if scope == "internal":
             yield Frontend(address, port.protocol, port.port, "internal", service.internal_policy, None, field)
         else:
-            ranges = sources if field.startswith("status") else None
+            ranges = sources if address in balanced else None  # also where it is named in externalIPs
             yield Frontend(address, port.protocol, port.port, "external", service.external_policy, ranges, field)
     if port.node_port:
         field = f"spec.ports[{index}].nodePort"

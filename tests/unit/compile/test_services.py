@@ -124,6 +124,22 @@ def test_source_ranges(ranges: list[str], sources: tuple[str, ...] | None) -> No
     assert external.sources == sources
 
 
+def test_an_address_of_the_balancer_is_restricted_by_every_name() -> None:
+    """Named in externalIPs as well, it was open to everybody; kube-proxy's firewall knows addresses alone."""
+    for ranges, expected in ((["203.0.113.0/24"], ("203.0.113.0/24",)), (["wrong"], ())):
+        spec: Any = {**LB, "loadBalancerSourceRanges": ranges, "externalIPs": ["192.0.2.1", "192.0.2.9"]}
+        found = only(balance(web(**spec), [piece(pod("10.0.0.1"))], NODE))
+        sources = {frontend.address: frontend.sources for frontend in found.frontends}
+        assert sources == {"10.96.0.10": None, "192.0.2.1": expected, "192.0.2.9": None}
+
+
+def test_an_endpoint_in_two_slices_is_where_either_says() -> None:
+    """A slice that did not know the node hid that the endpoint was here, from policy Local."""
+    ways = permutations([piece(pod("10.0.0.1", ""), name="a"), piece(pod("10.0.0.1", "node-1"), name="b")])
+    for pieces in ways:
+        assert only(balance(web(), pieces, NODE)).cluster == (Backend("10.0.0.1", 8080, "here"),)
+
+
 def test_serving_endpoints_that_are_not_chosen_are_kept_in_mind() -> None:
     ending = pod("10.0.0.2", conditions={"ready": False, "serving": True, "terminating": True})
     balancer = only(balance(web(), [piece(pod("10.0.0.1"), ending)], NODE))

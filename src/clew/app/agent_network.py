@@ -39,8 +39,9 @@ from clew.kernel.wireguard import KernelWireGuard
 from clew.node import wireguard_key
 from clew.node.ipam.port import Ipam
 from clew.node.path_mtu import PathMtu
+from clew.node.planes import Planes
 from clew.node.podnet import PodNetwork
-from clew.node.podnet_settings import NetworkSettings, Planes
+from clew.node.podnet_settings import NetworkSettings
 from clew.node.wireguard_key import KeyPair
 from clew.store.table import Table
 from clew.watch.client import Client

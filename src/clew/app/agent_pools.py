@@ -106,8 +106,7 @@ class AddressPart:
         else:
             return
         meta = {"namespace": namespace, "name": name, "uid": seen.uid if seen is not None else ""}
-        text = f"{problem.field}: {problem.message}"
-        await self._recorder.record(about | {"metadata": meta}, "Warning", "AddressConflict", text)
+        await self._recorder.record(about | {"metadata": meta}, "Warning", "AddressConflict", problem.said)
 
     async def _ask(self, namespace: str, name: str) -> PodAsks:
         return pod_asks.from_api(await self._client.get(kinds.POD, name, namespace))

@@ -29,5 +29,13 @@ class Problem(Value):
     """An object that is wrong: shown on the object's condition and as an Event, never raised."""
 
     origin: str  # "Service default/web"
-    field: str  # "spec.ports[0].nodePort"
+    field: str  # "spec.ports[0].nodePort"; "": of the whole object
     message: str
+
+    @property
+    def said(self) -> str:
+        """Field and message, for who knows whose they are."""
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+    def __str__(self) -> str:
+        return f"{self.origin}: {self.said}"

@@ -19,7 +19,6 @@ from clew.compile import ipsec, links, masquerade, ranges, routes
 from clew.compile import routing as speaking
 from clew.compile.ipam import Pool
 from clew.compile.routes import LEAST, Between
-from clew.dataplane.bandwidth import render as shaping
 from clew.dataplane.masquerade import render as nat
 from clew.dataplane.netlink import render
 from clew.dataplane.netlink.apply import Outcome, Underlay
@@ -29,10 +28,10 @@ from clew.dataplane.overlay.objects import DEVICES, IPSEC
 from clew.facts.attachment import Attachment, Linking
 from clew.facts.node import Node
 from clew.ir.routes import PodRoute
-from clew.kernel.errors import KernelError
 from clew.kernel.netlink import Event
 from clew.node.ipam.port import Ipam, Layout
-from clew.node.podnet_settings import NetworkSettings, Planes
+from clew.node.planes import HOST_PORTS, READ_BACK, Planes
+from clew.node.podnet_settings import NetworkSettings
 from clew.node.untold import Untold
 from clew.reconcile import Pace, Turn
 from clew.store.table import StaleRevisionError, Table
@@ -40,6 +39,7 @@ from clew.store.table import StaleRevisionError, Table
 if TYPE_CHECKING:
     from clew.base.errors import Problem
     from clew.facts.ipsec import Standing
+    from clew.kernel.errors import KernelError
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,6 @@ Key = tuple[str, str]
 
 RETRY = 1.0  # seconds after which a refused change is tried again
 DRIFT = 30.0  # seconds after which everything is read back, should somebody have changed it
-HOST_PORTS = "host ports"
 STALE = (-1, -1, -1, False)
 DEFAULT_MTU = 1500  # where no link carries the node's address
 
@@ -69,13 +68,12 @@ class PodNetwork:
         self._node = settings.node
         self._nodes = nodes
         self._attachments = attachments
-        self._plane, self._tunnels, self._identity, self._router = planes[:4]
-        self._host_ports, self._nat, self._rates = planes[4:]
+        self._planes = planes
         self._settings = settings
         self._ipam = ipam
         self._pace = Pace(clock, least=0, most=DRIFT, retry=RETRY)
         self._waiters: list[tuple[Key, asyncio.Future[None]]] = []
-        self._planes = asyncio.Lock()  # held by whoever changes or reads them, in whatever thread
+        self._driving = asyncio.Lock()  # held by whoever changes or reads the planes, in whatever thread
         self._disturbed = False
         self._ports_at = 0
         self._ranges_at = STALE  # revisions of nodes, of whose ranges are where, of keys; whether there is a bridge
@@ -105,19 +103,17 @@ class PodNetwork:
         addresses any more: the caller releases them. Blocking, a few milliseconds; before `run`.
         """
         self._compile_ports()
-        self._plane.read()
-        self._host_ports.read()
-        whole = self._plane.whole()
-        return frozenset(key for key in self._keys() if render.host_name(*key) not in whole)
+        attached = self._keys()
+        return frozenset(attached - self._planes.whole(attached))
 
     async def run(self) -> None:
         """For ever; only cancellation ends it, and the kernel stays as it is then."""
-        looked_at = (self._attachments, self._nodes, self._ipam, self._identity)
+        looked_at = (self._attachments, self._nodes, self._ipam, self._planes.identity)
         unsubscribe = [each.on_change(self._pace.poke) for each in looked_at]
         try:
             while True:
                 turn = await self._pace.turn()
-                async with self._planes:
+                async with self._driving:
                     await self._turn(turn)
         finally:
             for stop in unsubscribe:
@@ -141,12 +137,12 @@ class PodNetwork:
     async def attach(self, attachment: Attachment, ns: int) -> None:
         """Connect it and wait until its link and the pod's end of it are there. KernelError where they cannot be."""
         name = render.host_name(*attachment.key)
-        self._plane.lend_namespace(name, ns)
+        self._planes.links.lend_namespace(name, ns)
         try:
             self._attachments.put(attachment.key, attachment)
             await self.settled(attachment.key)
         finally:
-            self._plane.lend_namespace(name, None)
+            self._planes.links.lend_namespace(name, None)
 
     async def detach(self, key: Key) -> None:
         """Disconnect it and wait until its link is gone. KernelError where the kernel keeps it."""
@@ -162,7 +158,7 @@ class PodNetwork:
 
     def notice(self, events: Iterable[Event]) -> None:
         """Something happened in the kernel: read back in the next round if it may concern us."""
-        if any(self._plane.concerns(event) for event in events):
+        if any(self._planes.links.concerns(event) for event in events):
             self.look_again()
 
     def look_again(self) -> None:
@@ -172,7 +168,7 @@ class PodNetwork:
 
     async def bring_loopback_up(self, ns: int) -> tuple[str, ...]:
         """In a sandbox's namespace; its addresses. KernelError."""
-        return await asyncio.to_thread(self._plane.bring_loopback_up, ns)
+        return await asyncio.to_thread(self._planes.links.bring_loopback_up, ns)
 
     async def caught_up(self) -> None:
         """Until a round that began after this call is over."""
@@ -180,25 +176,18 @@ class PodNetwork:
 
     async def check(self, key: Key, ns: int, mac: str = "") -> str:
         """What is wrong with an attachment's two ends; empty where nothing is (CNI CHECK). `mac`: of the pod's end."""
-        async with self._planes:
-            return await asyncio.to_thread(self._check, key, ns, mac)
-
-    def _check(self, key: Key, ns: int, mac: str) -> str:
-        name = render.host_name(*key)
-        self._plane.read()
-        self._host_ports.read()
-        self._rates.read()
-        return self._plane.check(name, ns, mac) or self._rates.problem(name) or self._host_ports.problem(key)
+        async with self._driving:
+            return await asyncio.to_thread(self._planes.problem, key, ns, mac)
 
     async def _turn(self, turn: Turn) -> None:
         read_back = turn is not Turn.CHANGE or self._disturbed
         self._disturbed = False
         self._compile_ports()
-        if self._untold and turn is not Turn.CHANGE and self._untold.told(self._plane.told()):
+        if self._untold and turn is not Turn.CHANGE and self._untold.told(self._planes.links.told()):
             self._ranges_at = STALE
         self._compile_nodes(look=read_back)
         waiting, self._waiters = self._waiters, []
-        outcome = await asyncio.to_thread(self._apply, read_back)
+        outcome = await asyncio.to_thread(self._planes.apply, read_back=read_back)
         self.failures = dict(outcome.failures)
         self._confirm()
         if outcome.failures or self._untold:
@@ -208,35 +197,11 @@ class PodNetwork:
         for key, waiter in waiting:
             self._answer(key, waiter)
 
-    def _apply(self, read_back: bool) -> Outcome:  # noqa: FBT001 - called by to_thread
-        """In the worker: nothing else touches the planes meanwhile."""
-        failures: dict[str, KernelError] = {}
-        try:
-            if read_back:
-                self._plane.read()
-                self._tunnels.read()
-                self._router.read()
-                self._host_ports.read()
-                self._nat.read()
-                self._rates.read()
-        except KernelError as refusal:
-            failures["read back"] = refusal
-        failures |= self._tunnels.make()
-        outcome = self._plane.sync()
-        failures |= self._tunnels.sweep()
-        failures |= self._rates.sync(self._plane.whole())
-        for name, plane in (("router", self._router), (HOST_PORTS, self._host_ports), ("masquerade", self._nat)):
-            try:
-                plane.sync()
-            except KernelError as refusal:
-                failures[name] = refusal
-        return Outcome({**outcome.failures, **failures}, outcome.missing)
-
     def _confirm(self) -> None:
         """Other nodes may send under keys for which everything is there."""
-        failed = any(name == "read back" or name.startswith(IPSEC) for name in self.failures)
+        failed = any(name == READ_BACK or name.startswith(IPSEC) for name in self.failures)
         if self._entered is not None and not failed:
-            self._identity.applied(self._entered)
+            self._planes.identity.applied(self._entered)
 
     def _compile_ports(self) -> None:
         try:
@@ -244,34 +209,24 @@ class PodNetwork:
         except StaleRevisionError:
             self._ports_at = self._attachments.revision
             changed = self._keys()
-            kept = {render.host_name(*key) for key in changed}
-            for name in self._plane.ports.desired.keys() - kept:
-                self._plane.drop_port(name)
-            self._host_ports.keep_only(changed)
-            self._rates.keep_only(kept)
+            self._planes.keep_only(changed)
         for key in changed:
             attachment = self._attachments.get(key)
             if attachment is None:
-                self._plane.drop_port(render.host_name(*key))
-                self._host_ports.want(key, (), "")
-                self._rates.want(render.host_name(*key), None)
+                self._planes.drop(key)
             else:
-                port = render.port(links.port(attachment))
-                self._host_ports.want(key, links.host_ports(attachment), port.link.master or port.link.name)
-                self._plane.want_port(port)
-                rates = links.rates(attachment)
-                self._rates.want(port.link.name, shaping.shape(rates, port.link.name) if rates is not None else None)
+                self._planes.want(attachment)
 
     def _keys(self) -> set[Key]:
         return {key for key, _ in self._attachments.items()}
 
     def _compile_nodes(self, *, look: bool) -> None:
         """What follows from the list of nodes, whole: it changes seldom. `look`: the links below may have changed."""
-        ranges_at = self._nodes.revision, self._ipam.revision, self._identity.revision, self._bridged()
+        ranges_at = self._nodes.revision, self._ipam.revision, self._planes.identity.revision, self._bridged()
         if not self._in_sync() or (ranges_at == self._ranges_at and not look):
             return
         own = self._nodes.get(("", self._node))
-        underlay = self._plane.underlay(own.internal_ips, DEVICES) if own is not None else Underlay()
+        underlay = self._planes.links.underlay(own.internal_ips, DEVICES) if own is not None else Underlay()
         if not underlay.mtu:  # a node whose address changes has it in one place and not yet in the other
             underlay = self._underlay
         if ranges_at == self._ranges_at and underlay == self._underlay:
@@ -281,7 +236,9 @@ class PodNetwork:
         layout = self._ipam.layout((node for _, node in self._nodes.items()), own, held)
         everyone, wrong = ranges.claimed(layout.nodes, self._node)
         self.ranges, self.families = tuple(pool.cidr for pool in layout.own), layout.families
-        between = replace(self._settings.between, subnets=underlay.subnets, paths=self._paths, ring=self._identity.ring)
+        between = replace(
+            self._settings.between, subnets=underlay.subnets, paths=self._paths, ring=self._planes.identity.ring
+        )
         self.on_peers(_peers(everyone, own) if self._settings.probing else {}, underlay.mtu)
         found, problems = routes.routes(everyone, self._node, between)
         nobody = () if self._bridged() else tuple(map(render.nobody, links.shared(layout.own)))
@@ -289,10 +246,10 @@ class PodNetwork:
         plain = {way.destination: way for way in found.values() if not way.tunnel}
         told = self._settings.routing is not None
         ways = self._untold.ways(plain, underlay.subnets) if told else plain.values()
-        self._plane.want_routes([*map(_rendered, (*tunnelled, *ways)), *nobody])
+        self._planes.links.want_routes([*map(_rendered, (*tunnelled, *ways)), *nobody])
         if own is not None and layout.families:
             self._want_own(own, replace(layout, nodes=everyone), between, tuple(found.values()))
-        unkeyed = self._identity.problems if between.encapsulation == "ipsec" else ()
+        unkeyed = self._planes.identity.problems if between.encapsulation == "ipsec" else ()
         self.problems = tuple(dict.fromkeys((*wrong, *problems, *layout.problems, *unkeyed)))
 
     def _in_sync(self) -> bool:
@@ -303,20 +260,20 @@ class PodNetwork:
         everyone, pools, settings = layout.nodes, layout.own, self._settings
         lower = self._underlay.mtu or DEFAULT_MTU
         self.mtu = settings.mtu or between.room(lower, layout.families, own)
-        self._plane.want_bridge(self._bridge(own, pools), layout.families)
+        self._planes.links.want_bridge(self._bridge(own, pools), layout.families)
         ends = routes.tunnels(own, pools, everyone, ways, between, lower)
-        self._tunnels.want(tunnelling.overlay(ends))
+        self._planes.tunnels.want(tunnelling.overlay(ends))
         encrypts = between.encapsulation == "ipsec"
         self._entered = ipsec.standing(between.ring, ends[0].peers, own.ipsec) if encrypts else None
         inside = (*settings.cluster_cidrs, *layout.inside)
-        self._router.want(None)
+        self._planes.router.want(None)
         if settings.routing is not None:
             speaker = speaking.speaker(own, everyone, pools, settings.routing, inside, self._underlay.links)
             elsewhere = tuple(way.destination for way in ways if way.tunnel)
             narrow = {way.destination: way.mtu for way in ways if way.mtu and not way.tunnel}
-            self._router.want(replace(speaker, elsewhere=elsewhere, narrow=narrow))
+            self._planes.router.want(replace(speaker, elsewhere=elsewhere, narrow=narrow))
         hidden = layout.hidden if settings.masquerade else ()
-        self._nat.want(nat.table(masquerade.masquerade(own, hidden, everyone, inside, settings.plain)))
+        self._planes.nat.want(nat.table(masquerade.masquerade(own, hidden, everyone, inside, settings.plain)))
 
     def _bridge(self, own: Node, pools: tuple[Pool, ...]) -> BridgeLink | None:
         """With the gateways of the node's ranges; where only former pods are on it, with theirs."""
@@ -349,7 +306,7 @@ class PodNetwork:
         refusal = self.failures.get(name) or (self.failures.get(HOST_PORTS) if self._has_ports(key) else None)
         if refusal is not None:
             waiter.set_exception(refusal)
-        elif name in self._plane.ports.updates:
+        elif name in self._planes.links.ports.updates:
             waiter.set_exception(LostError(f"the link {name} is gone"))
         else:
             waiter.set_result(None)
@@ -361,8 +318,8 @@ class PodNetwork:
     def _report(self, outcome: Outcome) -> None:
         """Say each trouble once, not at every try."""
         said = {f"{name}: {refusal}" for name, refusal in outcome.failures.items()}
-        said |= {f"{problem.origin}: {problem.field}: {problem.message}" for problem in self.problems}
-        said |= {f"{name}: its link is gone; it waits for the runtime's DEL" for name in self._plane.lost}
+        said |= {str(problem) for problem in self.problems}
+        said |= {f"{name}: its link is gone; it waits for the runtime's DEL" for name in self._planes.links.lost}
         for text in sorted(said - self._said):
             logger.warning("pod network: %s", text)
         if outcome.missing:

@@ -46,8 +46,7 @@ MANY = 100  # services in one sync that are worth a thread
 
 
 def _log(problem: Problem) -> None:
-    where = f"{problem.field}: " if problem.field else ""
-    logger.warning("%s: %s%s", problem.origin, where, problem.message)
+    logger.warning("%s", problem)
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,7 @@ class ProblemTeller:
 
     def tell(self, problem: Problem) -> None:
         """Say it in the log now, and on the object soon."""
-        where = f"{problem.field}: " if problem.field else ""
-        logger.warning("%s: %s%s", problem.origin, where, problem.message)
+        logger.warning("%s", problem)
         if self._queue.full():
             self._queue.get_nowait()
         self._queue.put_nowait(problem)
@@ -56,5 +55,4 @@ class ProblemTeller:
             except ApiError as error:
                 logger.debug("no Event about %s: %s", problem.origin, error)
                 continue
-            where = f"{problem.field}: " if problem.field else ""
-            await recorder.record(about, "Warning", REASON, f"{where}{problem.message}")
+            await recorder.record(about, "Warning", REASON, problem.said)

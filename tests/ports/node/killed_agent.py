@@ -56,7 +56,9 @@ from clew.node.ipam.pools import CurrentRules, GoodPools, PoolIpam, PoolTables
 from clew.node.ipam.view import BlockView
 from clew.node.ipsec import Identity
 from clew.node.journal import Journal
-from clew.node.podnet import NetworkSettings, Planes, PodNetwork
+from clew.node.planes import Planes
+from clew.node.podnet import PodNetwork
+from clew.node.podnet_settings import NetworkSettings
 from clew.node.spool import Spool
 from clew.store.table import Table
 from clew.watch.errors import ApiError

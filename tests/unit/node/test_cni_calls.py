@@ -45,8 +45,9 @@ from clew.node.ipam.lookup import PodLookup
 from clew.node.ipam.pod_cidr import PodCidrIpam
 from clew.node.ipsec import Identity
 from clew.node.journal import Journal
+from clew.node.planes import Planes
 from clew.node.podnet import PodNetwork
-from clew.node.podnet_settings import NetworkSettings, Planes
+from clew.node.podnet_settings import NetworkSettings
 from clew.node.spool import Spool
 from clew.store.table import Table
 from clew.watch.errors import ApiError, Unreachable

@@ -126,7 +126,7 @@ class PoolIpam:
         awaited = ", ".join(table.name for table in self._tables if not table.in_sync)
         if awaited:
             return f"not arrived from the API server: {awaited}"
-        wrong = "; ".join(f"{each.origin}: {each.field}: {each.message}" for each in self.problems)
+        wrong = "; ".join(map(str, self.problems))
         return f"no IPPool gives it addresses{': ' + wrong if wrong else ''}"
 
     def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
@@ -202,7 +202,7 @@ class PoolIpam:
             problems = [Problem(f"Node {self._node}", "addresses", f"cannot write IPAMBlocks: {trouble}")]
         for problem in problems:
             if problem not in self._said:
-                logger.warning("addresses: %s: %s: %s", problem.origin, problem.field, problem.message)
+                logger.warning("addresses: %s", problem)
                 await tell(problem)
         self._said = frozenset(problems)
 

@@ -116,4 +116,4 @@ def turn(node: str, nodes: Table[Node]) -> float:
 
 
 def _verdict(problem: Problem | None) -> tuple[bool, str]:
-    return problem is None, f"{problem.field}: {problem.message}" if problem else ""
+    return problem is None, problem.said if problem else ""

@@ -43,7 +43,7 @@ def test_what_is_said_acts() -> None:
     )
     assert not problems
     limits = "strictAffinity, maxBlocksPerHost 4, autoAllocateBlocks false, ipCooldownSeconds 30"
-    assert found.limits == f"; IPAMConfiguration default has {limits}"
+    assert found.limits(4) == f"; IPAMConfiguration default has {limits}"
 
 
 def test_what_is_wrong_is_said_by_field_and_the_rest_acts() -> None:

@@ -69,7 +69,7 @@ class Agent:
         kubeconfig = agent.kubeconfig or configuration.proxy.client_connection.kubeconfig
         self._client = api_client(kubeconfig, options.master)
         self._journal = Journal(Path(agent.state_dir, "attachments.log"))
-        self._addresses = AddressPart(options.node, agent, self._tables.nodes, clock, self._client)
+        self._addresses = AddressPart(options.node, agent, self._tables, clock, self._client)
         self._attachments = Attachments(self._journal, self._addresses.ipam)
         self._part = NetworkPart(
             options, configuration, self._tables.nodes, self._attachments.table, self._addresses.ipam, clock

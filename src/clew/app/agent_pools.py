@@ -18,9 +18,10 @@ from clew.facts.ipamblock import Block
 from clew.facts.ipamconfiguration import IpamConfiguration
 from clew.facts.ippool import IPPool
 from clew.facts.ipreservation import Reservation
-from clew.facts.node import Node
+from clew.facts.node import POOLS as FROM_POOLS
 from clew.facts.pod_asks import PodAsks
 from clew.node.attachments import Attachments
+from clew.node.ipam.announcement import announce
 from clew.node.ipam.book import BlockBook
 from clew.node.ipam.claims import BlockClaims
 from clew.node.ipam.figures import PoolFigures
@@ -31,6 +32,7 @@ from clew.node.ipam.pool_counts import PoolCounts
 from clew.node.ipam.pools import CurrentRules, GoodPools, PoolIpam, PoolTables
 from clew.node.ipam.verdicts import Verdicts, make_first
 from clew.node.ipam.view import BlockView
+from clew.node.proxy import ProxyTables
 from clew.store.table import Table
 from clew.watch.client import Client
 from clew.watch.events import EventRecorder
@@ -44,8 +46,9 @@ class AddressPart:
     """`ipam` is what the pod network asks, `lookup` what CNI calls do."""
 
     def __init__(
-        self, node: str, configuration: AgentConfiguration, nodes: Table[Node], clock: Clock, client: Client
+        self, node: str, configuration: AgentConfiguration, tables: ProxyTables, clock: Clock, client: Client
     ) -> None:
+        nodes = self._nodes = tables.nodes
         self._node = node
         self._cidrs = configuration.cluster_cidrs
         self._clock = clock
@@ -64,8 +67,8 @@ class AddressPart:
             )  # fmt: skip
             self._view = BlockView(self._tables.blocks)
             book = BlockBook(ApiLedger(client), self._view, lambda: [name for _, name in dict(nodes.items())])
-            claims = BlockClaims(node, book, clock, CurrentRules(self._tables))
-            self._good = GoodPools(self._tables)
+            claims = BlockClaims(node, book, clock, CurrentRules(node, self._tables))
+            self._good = GoodPools(self._tables, tables.ranges, configuration.service_cidrs)
             self.ipam = self._pools = PoolIpam(node, self._tables, self._good, claims, clock)
 
     def tasks(self, attachments: Attachments, registry: Registry) -> list[Coroutine[Any, Any, None]]:
@@ -74,7 +77,7 @@ class AddressPart:
         here = f"spec.nodeName={self._node}"
         tasks = [reflect(kinds.POD, pod_asks.decode, self._pods, fields=here).run()]
         if self._pools is None:
-            return tasks
+            return [*tasks, announce(self._client, self._nodes, self._node, "", self._clock)]
         pools, blocks, _, reservations, configurations = self._tables
         verdicts = Verdicts(self._node, self._tables, self._good, self._clock)
         counts = PoolCounts(self._node, self._tables, self._good, self._clock)
@@ -91,7 +94,12 @@ class AddressPart:
             verdicts.run(self._client),
             counts.run(self._client),
             self._pools.run(attachments, self._tell),
+            self._announce(self._pools),
         ]
+
+    async def _announce(self, pools: PoolIpam) -> None:
+        await pools.entered.wait()
+        await announce(self._client, self._nodes, self._node, FROM_POOLS, self._clock)
 
     async def _tell(self, problem: Problem) -> None:
         """An Event where the object's owner looks."""

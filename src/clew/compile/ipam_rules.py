@@ -4,6 +4,7 @@ What is wrong does not act and is a problem; the rest acts.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from clew.base.addresses import family_of
 from clew.base.errors import Problem
@@ -11,8 +12,16 @@ from clew.base.value import Value
 from clew.compile.stretches import Stretch, stretch
 from clew.facts.ipamconfiguration import BLOCKS, NAME, IpamConfiguration
 from clew.facts.ipreservation import Reservation
+from clew.facts.node import POOLS, Node
 
 MOST_COOLDOWN = 1200  # seconds, Calico's limit
+
+
+class Barred(Value):
+    """A range that no pod gets an address of from a pool, and why, for people."""
+
+    cidr: str
+    why: str
 
 
 class Rules(Value):
@@ -21,6 +30,16 @@ class Rules(Value):
     carves: bool = True  # nodes make blocks of their own
     cooldown: int = 0  # seconds between two holders of an address
     reserved: Mapping[int, tuple[Stretch, ...]] = {}  # by family: only for who chooses them
+    barred: Mapping[int, tuple[tuple[Stretch, Barred], ...]] = {}  # by family: for nobody
+
+    def bar(self, family: int) -> tuple[Stretch, ...]:
+        return tuple(each for each, _ in self.barred.get(family, ()))
+
+    def why_barred(self, cidr: str) -> str:
+        """Why nothing of a range, or an address, is to be had; empty where it is."""
+        first, last = stretch(cidr)
+        found = (one for (low, high), one in self.barred.get(family_of(cidr), ()) if first <= high and low <= last)
+        return next((f"{one.cidr} {one.why}" for one in found), "")
 
     def limits(self, blocks: int) -> str:
         """Those that keep addresses from a node which has so many blocks, as their owner wrote them."""
@@ -36,7 +55,7 @@ class Rules(Value):
 
 
 def rules(
-    configurations: Iterable[IpamConfiguration], reservations: Iterable[Reservation]
+    configurations: Iterable[IpamConfiguration], reservations: Iterable[Reservation], barred: Iterable[Barred] = ()
 ) -> tuple[Rules, tuple[Problem, ...]]:
     problems = []
     chosen = IpamConfiguration()
@@ -49,9 +68,32 @@ def rules(
     reserved, more = _reserved(reservations)
     found = Rules(
         chosen.strict_affinity, chosen.max_blocks_per_host, chosen.auto_allocate_blocks, chosen.ip_cooldown_seconds,
-        reserved,
+        reserved, _by_family(barred),
     )  # fmt: skip
     return found, (*problems, *more)
+
+
+def others(node: str, nodes: Iterable[Node]) -> list[Barred]:
+    """What a node may not give out of pools for the sake of others: their own addresses, and what their pods may have.
+
+    A Node's spec.podCIDRs are its pods' as long as its agent has not said that it takes from pools, too, and that those
+    which it has are in IPAMBlocks.
+    """
+    found = []
+    for each in nodes:
+        found += [Barred(address, f"is an address of node {each.name}") for address in each.internal_ips]
+        if each.name != node and each.ipam != POOLS:
+            why = f"is in spec.podCIDRs of node {each.name}, whose agent does not say that it takes from IPPools"
+            found += [Barred(cidr, why) for cidr in each.pod_cidrs]
+    return found
+
+
+def _by_family(barred: Iterable[Barred]) -> dict[int, tuple[tuple[Stretch, Barred], ...]]:
+    found: dict[int, list[tuple[Stretch, Barred]]] = {}
+    for each in barred:
+        with suppress(ValueError):  # a Node whose field is wrong is said elsewhere
+            found.setdefault(family_of(each.cidr), []).append((stretch(each.cidr), each))
+    return {family: tuple(each) for family, each in found.items()}
 
 
 def _wrong_with(one: IpamConfiguration) -> Problem | None:

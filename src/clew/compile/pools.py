@@ -5,6 +5,7 @@ verdict is the same on every node, so any of them may write it on the object (no
 """
 
 import hashlib
+from bisect import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import ip_network
@@ -15,7 +16,7 @@ from clew.compile.asks import field
 from clew.compile.calico_selectors import Labels, SelectorError, parse
 from clew.compile.ipam import UnsuitableError
 from clew.compile.ranges import no_pods
-from clew.compile.stretches import Part, Stretch, common, hits, nth, size, stretch
+from clew.compile.stretches import Part, Stretch, common, merged, nth, size, stretch
 from clew.facts.ipamblock import Block
 from clew.facts.ippool import USES, IPPool
 from clew.facts.pod_asks import POOLS
@@ -24,12 +25,15 @@ SIZES = {4: (20, 32), 6: (116, 128)}  # prefix lengths of a block, Calico's limi
 _MOST_TRIES = 4096  # places that are looked at for a new block; a pool with more blocks than that has room elsewhere
 
 
-def sound(pools: Iterable[IPPool]) -> tuple[dict[str, IPPool], tuple[Problem, ...]]:
-    """The pools that can be used, by name, and what is wrong with the others: the first field of each."""
+def sound(pools: Iterable[IPPool], services: Sequence[str] = ()) -> tuple[dict[str, IPPool], tuple[Problem, ...]]:
+    """The pools that can be used, by name, and what is wrong with the others: the first field of each.
+
+    `services` are the ranges of Services' addresses.
+    """
     good: dict[str, IPPool] = {}
     problems = []
     for pool in sorted(pools, key=lambda pool: (pool.created, pool.name)):
-        problem = wrong_with(pool) or _clash(pool, good.values())
+        problem = wrong_with(pool) or _with_services(pool, services) or _clash(pool, good.values())
         if problem is None:
             good[pool.name] = pool
         else:
@@ -67,11 +71,26 @@ def wrong_with(pool: IPPool) -> Problem | None:
     return None
 
 
+def _with_services(pool: IPPool, services: Sequence[str]) -> Problem | None:
+    for cidr in services:
+        if overlap(ip_network(pool.cidr), network(cidr)):
+            text = f"{pool.cidr} overlaps with {cidr}, the range of Services: no pod gets an address of this pool"
+            return Problem(pool.origin, "spec.cidr", text)
+    return None
+
+
 def _clash(pool: IPPool, older: Iterable[IPPool]) -> Problem | None:
     for other in older:
         if overlap(ip_network(pool.cidr), ip_network(other.cidr)):
-            return Problem(pool.origin, "spec.cidr", f"{pool.cidr} overlaps with {other.cidr} of {other.origin}")
+            text = f"{pool.cidr} overlaps with {other.cidr} of {other.origin}, which is {_before(other, pool)}"
+            return Problem(
+                pool.origin, "spec.cidr", f"{text}: {other.name} gives addresses, {pool.name} none while it is there"
+            )
     return None
+
+
+def _before(first: IPPool, second: IPPool) -> str:
+    return "older" if first.created < second.created else "as old, and comes first by name"
 
 
 def usable(good: Mapping[str, IPPool]) -> tuple[IPPool, ...]:
@@ -121,25 +140,26 @@ def within_part(among: Sequence[IPPool], part: Part) -> tuple[IPPool, ...]:
     return found
 
 
-def free_cidrs(pool: IPPool, blocks: Iterable[Block], node: str, among: Iterable[Stretch]) -> Iterable[str]:
+def free_cidrs(
+    pool: IPPool, blocks: Iterable[Block], node: str, among: Iterable[Stretch], barred: Iterable[Stretch] = ()
+) -> Iterable[str]:
     """Where a new block of a node may lie, the most likely first: no two nodes begin at the same place if it can be.
 
-    Each has an address of `among`, which are parts of the pool. Looks at no more than _MOST_TRIES places beside those
-    that are taken.
+    Each has an address of `among`, which are parts of the pool, and none of `barred`. Looks at no more than _MOST_TRIES
+    places beside those that are taken.
     """
     range_ = ip_network(pool.cidr)
-    taken = sorted(
-        (int(each.network_address), int(each.broadcast_address))
-        for each in (block.network for block in blocks)
-        if overlap(each, range_)
-    )
+    networks = (each for each in (block.network for block in blocks) if overlap(each, range_))
+    taken = [(int(each.network_address), int(each.broadcast_address)) for each in networks]
+    apart = merged([*taken, *common(barred, (stretch(pool.cidr),))])
     step = 1 << (range_.max_prefixlen - pool.block_size)
     places = [(first // step, last // step) for first, last in among]
     count = size(places)
     start = int.from_bytes(hashlib.sha256(node.encode()).digest()[:8], "big") % max(1, count)
     for number in range(min(count, _MOST_TRIES + len(taken))):
         low = nth(places, (start + number) % count) * step
-        if not hits(taken, low, low + step - 1):
+        before = bisect(apart, (low + step,)) - 1  # of those that begin no later than the place ends, the last
+        if before < 0 or apart[before][1] < low:
             yield f"{type(range_.network_address)(low)}/{pool.block_size}"
 
 

@@ -58,6 +58,17 @@ def without(some: Iterable[Stretch], taken: Iterable[Stretch]) -> tuple[Stretch,
     return tuple((first, last) for first, last in left if first <= last)
 
 
+def merged(some: Iterable[Stretch]) -> list[Stretch]:
+    """The same numbers in as few stretches as they take, in their order."""
+    found: list[Stretch] = []
+    for first, last in sorted(some):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = found[-1][0], max(last, found[-1][1])
+        else:
+            found.append((first, last))
+    return found
+
+
 def size(some: Iterable[Stretch]) -> int:
     return sum(last - first + 1 for first, last in some)
 

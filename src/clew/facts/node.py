@@ -21,6 +21,8 @@ from clew.facts.partial import Labels, Named, Partial, decode_partial
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
 KEY_ANNOTATION = "clew.dev/wireguard-public-key"  # written by each node's agent
+IPAM_ANNOTATION = "clew.dev/ipam"  # written by each node's agent: where its pods' addresses come from
+POOLS = "pools"  # and what it says where that is IPPools, and what the node had before is entered in IPAMBlocks
 GOING_TAINT = "ToBeDeletedByClusterAutoscaler"
 
 Wrong = list[tuple[str, str]]
@@ -36,6 +38,7 @@ class Node(Value):
     wireguard_key: str = ""  # public; empty until the node's agent has published one
     ipsec: Standing | None = None  # None until the node's agent has published where it stands
     labels: tuple[tuple[str, str], ...] = ()  # in the order of their names
+    ipam: str = ""  # POOLS, or nothing
     wrong: tuple[tuple[str, str], ...] = ()  # fields that say what cannot be, and why
 
     @property
@@ -114,6 +117,7 @@ def _fact(obj: _Node) -> Node:
         ipsec=standings.standing(said.get(standings.ANNOTATION, "")),
         going=meta.deletion_timestamp is not None or GOING_TAINT in taints,
         labels=tuple(sorted((meta.labels or {}).items())),
+        ipam=said.get(IPAM_ANNOTATION, ""),
         wrong=tuple(wrong),
     )
 

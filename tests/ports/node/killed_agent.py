@@ -298,7 +298,7 @@ async def _agent(folder: Path, world: Path, kind: str) -> None:
         ledger = FarLedger(line)
         tables.blocks.replace({block.key: block for block in await ledger.every()})
         book = BlockBook(ledger, BlockView(tables.blocks))
-        claims = BlockClaims(OWN.name, book, clock, CurrentRules(tables), Waits(empty=0.2))
+        claims = BlockClaims(OWN.name, book, clock, CurrentRules(OWN.name, tables), Waits(empty=0.2))
         ipam = pools = PoolIpam(OWN.name, tables, GoodPools(tables), claims, clock)
     journal = Journal(folder / "attachments.log", slack=200)
     attachments = Attachments(journal, ipam)

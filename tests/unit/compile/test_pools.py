@@ -8,6 +8,7 @@ from clew.compile import blocks, pools
 from clew.compile.asks import asks
 from clew.compile.calico_selectors import SelectorError, parse
 from clew.compile.ipam import UnsuitableError
+from clew.compile.ipam_rules import others, rules
 from clew.compile.stretches import stretch
 from clew.facts.ipamblock import Block, Holder, from_api, read, to_api
 from clew.facts.ippool import IPPool
@@ -81,7 +82,37 @@ def test_of_two_that_overlap_the_older_one_stays() -> None:
     good, (problem,) = pools.sound([young, old])
     assert list(good) == ["z"]
     assert problem.origin == "IPPool a"
-    assert problem.message == "10.0.128.0/17 overlaps with 10.0.0.0/16 of IPPool z"
+    said = "10.0.128.0/17 overlaps with 10.0.0.0/16 of IPPool z, which is older: z gives addresses, a none while it is"
+    assert problem.message == f"{said} there"
+    good, (problem,) = pools.sound([pool("b", "10.0.0.0/17"), pool("a", "10.0.0.0/16")])
+    assert list(good) == ["a"]
+    assert "IPPool a, which is as old, and comes first by name" in problem.message
+
+
+def test_a_pool_and_the_addresses_of_services() -> None:
+    good, (problem,) = pools.sound(
+        [pool("a", "10.0.0.0/8"), pool("b", "10.95.0.0/16"), pool("six", "fd00::/64")],
+        ["10.96.0.0/16", "fd00:96::/112"],
+    )
+    assert list(good) == ["b", "six"], "and one that gives nothing is in no other's way"
+    assert (problem.origin, problem.field) == ("IPPool a", "spec.cidr")
+    assert problem.message.startswith("10.0.0.0/8 overlaps with 10.96.0.0/16, the range of Services")
+
+
+def test_what_other_nodes_have_beside_the_pools() -> None:
+    nodes = [
+        Node("one", ("10.0.0.1",), pod_cidrs=("10.0.1.0/24",)),
+        Node("two", ("10.0.0.2",), pod_cidrs=("10.0.2.0/24",)),
+        Node("three", ("fd00::3",), pod_cidrs=("10.0.3.0/24", "rubbish"), ipam="pools"),
+    ]
+    found, _ = rules([], [], others("one", nodes))
+    assert found.why_barred("10.0.1.7") == found.why_barred("10.0.3.7") == ""
+    assert found.why_barred("10.0.2.7").startswith("10.0.2.0/24 is in spec.podCIDRs of node two, whose agent does not")
+    assert found.why_barred("10.0.0.0/26") == "10.0.0.1 is an address of node one"
+    assert found.why_barred("fd00::/126") == "fd00::3 is an address of node three"
+    among = (stretch("10.0.0.0/22"),)
+    free = list(pools.free_cidrs(pool(cidr="10.0.0.0/22", blockSize=25), [], "one", among, found.bar(4)))
+    assert sorted(free) == ["10.0.0.128/25", "10.0.1.0/25", "10.0.1.128/25", "10.0.3.0/25", "10.0.3.128/25"]
 
 
 def test_who_may_use_a_pool() -> None:

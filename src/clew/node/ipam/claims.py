@@ -115,7 +115,8 @@ class BlockClaims:
         """What of a pool may be given to whoever does not choose an address."""
         whole = (stretch(pool.cidr),)
         named = whole if want.part is None else common(whole, want.part.stretches)
-        return without(named, self._rules().reserved.get(pool.family, ()))
+        rules = self._rules()
+        return without(named, (*rules.reserved.get(pool.family, ()), *rules.bar(pool.family)))
 
     async def _give(self, name: str, want: Want, among: Sequence[Stretch], mine: bool | None = None) -> str:  # noqa: FBT001 - whose the block must be
         """An address of one block; empty where it has none for us, or is not whose it should be."""
@@ -141,7 +142,7 @@ class BlockClaims:
         among = self._spare(want, pool)
         passed: set[str] = set()  # what stands there is no block, as far as anybody can read
         for _ in range(TRIES if self._room(pool.family) else 0):
-            places = pools.free_cidrs(pool, self._book.all(), self._node, among)
+            places = pools.free_cidrs(pool, self._book.all(), self._node, among, self._rules().bar(pool.family))
             cidr = next((each for each in places if each not in passed), "")
             if not cidr:
                 return ""
@@ -171,13 +172,15 @@ class BlockClaims:
 
     async def _exactly(self, want: Want, *, had: bool = False) -> str:
         """`had`: the node has promised it already, and no rule takes it away."""
+        if not had and (why := self._rules().why_barred(want.exact)):
+            raise TakenAddressError(f"{want.exact}: {why}")
         for tried in range(TRIES):
             block = self._book.holding(want.exact)
             if block is None:
                 if not had and not self._room(family_of(want.exact)):
                     limits = self._rules().limits(self._own(family_of(want.exact)))
                     raise TakenAddressError(f"{want.exact} is in no block yet, and this node makes no more{limits}")
-                if found := await self._carve_around(want, last=tried > 1):
+                if found := await self._carve_around(want, last=tried > 1, had=had):
                     return found
                 continue
             holder = dict(block.held).get(block.place(want.exact))
@@ -196,12 +199,14 @@ class BlockClaims:
                 return want.exact
         raise BusyError(f"the block of {want.exact} changes all the time")
 
-    async def _carve_around(self, want: Want, *, last: bool) -> str:
+    async def _carve_around(self, want: Want, *, last: bool, had: bool) -> str:
         """The block of an address that is in none yet, and the address; empty where somebody was faster."""
         pool = next((pool for pool in want.pools if pools.within(pool, want.exact)), None)
         if pool is None:
             raise TakenAddressError(f"{want.exact} is in no IPPool any more")
         block = blocks.empty(pools.around(pool, want.exact), self._node)
+        if not had and (why := self._rules().why_barred(block.cidr)):
+            raise TakenAddressError(f"{want.exact}: no block {block.cidr} is made, for {why}")
         given = blocks.give(block, self._holder(want), block.place(want.exact))
         if given is not None and await self._book.create(given[0]):
             return given[1]

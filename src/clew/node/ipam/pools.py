@@ -4,8 +4,9 @@ The pools, blocks and who has what are objects of the API server; this part read
 node/ipam/claims.py, and keeps them as the node's promises say.
 """
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -26,6 +27,7 @@ from clew.facts.pod_asks import POOLS
 from clew.node.ipam.claims import BlockClaims, TakenAddressError, Want
 from clew.node.ipam.port import Held, Layout
 from clew.node.ipam.wish import Wish
+from clew.node.service_ranges import ServiceRanges
 from clew.reconcile import Pace
 from clew.store.table import Key, StaleRevisionError, Table
 
@@ -51,18 +53,21 @@ class PoolTables(NamedTuple):
 class CurrentRules:
     """What holds for all pools, as the tables have it now; they are read anew when they have changed."""
 
-    def __init__(self, tables: PoolTables) -> None:
+    def __init__(self, node: str, tables: PoolTables) -> None:
+        self._node = node
         self._tables = tables
-        self._at = (-1, -1)
+        self._at = (-1, -1, -1)
         self._rules = Rules()
         self._problems: tuple[Problem, ...] = ()
 
     def __call__(self) -> Rules:
-        now = self._tables.reservations.revision, self._tables.configurations.revision
+        tables = self._tables
+        now = tables.reservations.revision, tables.configurations.revision, tables.nodes.revision
         if now != self._at:
-            configurations = (each for _, each in self._tables.configurations.items())
-            reservations = (each for _, each in self._tables.reservations.items())
-            self._at, (self._rules, self._problems) = now, ipam_rules.rules(configurations, reservations)
+            configurations = (each for _, each in tables.configurations.items())
+            reservations = (each for _, each in tables.reservations.items())
+            barred = ipam_rules.others(self._node, (each for _, each in tables.nodes.items()))
+            self._at, (self._rules, self._problems) = now, ipam_rules.rules(configurations, reservations, barred)
         return self._rules
 
     @property
@@ -74,22 +79,30 @@ class CurrentRules:
 class GoodPools:
     """The pools that can be used, and what is wrong with the others, as the tables have them now."""
 
-    def __init__(self, tables: PoolTables) -> None:
+    def __init__(self, tables: PoolTables, ranges: ServiceRanges | None = None, services: Sequence[str] = ()) -> None:
         self._tables = tables
-        self._seen: tuple[IPPool, ...] = ()
-        self._at = -1
+        self._ranges = ranges if ranges is not None else ServiceRanges()
+        self._services = services  # as they are configured
+        self._seen: tuple[tuple[IPPool, ...], tuple[str, ...]] = (), ()
+        self._at = (-1, -1)
         self._found: tuple[dict[str, IPPool], tuple[Problem, ...]] = {}, ()
         self.revision = 0  # of what is found: figures that agents write are no change of a pool
 
     def __call__(self) -> tuple[dict[str, IPPool], tuple[Problem, ...]]:
-        if self._tables.pools.revision != self._at:
-            self._at = self._tables.pools.revision
+        now = self._tables.pools.revision, self._ranges.table.revision
+        if now != self._at:
+            self._at = now
             known = (pool for _, pool in self._tables.pools.items())
-            seen = tuple(replace(pool, figures=None, valid=None, said="") for pool in known)
+            services = tuple(self._ranges.of(self._services))
+            seen = tuple(replace(pool, figures=None, valid=None, said="") for pool in known), services
             if seen != self._seen:
-                self._seen, self._found = seen, pools.sound(seen)
+                self._seen, self._found = seen, pools.sound(*seen)
                 self.revision += 1
         return self._found
+
+    def on_change(self, listener: Callable[[], None]) -> list[Callable[[], None]]:
+        """Call `listener` when another answer may follow; returns the functions that end it."""
+        return [self._tables.pools.on_change(listener), self._ranges.table.on_change(listener)]
 
 
 class PoolIpam:
@@ -99,7 +112,7 @@ class PoolIpam:
         self._node = node
         self._tables = tables
         self._good = good
-        self._rules = CurrentRules(tables)
+        self._rules = CurrentRules(node, tables)
         self._claims = claims
         self._shares: dict[Key, tuple[tuple[str, str], ...]] = {}  # of each block: who must get which range
         self._shares_at = 0
@@ -107,6 +120,7 @@ class PoolIpam:
         self._pace = Pace(clock, least=SPACE, most=DRIFT, retry=RETRY)
         self._said: frozenset[Problem] = frozenset()
         self.problems: tuple[Problem, ...] = ()
+        self.entered = asyncio.Event()  # what the node had when its agent started is in the ledger
 
     @property
     def in_sync(self) -> bool:
@@ -130,7 +144,7 @@ class PoolIpam:
         return f"no IPPool gives it addresses{': ' + wrong if wrong else ''}"
 
     def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
-        ends = [table.on_change(listener) for table in self._tables]
+        ends = [*(table.on_change(listener) for table in self._tables), *self._good.on_change(listener)]
 
         def end() -> None:
             for each in ends:
@@ -162,6 +176,8 @@ class PoolIpam:
         if wish.linking != "routed":  # the configuration has changed since, and what follows it so far is the links
             raise UnsuitableError("network.links is bridge, and this agent started with ipam.type pools: restart it")
         wants = self._wants(wish)
+        if not self.entered.is_set():
+            await self._enter(held)
         try:
             if any(want.exact for want in wants):  # its last holder may just have gone
                 await self._claims.give_back(held.promised)
@@ -194,9 +210,8 @@ class PoolIpam:
             end()
 
     async def _settle(self, held: Held, tell: Tell) -> None:
-        good, _ = self._good()
         try:
-            problems = await self._claims.settle(held.promised, good.values())
+            problems = await self._enter(held)
         except WorldError as trouble:
             self._pace.failed()
             problems = [Problem(f"Node {self._node}", "addresses", f"cannot write IPAMBlocks: {trouble}")]
@@ -205,6 +220,12 @@ class PoolIpam:
                 logger.warning("addresses: %s", problem)
                 await tell(problem)
         self._said = frozenset(problems)
+
+    async def _enter(self, held: Held) -> list[Problem]:
+        good, _ = self._good()
+        problems = await self._claims.settle(held.promised, good.values())
+        self.entered.set()
+        return problems
 
     def _wants(self, wish: Wish) -> list[Want]:
         own = self._tables.nodes.get(("", self._node))

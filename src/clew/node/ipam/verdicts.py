@@ -73,7 +73,7 @@ class Verdicts:
         """For ever."""
         recorder = EventRecorder(client, "clew-agent", self._node)
         changed = asyncio.Event()
-        self._table.on_change(changed.set)
+        self._good.on_change(changed.set)
         await self._table.wait_in_sync()
         while True:
             changed.clear()

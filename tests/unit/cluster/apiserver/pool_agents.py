@@ -15,6 +15,7 @@ from clew.base.clock import SystemClock
 from clew.base.errors import Problem
 from clew.facts import ipamblock, ipamconfiguration, ippool, ipreservation, node
 from clew.facts.attachment import PodRef
+from clew.node.ipam.announcement import announce
 from clew.node.ipam.book import BlockBook
 from clew.node.ipam.claims import BlockClaims
 from clew.node.ipam.ledger import ApiLedger
@@ -68,8 +69,8 @@ class PoolAgent:
         )
         view = BlockView(self.tables.blocks)
         book = BlockBook(ApiLedger(client), view, lambda: [name for _, name in dict(self.tables.nodes.items())])
-        self._good = GoodPools(self.tables)
-        claims = BlockClaims(name, book, clock, CurrentRules(self.tables))
+        self._good = GoodPools(self.tables, None, FACTS.service_cidrs)
+        claims = BlockClaims(name, book, clock, CurrentRules(name, self.tables))
         self.ipam = PoolIpam(name, self.tables, self._good, claims, clock)
         self.last = ()
         self.given: dict[str, tuple[str, tuple[str, ...]]] = {}
@@ -84,6 +85,7 @@ class PoolAgent:
             Verdicts(name, self.tables, self._good, clock).run(client),
             PoolCounts(name, self.tables, self._good, clock).run(client),
             self.ipam.run(self, self._tell),
+            announce(client, self.tables.nodes, name, node.POOLS, clock),
         ]  # fmt: skip
         self.tasks = [asyncio.ensure_future(each) for each in work]
 

@@ -112,7 +112,7 @@ class Agent:
         self.view = BlockView(cluster.tables.blocks)
         book = BlockBook(cluster, self.view)
         self.clock = Clock()
-        claims = BlockClaims(node.name, book, self.clock, CurrentRules(cluster.tables))
+        claims = BlockClaims(node.name, book, self.clock, CurrentRules(node.name, cluster.tables))
         good = GoodPools(cluster.tables)
         self.ipam = PoolIpam(
             node.name, cluster.tables, good, claims, Clock()

@@ -135,8 +135,8 @@ def test_the_outside_host_knows_the_files_names_and_refuses_the_rest(host: Machi
 def test_an_up_that_asks_for_the_same_resumes_and_one_that_does_not_is_refused(host: Machine) -> None:
     host.does("up", "--name", "sites", "--config", "/run/lab.yaml")
     host.does("up", "--name", "sites")
-    other = host.clew("up", "--name", "sites", "--config", "/run/lab.yaml", "--proxy-mode", "iptables")
-    assert "lab sites is there with other proxy" in other.stderr
+    other = host.clew("up", "--name", "sites", "--ip-family", "ipv6")
+    assert "lab sites is there with other ipFamily" in other.stderr
 
 
 def test_a_node_that_is_switched_off_stays_off_until_it_is_switched_on(host: Machine) -> None:

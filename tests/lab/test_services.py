@@ -7,7 +7,9 @@ end the mode is switched on the running nodes.
 import json
 import os
 import re
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from clew.dataplane.ebpf import facility
 from clew.kernel import bpf
 from clew.kernel.bpf.programs import KINDS
 
-from .small_lab import SmallLab, eventually, small_lab
+from .small_lab import CLEW, SmallLab, eventually, small_lab
 
 pytestmark = pytest.mark.root
 MANIFESTS = Path(__file__).with_name("services.yaml")
@@ -205,34 +207,83 @@ def test_a_mode_that_is_not_there_is_refused_by_name(lab: SmallLab) -> None:
     assert "'iptable' is not a mode" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "theirs"),
-    [
-        ("iptables", "userspace", "KUBE-SERVICES"),
-        ("userspace", "ebpf", "KUBE-"),
-        ("ebpf", "nftables", "clew-ebpf|clew_services|clew_connect4"),
-    ],
+SWITCHES = (
+    ("iptables", "userspace", "KUBE-SERVICES|KUBE-SVC-"),
+    ("userspace", "nftables", "KUBE-"),
+    ("nftables", "ebpf", "clew-proxy"),
+    ("ebpf", "iptables", "clew-ebpf|clew_services|clew_connect4"),
 )
-def test_switching_the_mode_leaves_nothing_of_the_old_one(lab: SmallLab, before: str, after: str, theirs: str) -> None:
-    config = lab.get("configmap", "clew-agent", "-n", "kube-system")
-    text = config["data"]["agent.yaml"].replace(f'"mode": "{before}"', f'"mode": "{after}"')
-    assert text != config["data"]["agent.yaml"]
-    patch = json.dumps({"data": {"agent.yaml": text}})
-    lab.kubectl("patch", "configmap", "clew-agent", "-n", "kube-system", "--type=merge", "-p", patch)
-    lab.kubectl("rollout", "restart", "daemonset/clew-agent", "-n", "kube-system")
-    done = lab.kubectl("rollout", "status", "daemonset/clew-agent", "-n", "kube-system", "--timeout=60s", seconds=70)
-    assert done.returncode == 0, done.stderr
-    for node in NODES:
-        eventually(lambda node=node: curl(lab, node, "127.0.0.1:10249/proxyMode")[1] == after, 40, "switched")  # type: ignore[misc]
+NEW = """while sleep 0.1; do
+  curl -sS -o /dev/null --max-time 2 http://{vip}/hostname && echo well || echo failed
+done"""
+OLD = """exec 3<>/dev/tcp/{vip}/80 || exit
+while printf 'GET /hostname HTTP/1.1\r\nHost: web\r\n\r\n' >&3 && read -r -t 5 -N 12 status <&3; do
+  echo "$status"; read -r -t 0.2 -N 4096 rest <&3
+done; echo ended"""
 
-        def gone(node: str = node) -> bool:
-            filters = "for dev in /sys/class/net/*; do tc filter show dev ${dev##*/} ingress; done"
-            look = f"iptables-legacy-save; nft list tables; {filters}"
-            said = lab.clew("node", "exec", node, "--", "sh", "-c", look).stdout
-            return not re.search(theirs, f"{said} {programs(lab, node)}")
 
-        eventually(gone, 20, f"nothing of mode {before} is left")
-        assert curl(lab, "outside", f"{NODES[node]}:30080/hostname")[0] == 0
-        listening = lab.clew("node", "exec", node, "--", "ss", "-ltnH").stdout
-        assert (":30080 " in listening) == (after == "userspace")
-    assert answers(lab, "node-1", f"{address(lab, 'web')}:80") == set(pods(lab).values())
+@contextmanager
+def traffic(lab: SmallLab) -> Iterator[tuple[Path, Path]]:
+    """What becomes of new connections to a service from a node, and of one that stays; two growing files."""
+    files = (lab.folder / "new", lab.folder / "old")
+    running = []
+    try:
+        for script, file in zip((NEW, OLD), files, strict=True):
+            command = [CLEW, "node", "exec", "node-1", "--", "bash", "-c", script.format(vip=address(lab, "web"))]
+            with file.open("wb") as out:
+                running.append(subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=lab.environment))
+        eventually(lambda: all(file.read_text().count("\n") > 3 for file in files), 20, "both have begun")
+        yield files
+    finally:
+        for each in running:
+            each.terminate()
+        for each in running:
+            each.wait(10)
+
+
+def left_of(theirs: str, lab: SmallLab, node: str) -> bool:
+    """Whether a node's kernel has anything of these names."""
+    filters = "for dev in /sys/class/net/*; do tc filter show dev ${dev##*/} ingress; done"
+    said = lab.clew("node", "exec", node, "--", "sh", "-c", f"iptables-legacy-save; nft list tables; {filters}").stdout
+    return bool(re.search(theirs, f"{said} {programs(lab, node)}"))
+
+
+def test_a_running_lab_changes_its_mode_and_connections_go_on(lab: SmallLab) -> None:
+    """`clew up` returns when every node serves in the new mode, and nothing of the old one is left then."""
+    with traffic(lab) as (new, old):
+        for before, after, theirs in SWITCHES:
+            failed, answered = new.read_text().count("failed"), old.read_text().count("200")
+            done = lab.clew("up", "--proxy-mode", after)
+            assert done.returncode == 0, done.stderr
+            assert f"the nodes change over to proxy mode {after}\n" in done.stderr
+            for node, own in NODES.items():
+                assert curl(lab, node, "127.0.0.1:10249/proxyMode")[1] == after
+                assert not left_of(theirs, lab, node), f"of mode {before} on {node}"
+                assert curl(lab, "outside", f"{own}:30080/hostname")[0] == 0
+                listening = lab.clew("node", "exec", node, "--", "ss", "-ltnH").stdout
+                assert (":30080 " in listening) == (after == "userspace")
+            assert answers(lab, "node-1", f"{address(lab, 'web')}:80") == set(pods(lab).values())
+            if before != "userspace":  # its listeners end with it, and the node has no others until rules are in
+                assert new.read_text().count("failed") == failed, f"{before} to {after}: {new.read_text()}"
+            assert old.read_text().count("200") > answered, f"{before} to {after}: the connection has stopped"
+        assert set(old.read_text().split("\n")) == {"HTTP/1.1 200", ""}, "one connection all the time"
+
+
+def test_a_change_that_was_cut_off_is_gone_on_with(lab: SmallLab) -> None:
+    """Once only the `clew up` that had written the change could carry it out: the next one saw nothing to change."""
+    command = [CLEW, "up", "--proxy-mode", "nftables"]
+    cut = subprocess.Popen(command, env=lab.environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    shape = Path(f"/var/lib/clew/{lab.name}/lab.json")
+    eventually(lambda: '"nftables"' in shape.read_text(), 20, "the lab's shape says so")
+    cut.kill()
+    cut.wait(10)
+
+    def modes() -> set[str]:
+        return {curl(lab, node, "127.0.0.1:10249/proxyMode")[1] for node in NODES}
+
+    assert lab.clew("up").returncode == 0
+    assert modes() == {"nftables"}
+    again = lab.clew("up", "--proxy-mode", "nftables")
+    assert "nothing has to change" in again.stderr
+    refused = lab.clew("up", "--proxy-mode", "iptables", "--nodes", "3")
+    assert f"lab {lab.name} is there with other nodes, which cannot change" in refused.stderr

@@ -1,7 +1,7 @@
 """The pod network as a part of the agent: made from the configuration, and made otherwise when the file changes.
 
-The sections `network`, `mtu`, `masquerade` and `clusterCIDRs` are followed while the agent runs, since a change of the
-way between nodes must not wait for a restart; what else has changed is said in the log and acts with the next start.
+What agent_start does not name is followed while the agent runs, since a change of the way between nodes must not wait
+for a restart; what else has changed is said in the log and acts with the next start.
 Made and run by app/agent.
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 from clew.app import agent_config
 from clew.app.agent_config import AgentConfiguration, AgentOptions, Configuration
 from clew.app.agent_ipsec import IpsecPart
+from clew.app.agent_start import read_at_start
 from clew.base.clock import Clock
 from clew.base.errors import UserError
 from clew.dataplane.bandwidth.apply import BandwidthPlane
@@ -47,8 +48,6 @@ from clew.store.table import Table
 from clew.watch.client import Client
 
 logger = logging.getLogger(__name__)
-
-FOLLOWED = ("network", "mtu", "masquerade", "cluster_cidrs")
 
 
 class NetworkPart:
@@ -164,9 +163,6 @@ def _router(agent: AgentConfiguration) -> Home:
 
 
 def _waiting(before: Configuration, now: Configuration) -> list[str]:
-    """The fields that differ and are not followed; where addresses come from, and whose BIRD it is, is asked once."""
-    fields = [field for field in AgentConfiguration.__struct_fields__ if field not in FOLLOWED]
-    found = [field for field in fields if getattr(before.agent, field) != getattr(now.agent, field)]
-    one, other = before.agent.network, now.agent.network
-    found += [f"network.{field}" for field in ("ipam", "bird") if getattr(one, field) != getattr(other, field)]
-    return [*found, *(["KubeProxyConfiguration"] if before.proxy != now.proxy else [])]
+    """The fields that differ and are not followed."""
+    one, other = read_at_start(before), read_at_start(now)
+    return [field for field in one if one[field] != other[field]]

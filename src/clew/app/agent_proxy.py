@@ -73,7 +73,7 @@ class ProxyPart:
     def tasks(self, client: Client) -> list[Coroutine[Any, Any, None]]:
         """What has to run while the agent does."""
         config = self._configuration
-        health = {"/healthz": self._health.healthz, "/livez": self._health.livez}
+        health = {"/healthz": self._health.healthz, "/livez": self._health.livez, "/readyz": self._readyz}
         inside = {
             "/metrics": lambda: Page(self._registry.render().encode(), content_type=METRICS),
             "/proxyMode": lambda: Page(self.mode.encode(), headers=NOSNIFF),
@@ -87,6 +87,12 @@ class ProxyPart:
             serve(config.healthz, health),
             serve(config.metrics, inside),
         ]
+
+    def _readyz(self) -> Page:
+        """Whether this agent's rules are in and no other mode's are: what the DaemonSet's startup probe asks."""
+        if self.proxy.in_sync.is_set():
+            return Page(b"ok", headers=NOSNIFF)
+        return Page(b"the rules of services are not in yet\n", 503, headers=NOSNIFF)
 
     def _has_node_ports(self, address: str) -> bool:
         """Whether node ports are open on an address of this node."""

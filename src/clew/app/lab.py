@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import hashlib
 import logging
 import os
 import resource
@@ -16,14 +15,12 @@ from typing import Any
 
 import msgspec
 
-from clew.api.kinds import CONFIG_MAP, POD
-from clew.api.objects import Object, key_of
-from clew.app import ipsec_secret, lab_control, manifest_objects
+from clew.app import lab_control
 from clew.app.kubeconfig import entry
+from clew.app.lab_hosts import switched_off
+from clew.app.lab_manifests import Manifests
 from clew.app.lab_spec import LabSpec, the_spec
 from clew.app.lab_state import KUBECONFIG, PID, READY
-from clew.app.manifest_objects import ClusterFacts
-from clew.app.network_config import POOLS
 from clew.app.node_power import Nodes
 from clew.app.outside import serve_names
 from clew.app.renewal import until_renewed
@@ -42,15 +39,13 @@ from clew.cluster.runtime.supervisor import cgroups
 from clew.cluster.scheduler import run_scheduler
 from clew.cluster.storage import Storage
 from clew.kernel import files, netns
-from clew.watch.client import APPLY, Client
-from clew.watch.errors import ApiError
+from clew.watch.client import Client
 from clew.watch.events import EventRecorder
 
 logger = logging.getLogger(__name__)
 
 API_PORT = 6443
 _DESCRIPTORS = 65536  # one a watcher; a shell's own limit is 1024
-_MARK = "clew-manifests"  # the ConfigMap that says which manifests were applied last
 _SERVER_NAMES = (
     "localhost",
     "kubernetes",
@@ -71,6 +66,7 @@ class Daemon:
         self.local = loopback(paths)
         self.again = False  # the process is to begin anew when `run` returns
         self._stop = asyncio.Event()
+        self._parts = Manifests((self.fabric.router_ips[0], API_PORT))
         self.nodes = Nodes(paths, spec, ImageService(paths.images, OwnProgram.running()), self.client)
 
     @property
@@ -95,7 +91,8 @@ class Daemon:
                 supervisor.start("controllers", self._controllers)
                 supervisor.start("scheduler", self._scheduler)
                 supervisor.start("manifests", self._manifests)
-                supervisor.start("control", lambda: lab_control.serve(self.paths, Control(self, supervisor).handle))
+                control = Control(self, supervisor)
+                supervisor.start("control", lambda: lab_control.serve(self.paths, control.handle, self._announce))
                 supervisor.start("certificates", self._certificates)
                 self.nodes.start_all(supervisor)
                 await self._told_to_stop()
@@ -142,6 +139,9 @@ class Daemon:
         credential = self.authority.client("kubernetes-admin", ("system:masters",))
         config = entry(self.spec.name, self.url, self.authority.ca_pem, *credential)
         files.replace(self.paths.state / KUBECONFIG, msgspec.json.encode(config))
+
+    def _announce(self) -> None:
+        """From now on commands may ask the API server, and this process."""
         files.replace(self.paths.run / READY, b"")
 
     async def _outside(self) -> None:
@@ -174,41 +174,16 @@ class Daemon:
             await run_scheduler(client, EventRecorder(client, "default-scheduler"))
 
     async def _manifests(self) -> None:
-        """Apply the parts of Clew itself, once for each content: what the user changes later stays changed.
+        await self._apply(insist=False)
 
-        Agents that run follow their ConfigMap. A kubelet looks at it once a minute, and at once when an annotation
-        of the pod is touched.
-        """
-        facts = ClusterFacts(
-            self.spec.pod_cidrs, self.spec.service_cidrs, self.fabric.router_ips[0], API_PORT,
-            dual=len(self.spec.pod_cidrs) > 1, proxy=self.spec.proxy, network=self.spec.network,
-            dns=self.spec.dns, pools=self.spec.network.ipam.type == POOLS,  # their rules load the CEL library
-        )  # fmt: skip
-        wanted = manifest_objects.objects(facts)
-        digest = hashlib.sha256(msgspec.json.encode(wanted)).hexdigest()
-        mark: Object = {
-            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": _MARK, "namespace": "kube-system"},
-            "data": {"digest": digest},
-        }  # fmt: skip
-        async with self._as("kubernetes-admin", "system:masters") as client:
-            if self.spec.network.encapsulation == "ipsec":
-                await ipsec_secret.ensure(client, self.spec.network.ipsec.secret)
-            with contextlib.suppress(ApiError):
-                known = await client.get(CONFIG_MAP, _MARK, "kube-system")
-                if known["data"].get("digest") == digest:
-                    return
-            for obj in (*wanted, mark):
-                namespace, name = key_of(obj)
-                kind = manifest_objects.kind_of(obj)
-                await client.patch(kind, name, obj, namespace, content_type=APPLY, field_manager="clew", force=True)
-            touched: Object = {"metadata": {"annotations": {"clew.dev/configuration": digest}}}
-            agents = await client.list(POD, "kube-system", labels="k8s-app=clew-agent")
-            await asyncio.gather(*(client.patch(POD, key_of(each)[1], touched, "kube-system") for each in agents.items))
-
-    async def change(self) -> None:
-        """Follow the lab's spec, which has been written anew."""
+    async def change(self, *, insist: bool) -> list[str]:
+        """Follow the lab's spec, which may have been written anew; the objects that had to be applied for it."""
         self.spec = the_spec(self.paths)
-        await self._manifests()
+        return await self._apply(insist=insist)
+
+    async def _apply(self, *, insist: bool) -> list[str]:
+        async with self._as("kubernetes-admin", "system:masters") as client:
+            return await self._parts.apply(client, self.spec, len(switched_off(self.paths)), insist=insist)
 
     @contextlib.asynccontextmanager
     async def _as(self, user: str, *groups: str) -> AsyncIterator[Client]:
@@ -233,8 +208,8 @@ class Control:
                 return [msgspec.to_builtins(each) for each in self._supervisor.states()]
             case {"op": "start", "node": str(name)}:
                 await self._nodes.start(self._supervisor, name)
-            case {"op": "change"}:
-                await self._daemon.change()
+            case {"op": "change", "insist": bool(insist)}:
+                return await self._daemon.change(insist=insist)
             case {"op": "stop", "node": str(name)}:
                 await self._nodes.stop(self._supervisor, name)
             case _:

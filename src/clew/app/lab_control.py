@@ -28,8 +28,11 @@ def path_of(paths: LabPaths) -> Path:
     return paths.run / "daemon.sock"
 
 
-async def serve(paths: LabPaths, handle: Handler) -> None:
-    """Answer until cancelled. A refusal (UserError, WorldError) is the asker's; anything else is ours and logged."""
+async def serve(paths: LabPaths, handle: Handler, opened: Callable[[], None] = lambda: None) -> None:
+    """Answer until cancelled; `opened` is called when asking is possible.
+
+    A refusal (UserError, WorldError) is the asker's; anything else is ours and logged.
+    """
     path = path_of(paths)
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -51,6 +54,7 @@ async def serve(paths: LabPaths, handle: Handler) -> None:
     server = await asyncio.start_unix_server(connected, sock=private_socket.listen(path))
     try:
         async with server:
+            opened()
             await server.serve_forever()
     finally:
         path.unlink(missing_ok=True)

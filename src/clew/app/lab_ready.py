@@ -1,7 +1,7 @@
-"""When is a lab ready? Each node says so since the daemon began, and DNS answers a question asked on every node.
+"""When is a lab ready? Nodes say so, their agents began with what its shape says, and DNS answers on every node.
 
-A real question by a real packet: it goes through the node's service proxy, the pod network and a DNS pod. What the API
-remembers of a time before a crash does not count.
+Nodes have to say so since the daemon began: what the API remembers of a time before a crash does not count. DNS is
+asked a real question by a real packet: it goes through the node's service proxy, the pod network and a DNS pod.
 """
 
 import asyncio
@@ -13,7 +13,9 @@ from datetime import datetime
 
 from clew.api.kinds import DEPLOYMENT, NODE
 from clew.api.objects import Object
+from clew.app.lab_agents import FORMER, REPLACED, unready_agents
 from clew.app.lab_hosts import switched_off
+from clew.app.lab_manifests import read_record, shape_of
 from clew.app.lab_record import lab_client
 from clew.app.lab_spec import LabSpec
 from clew.app.lab_state import PID
@@ -38,13 +40,16 @@ async def wait_until_ready(paths: LabPaths, spec: LabSpec, say: Say, deadline: f
     nodes = [name for name in spec.node_names if name not in switched_off(paths)]
     told: set[str] = set()
     questions = _Questions(paths, spec)
+    agents = _Agents(spec, nodes, say)
     try:
         while True:
             waiting = await _unready_nodes(client, nodes, began)
+            beginning = await agents.waiting(client)
             for name in nodes:
                 if name not in told and name not in waiting:
                     told.add(name)
                     say(f"node {name} is ready")
+            waiting = waiting or beginning
             if not waiting:
                 silent = await questions.silent(nodes)
                 if not silent:
@@ -84,6 +89,27 @@ def ready_condition(node: Object) -> Object:
             found: Object = each
             return found
     return {}
+
+
+class _Agents:
+    """Whether each node's agent began with what the lab's shape says; tells of those that begin anew."""
+
+    def __init__(self, spec: LabSpec, nodes: list[str], say: Say) -> None:
+        self._shape, self._nodes, self._of, self._say = shape_of(spec), nodes, len(spec.nodes), say
+        self._changing: set[str] = set()
+
+    async def waiting(self, client: Client) -> dict[str, str]:
+        """What is amiss, by node."""
+        try:
+            if (await read_record(client)).shape != self._shape:
+                return {"manifests": "the lab's daemon has not applied them yet"}
+            found = await unready_agents(client, self._nodes, self._of)
+        except ApiError as error:
+            return {"agents": str(error)}
+        for name in sorted(self._changing - set(found)):
+            self._say(f"node {name} has changed over")
+        self._changing = {name for name in found if name in self._changing or found[name] in {FORMER, REPLACED}}
+        return found
 
 
 class _Questions:

@@ -55,7 +55,8 @@ class LabSpec(Value):
         return plan({each.name: each.subnet for each in self.nodes}, self.subnets)
 
 
-CHANGEABLE = frozenset({"network"})  # what a lab that is there can become
+CHANGEABLE = frozenset({"network", "proxy"})  # what a lab that is there can have otherwise
+FIELDS = {"family": "ipFamily", "pod_cidrs": "podCIDR", "service_cidrs": "serviceCIDR"}  # as the file names them
 
 
 def differences(one: LabSpec, other: LabSpec) -> list[str]:

@@ -15,11 +15,14 @@ from clew.app import kubeconfig_files, lab_control, lab_probe
 from clew.app.lab_config import Flags, amended, read_spec
 from clew.app.lab_down import down
 from clew.app.lab_ready import wait_until_ready
-from clew.app.lab_spec import CHANGEABLE, LabSpec, differences, stored_spec
+from clew.app.lab_spec import CHANGEABLE, FIELDS, LabSpec, differences, stored_spec
 from clew.app.lab_state import PID, READY, SPEC, daemon_pid, stored_kubeconfig
+from clew.app.manifest_objects import AGENT
 from clew.base.errors import UserError, WorldError
+from clew.base.value import Value
 from clew.cluster.paths import LabPaths
 from clew.kernel import files
+from clew.node.proxy_modes import DEFAULT
 
 Say = Callable[[str], None]
 _ROOM = 16 << 20  # bytes; a lab at rest takes 3 MiB, its logs and images come on top
@@ -29,8 +32,8 @@ def up(name: str, config: Path | None, flags: Flags, say: Say, wait: float) -> N
     """Return when nodes and DNS are ready and kubectl's context is the lab's. UserError; the lab's lock is held.
 
     An existing lab keeps its shape: what flags do not say stays, what they or a file say may repeat it, not change it;
-    the way between nodes alone may be another one, and the nodes change over to it while they run. `wait` is in seconds
-    and for the whole of it: a slow machine (one that interprets another's code) needs more.
+    the way between nodes and the service proxy alone may be others, and the nodes change over to them while they run.
+    `wait` is in seconds and for the whole of it: a slow machine (one that interprets another's code) needs more.
     """
     paths, deadline = LabPaths(name), time.monotonic() + wait
     stored = stored_spec(paths)
@@ -38,12 +41,13 @@ def up(name: str, config: Path | None, flags: Flags, say: Say, wait: float) -> N
     changed = differences(stored, spec) if stored is not None else []
     if fields := [field for field in changed if field not in CHANGEABLE]:
         remedy = f"resume it: clew up --name {name}; or remove it first: clew down --name {name}"
-        raise UserError(f"lab {name} is there with other {', '.join(fields)}", remedy)
+        said = ", ".join(FIELDS.get(field, field) for field in fields)
+        raise UserError(f"lab {name} is there with other {said}, which cannot change while it is", remedy)
     kubeconfig_files.check()
     if not daemon_pid(paths):
         _check_room(paths)
     try:
-        _raise(paths, spec, say, deadline)
+        _raise(paths, spec, _Step(say, deadline, insist=bool(flags) or config is not None))
     except BaseException as error:
         if stored is None:
             say("taking back what was made")
@@ -61,7 +65,15 @@ def up(name: str, config: Path | None, flags: Flags, say: Say, wait: float) -> N
         raise
 
 
-def _raise(paths: LabPaths, spec: LabSpec, say: Say, deadline: float) -> None:
+class _Step(Value):
+    """How to go about it; `insist`: the command says what the lab is to be, also to one that was changed by hand."""
+
+    say: Say
+    deadline: float
+    insist: bool
+
+
+def _raise(paths: LabPaths, spec: LabSpec, how: _Step) -> None:
     files.make_folder(paths.state, 0o700)
     files.make_folder(paths.run, 0o755)
     files.make_folder(paths.log)
@@ -73,16 +85,27 @@ def _raise(paths: LabPaths, spec: LabSpec, say: Say, deadline: float) -> None:
     running = bool(daemon_pid(paths))
     if not running:
         _start_daemon(paths)
-    _wait_for_file(paths, deadline)
-    say("API server answers")
-    if running and spec != stored:
-        lab_control.ask(paths, "change")
-        say(f"the nodes change over to network {spec.network.backend}")
+    _wait_for_file(paths, how.deadline)
+    how.say("API server answers")
+    if stored is not None and (running or how.insist):
+        changed = lab_control.ask(paths, "change", insist=how.insist)
+        how.say(_told(changed, stored, spec))
     config = stored_kubeconfig(paths)
     if config is None:
         raise UserError(f"{paths.state} has no kubeconfig", f"clew down --name {paths.name}, then clew up")
-    asyncio.run(wait_until_ready(paths, spec, say, deadline))
+    asyncio.run(wait_until_ready(paths, spec, how.say, how.deadline))
     kubeconfig_files.merge(paths.state, config)
+
+
+def _told(changed: list[str], stored: LabSpec, spec: LabSpec) -> str:
+    """What the daemon had to apply, in the user's words."""
+    if not changed:
+        return "nothing has to change"
+    if f"ConfigMap {AGENT}" not in changed:
+        return f"what Clew brings is applied: {', '.join(changed)}"
+    parts = {"network": f"network {spec.network.backend}", "proxy": f"proxy mode {spec.proxy.get('mode') or DEFAULT}"}
+    differs = [part for field, part in parts.items() if field in differences(stored, spec)]
+    return f"the nodes change over to {' and '.join(differs or parts.values())}"
 
 
 def _check_room(paths: LabPaths) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from importlib import resources
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import msgspec
@@ -10,12 +10,15 @@ import yaml
 
 from clew.api.kinds import KINDS, Kind
 from clew.api.objects import Object
+from clew.app import agent_config, agent_start
 from clew.app.dns_config import DnsConfiguration
 from clew.app.network_config import NetworkConfiguration
 from clew.base.value import Value
 
 _OF_POOLS = ("pools.yaml", "ipam.yaml")
 PARTS = (*_OF_POOLS, "agent.yaml", "dns.yaml")
+STARTED_WITH = "clew.dev/started-with"  # the annotation of an agent's pod by which another start is asked for
+AGENT = "clew-agent"
 _DNS_AT = 10
 
 
@@ -31,6 +34,7 @@ class ClusterFacts(Value):
     network: NetworkConfiguration = msgspec.field(default_factory=NetworkConfiguration)
     dns: DnsConfiguration = msgspec.field(default_factory=DnsConfiguration)
     pools: bool = True  # whether IPPools are to be had: a configuration that is changed later may ask for them
+    edition: int = 0  # another one has the agents begun anew with the same configuration
 
 
 def dns_address(service_cidr: str) -> str:
@@ -57,8 +61,8 @@ def _complete(obj: Object, facts: ClusterFacts) -> None:
         case "Role", "clew-agent-ipsec":
             obj["rules"][0]["resourceNames"] = [facts.network.ipsec.secret]
         case "DaemonSet", "clew-agent":
+            container = _follow_configuration(obj, facts)
             if facts.api_host:
-                container = obj["spec"]["template"]["spec"]["containers"][0]
                 container["env"] += [
                     {"name": "KUBERNETES_SERVICE_HOST", "value": facts.api_host},
                     {"name": "KUBERNETES_SERVICE_PORT", "value": str(facts.api_port)},
@@ -68,6 +72,21 @@ def _complete(obj: Object, facts: ClusterFacts) -> None:
             if len(facts.service_cidrs) > 1:
                 obj["spec"]["clusterIPs"] = [dns_address(each) for each in facts.service_cidrs]
                 obj["spec"]["ipFamilyPolicy"] = "PreferDualStack"
+
+
+def _follow_configuration(daemon_set: Object, facts: ClusterFacts) -> Object:
+    """Another template where agents have to begin anew, asked whether they have at their own address; its container."""
+    configuration = agent_config.parse(agent_configuration(facts))
+    template = daemon_set["spec"]["template"]
+    begun = f"{agent_start.digest(configuration)}-{facts.edition}"
+    template["metadata"]["annotations"] = {STARTED_WITH: begun}
+    container: Object = template["spec"]["containers"][0]
+    host, _, port = configuration.proxy.healthz.rpartition(":")
+    asked = container["startupProbe"]["httpGet"]
+    asked["port"] = int(port)
+    if not ip_address(host.strip("[]")).is_unspecified:
+        asked["host"] = host.strip("[]")
+    return container
 
 
 def agent_configuration(facts: ClusterFacts) -> str:

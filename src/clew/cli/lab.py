@@ -16,7 +16,11 @@ from clew.cli.options import lab_name, output, show
 @lab_name
 @click.option("--nodes", type=int, help="How many nodes; 3 where neither this nor the file says.")
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="A YAML document kind: Lab.")
-@click.option("--proxy-mode", metavar="MODE", help="How services are balanced; nftables where nothing says else.")
+@click.option(
+    "--proxy-mode",
+    metavar="MODE",
+    help="How services are balanced: nftables (default), iptables, ipvs, userspace, ebpf.",
+)
 @click.option(
     "--network",
     metavar="BACKEND",
@@ -27,7 +31,9 @@ from clew.cli.options import lab_name, output, show
 def up(name: str, config: Path | None, wait: float, **chosen: Any) -> None:
     """Create a lab, or resume it as it was.
 
-    Returns when nodes and DNS are ready and kubectl's current context is the lab's. Flags go before the file.
+    Returns when nodes and DNS are ready and kubectl's current context is the lab's. Flags go before the file. A lab
+    that runs changes over to another --network or --proxy-mode (network and proxy of the file); the rest of its shape
+    is for good.
     """
     from clew.app import lab_state, lab_up  # noqa: PLC0415 - loaded when called
     from clew.app.lab_config import Flags  # noqa: PLC0415 - likewise

@@ -38,12 +38,12 @@ def _everyone(_here: str) -> bool:
 async def serve(address: str, pages: Pages, answers: Callable[[str], bool] = _everyone) -> None:
     """For ever, at `address` (`0.0.0.0:10256`, `[::1]:10249`, `:8080`); UserError where it is not to be had.
 
-    `[::]` is every address of both families, as in Go.
+    `[::]` and `0.0.0.0` are every address of both families, as in Go.
 
     `answers` says to which addresses of this machine a connection may have come; others are closed.
     """
     host, _, port = address.rpartition(":")
-    everywhere = host in {"", "[::]"}
+    everywhere = host in {"", "[::]", "0.0.0.0"}  # noqa: S104 - what is asked for
     try:
         async with listening(None if everywhere else host.strip("[]"), int(port), pages, answers) as server:
             await server.serve_forever()

@@ -72,6 +72,8 @@ class PodWorker:
         self._refresh_at = 0.0
         self._looked = 0.0
         self._volumes_made = bool(records.instances)
+        if not self._volumes_made:  # its ConfigMaps are those of now, also where they have just been changed
+            around.volumes.forget()
         self.tasks = Tasks()
         self._note_ending()
 

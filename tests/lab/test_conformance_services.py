@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from .small_lab import SLOWNESS, SmallLab, eventually, small_lab
+from .shells import Shell
+from .small_lab import CLEW, SLOWNESS, SmallLab, eventually, small_lab
 
 pytestmark = pytest.mark.root
 MODES = os.environ.get("CLEW_PROXY_MODES", "nftables").split(",")
@@ -42,6 +43,7 @@ class Cluster:
 
     def __init__(self, lab: SmallLab) -> None:
         self.lab = lab
+        self._shells: dict[str, Shell] = {}
         self.pod("one", "node-1", app="web")
         self.pod("two", "node-2", app="web")
         self.pod("near", "node-1", app="client")
@@ -74,11 +76,15 @@ class Cluster:
 
     def run(self, source: str, script: str) -> tuple[int, str]:
         """A shell script from a pod, a node or outside: exit status and output."""
-        if source in self.ip or source.startswith("pod/"):
-            done = self.lab.kubectl("exec", source.removeprefix("pod/"), "--", "/bin/sh", "-c", script)
-        else:
-            done = self.lab.clew("node", "exec", source, "--", "sh", "-c", script)
-        return done.returncode, done.stdout.strip()
+        if source not in self._shells:
+            pod = source in self.ip
+            way = ("kubectl", "exec", "-i", source) if pod else (CLEW, "node", "exec", source)
+            self._shells[source] = Shell((*way, "--", "/bin/sh"), self.lab.environment)
+        return self._shells[source].run(script, 60 * SLOWNESS)
+
+    def close(self) -> None:
+        for shell in self._shells.values():
+            shell.close()
 
     def curl(self, source: str, url: str) -> tuple[int, str]:
         return self.run(source, f"{CURL} -sS http://{url}")
@@ -130,7 +136,9 @@ class Cluster:
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("conformance")
     with small_lab(f"cf{os.getpid()}", folder, "--nodes", "3", "--proxy-mode", request.param) as lab:
-        yield Cluster(lab)
+        cluster = Cluster(lab)
+        yield cluster
+        cluster.close()
 
 
 @pytest.fixture
@@ -513,7 +521,7 @@ def test_should_be_rejected_for_pods_that_have_ended(cluster: Cluster) -> None:
     cluster.lab.wait("ended")
     vip = cluster.service("ended", app="ended")["spec"]["clusterIP"]
     cluster.until("far", vip, {"ended"})
-    cluster.run("pod/ended", "kill 1")
+    cluster.lab.kubectl("exec", "ended", "--", "kill", "1")
     eventually(lambda: cluster.lab.pod("ended")["status"]["phase"] in {"Failed", "Succeeded"}, 15)
     assert cluster.lab.pod("ended")["status"]["podIP"]
     cluster.until("far", vip, {"!7"})

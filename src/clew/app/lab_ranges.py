@@ -33,11 +33,13 @@ class SubnetEntry(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 def ranges(field: str, given: str, family: Families) -> tuple[str, ...]:
     """`10.0.0.0/16,fd00::/48`, or what is usual, as one checked range a family, in the family's order."""
-    texts = [each.strip() for each in given.split(",") if each.strip()] or _usual(field, family)
+    texts = [each.strip() for each in given.split(",") if each.strip()]
+    if not texts and field in _USUAL:
+        texts = _usual(field, family)
     found = [_network(field, text) for text in texts]
     if tuple(each.version for each in found) != KINDS[family]:
         remedy = "write " + ",".join(_usual(field if field in _USUAL else "subnets", family))
-        raise UserError(f"{field}: {', '.join(texts)} does not fit ipFamily {family}", remedy)
+        raise UserError(f"{field}: {', '.join(texts) or repr('')} does not fit ipFamily {family}", remedy)
     return tuple(str(each) for each in found)
 
 

@@ -183,6 +183,11 @@ def _check_ipam(found: NetworkConfiguration, where: str) -> None:
         )
 
 
+def _share(some: list[str], others: list[str]) -> bool:
+    """Whether a node is among both; no names are all nodes."""
+    return not some or not others or bool({*some} & {*others})
+
+
 def _check_bgp(bgp: BgpConfiguration, where: str) -> None:
     if not 1 <= bgp.asn <= _MOST_ASN:
         raise UserError(f"{where}.asn: {bgp.asn} is out of range", f"use 1 to {_MOST_ASN}; 64512 to 65534 are private")
@@ -191,9 +196,15 @@ def _check_bgp(bgp: BgpConfiguration, where: str) -> None:
     for place, peer in enumerate(bgp.peers):
         field = f"{where}.peers[{place}]"
         try:
-            address(peer.address)
+            router = address(peer.address)
         except ValueError:
             raise UserError(f"{field}.address: {peer.address!r} is no address", "name the router's own") from None
+        if router.is_unspecified or router.is_multicast or router.is_loopback or router.is_link_local:
+            raise UserError(f"{field}.address: {router} is no router's", "name the router's own")
+        for at, other in enumerate(bgp.peers[:place]):
+            if address(other.address) == router and _share(peer.nodes, other.nodes):
+                said = f"{field}.address: {router} is that of peers[{at}], too"
+                raise UserError(said, "keep one of them, or give them nodes apart from each other")
         if not 1 <= peer.asn <= _MOST_ASN:
             raise UserError(f"{field}.asn: {peer.asn} is out of range", f"use 1 to {_MOST_ASN}")
         if not _PASSWORD.fullmatch(peer.password):

@@ -124,6 +124,15 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
         ("ipFamily: ipv6\npodCIDR: 10.244.0.0/16", "podCIDR: 10.244.0.0/16 does not fit ipFamily ipv6"),
         ("ipFamily: ipv5", "ipFamily: 'ipv5' is not known (use dual, ipv4, ipv6)"),
         ("network: {links: ovs}", "network.links: 'ovs' is not known (use bridge, routed)"),
+        (
+            "network: {backend: bgp, bgp: {peers: [{address: 0.0.0.0, asn: 1}]}}",
+            "peers[0].address: 0.0.0.0 is no router's",
+        ),
+        (
+            "network: {bgp: {peers: [{address: 10.9.0.1, asn: 1}, {address: 10.9.0.1, asn: 2, nodes: [node-1]}]}}",
+            "network.bgp.peers[1].address: 10.9.0.1 is that of peers[0], too",
+        ),
+        ("subnets: ['']", "subnets[0].cidr: '' does not fit ipFamily ipv4"),
         ("network: {backend: bgp, bgp: {mesh: false}}", "network.bgp.mesh: false leaves nobody to tell routes to"),
         (
             "ipFamily: ipv6\nnetwork: vxlan\nsubnets: [{cidr: 'fd01::/64', mtu: 1349}]",

@@ -1,5 +1,6 @@
 """A node's router in BIRD 2's words. Pure: the same speaker gives the same text, so that a restart changes nothing."""
 
+import hashlib
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
@@ -15,6 +16,7 @@ TIMERS = "error wait time 1, 3; connect delay time 0; connect retry time 3; hold
 RECOVERY = 10
 # What goes into the kernel.
 LEARNT = "RTS_BGP, RTS_OSPF, RTS_OSPF_IA, RTS_OSPF_EXT1, RTS_OSPF_EXT2"
+LONGEST = 64  # letters of a name
 LINKS = '-"veth*", -"cbr0", "*"'
 
 
@@ -124,8 +126,16 @@ def _session(speaker: Speaker, neighbour: Neighbour, mark: str) -> str:
         more = " allow local as 1;"
     if neighbour.password:
         more += f' password "{neighbour.password}";'
-    name = f"'{mark}bgp{family}:{neighbour.name.replace(':', '-')}'"
-    return f"protocol bgp {name} from {mark}peer{family} {{ neighbor {neighbour.address} as {neighbour.asn};{more} }}"
+    name = _symbol(f"{mark}bgp{family}:{neighbour.name.replace(':', '-')}")
+    return f"protocol bgp '{name}' from {mark}peer{family} {{ neighbor {neighbour.address} as {neighbour.asn};{more} }}"
+
+
+def _symbol(name: str) -> str:
+    """As BIRD takes it: one name too long, and it refuses the file. Nodes' names have up to 253 letters."""
+    if len(name) <= LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: LONGEST - 9]}-{digest}"
 
 
 def _ospf(speaker: Speaker, family: int, mark: str) -> str:

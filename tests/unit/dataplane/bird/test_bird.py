@@ -54,6 +54,17 @@ def test_one_family_only() -> None:
     assert "fd00" not in text
 
 
+def test_names_of_nodes_are_longer_than_birds() -> None:
+    """BIRD has 64 letters; one node of a longer name, and no node of the cluster had a router any more."""
+    names = ["n" * 59, "n" * 60, "n" * 200 + "1", "n" * 200 + "2"]
+    neighbours = tuple(Neighbour(name, f"172.30.0.{20 + at}", 64512) for at, name in enumerate(names))
+    lines = protocols(render.configuration(replace(SPEAKER, neighbours=neighbours)))[-4:]
+    symbols = [line.split("'")[1] for line in lines]
+    assert symbols[0] == "bgp4:" + names[0]
+    assert [len(each) for each in symbols] == [64, 64, 64, 64]
+    assert len(set(symbols)) == len(symbols)
+
+
 def test_clients_peers_and_passwords() -> None:
     neighbours = (
         Neighbour("c", "172.30.0.13", 64512, client=True),

@@ -162,6 +162,10 @@ async def test_endpoints_written_by_hand_are_mirrored(plane: Any) -> None:
     assert labels(piece)["endpointslice.kubernetes.io/managed-by"] == "endpointslicemirroring-controller.k8s.io"
     await plane.admin.delete(ENDPOINTS, "ext", "default")
     await plane.until_list(ENDPOINT_SLICE, "default", lambda found: not found, **mine)
+    await plane.admin.create(ENDPOINTS, hand)
+    await plane.until_list(ENDPOINT_SLICE, "default", lambda found: len(found) == 1, **mine)
+    await plane.admin.delete(SERVICE, "ext", "default")
+    await plane.until_list(ENDPOINTS, "default", lambda found: [name_of(each) for each in found] == ["kubernetes"])
 
 
 async def test_every_namespace_has_its_account_and_authority_and_can_be_deleted(plane: Any) -> None:

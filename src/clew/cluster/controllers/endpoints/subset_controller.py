@@ -21,6 +21,7 @@ class EndpointsController:
         self._pods = context.informers.of(POD)
         self._endpoints = context.informers.of(ENDPOINTS)
         self._triggers = services.TriggerTimes()
+        self._left: set[Key] = set()  # services that went since they were looked at
         self._expected: Expectations[Key] = Expectations(self._endpoints, context.clock)
         self.queue: WorkQueue[Key] = WorkQueue("endpoints", pace=0.1)
         self._services.add_index(services.BY_SELECTOR, services.by_selector)
@@ -29,6 +30,8 @@ class EndpointsController:
         self._endpoints.subscribe(self._on_endpoints)
 
     def _on_service(self, before: Object | None, after: Object | None) -> None:
+        if after is None and before is not None:
+            self._left.add(key_of(before))
         if before is None or after is None or asked(before) != asked(after) or before.get("spec") != after.get("spec"):
             self.queue.add(key_of(after or before or {}))
 
@@ -51,9 +54,11 @@ class EndpointsController:
         service, existing = self._services.get(*key), self._endpoints.get(*key)
         if service is None:
             self._triggers.forget(key)
-            if existing is not None and labels(existing).get(MANAGED_BY) == MANAGER:
-                await self._remove(key)
+            if existing is not None and (key in self._left or labels(existing).get(MANAGED_BY) == MANAGER):
+                await self._remove(key)  # a service takes along what somebody wrote for it by hand
+            self._left.discard(key)
             return None
+        self._left.discard(key)
         if not services.has_selector(service):
             return None
         pods = services.selected(self._pods, service)

@@ -31,7 +31,7 @@ from .world import Prober, World, join
 
 KINDS = {"Service": SERVICE, "EndpointSlice": ENDPOINT_SLICE}
 OURS = {"scenario": "page"}  # label of everything that is written
-PATIENCE = float(os.environ.get("CLEW_PATIENCE", "15"))  # an emulated machine is ten times slower
+PATIENCE = float(os.environ.get("CLEW_PATIENCE", "60"))  # seconds; an emulated machine is ten times slower
 LAST_PORT = 9  # of a service that is written after all others
 AGENT = "from clew.cli.main import main; main()"
 TYPED = "node-2"  # its agent is told by kube-proxy's flags what the others read in a file

@@ -34,7 +34,7 @@ class Maker:
 
     def close(self) -> None:
         self._near.close()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)
         self._group.rmdir()
 
 

@@ -16,14 +16,13 @@ from clew.reconcile import Turn
 
 from . import plan
 from .left import snapshot
-from .test_ebpf import VIP, A, B, C, opened
+from .test_ebpf import SOON, VIP, A, B, C, opened
 from .test_kernel import Node1
 from .test_kernel import prober as prober  # noqa: PLC0414 - fixtures
 from .test_packets import world as world  # noqa: PLC0414
 from .world import World, join
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("prober")]
-WITHIN = 1.0  # seconds
 PORT = 30085
 CLIENTS = [(B, (VIP, 80)), (plan.NODES["node-1"], (VIP, 80)), (plan.OUTSIDE["outside"], ("172.30.0.11", PORT))]
 
@@ -48,9 +47,9 @@ class Asker:
             await asyncio.sleep(0.002)  # its pace
 
     async def hears(self, *pods: plan.Place) -> None:
-        """From now on one of these answers, at the latest after WITHIN; nobody: it hears nothing."""
+        """From now on one of these answers, at the latest after SOON."""
         ends = {join(pod.addresses[4], 8080) for pod in pods}
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(SOON):
             while True:
                 self._heard.clear()
                 await self._heard.wait()

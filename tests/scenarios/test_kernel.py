@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 
@@ -126,7 +127,7 @@ async def prober(world: World) -> AsyncIterator[Prober]:
 async def ask(client: socket.socket) -> str:
     """Who answers the next datagram of a client that keeps its port."""
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await loop.sock_sendall(client, b"?")
         return (await loop.sock_recv(client, 100)).decode().partition(" ")[0]
 
@@ -154,7 +155,7 @@ async def test_a_udp_client_that_keeps_its_port_follows_its_service(node: Node1,
 
 
 @contextlib.asynccontextmanager
-async def established(world: World) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+async def established(world: World) -> AsyncIterator[Callable[..., Awaitable[None]]]:
     """A connection from B through the service to A; calling it shows that it goes on."""
     loop = asyncio.get_running_loop()
     listener = netns.socket_in(world.where(A), socket.AF_INET, socket.SOCK_STREAM)
@@ -169,9 +170,9 @@ async def established(world: World) -> AsyncIterator[Callable[[], Awaitable[None
         server, _ = await loop.sock_accept(listener)
         with server:
 
-            async def goes_on() -> None:
+            async def goes_on(within: float = 20) -> None:
                 await loop.sock_sendall(client, b"still there")
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(within):
                     assert await loop.sock_recv(server, 20) == b"still there"
 
             yield goes_on
@@ -186,7 +187,7 @@ async def test_established_connections_outlive_their_backends_and_their_service(
         await node.withdraw()
         if node.mode in SERVICE_HOLDS:
             with pytest.raises((TimeoutError, ConnectionError)):
-                await goes_on()
+                await goes_on(within=5)
         else:
             await goes_on()
 
@@ -239,8 +240,12 @@ FORGETFUL = [each for each in PLAYED if each.values != ("ipvs",)]  # IPVS rememb
 async def test_a_sticky_client_is_forgotten_after_its_time(node: Node1, prober: Prober) -> None:
     affinity = {"clientIP": {"timeoutSeconds": 1}}
     await node.serve(A, C, protocol="UDP", sessionAffinity="ClientIP", sessionAffinityConfig=affinity)
-    first = (await prober.ask(B, "UDP", f"{VIP}:80")).end
-    assert (await prober.ask(B, "UDP", f"{VIP}:80")).end == first
+    quick = False
+    while not quick:  # it is remembered for a second, which may be over before a busy machine asks again
+        began = time.monotonic()
+        first, second = [(await prober.ask(B, "UDP", f"{VIP}:80")).end for _ in range(2)]
+        quick = time.monotonic() - began < 1
+    assert second == first
     for _ in range(30):
         await asyncio.sleep(1.2)  # each question is remembered for a second from then
         if (await prober.ask(B, "UDP", f"{VIP}:80")).end != first:
@@ -279,7 +284,7 @@ async def test_packets_that_tracking_calls_invalid_pass_but_in_mode_iptables(nod
         receiver.setblocking(False)
         for port, flags in ((1001, RST), (1002, SYN)):
             sender.sendto(segment(port, flags, B.addresses[4], C.addresses[4]), (C.addresses[4], 0))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while 1002 not in came:
                 packet = await asyncio.get_running_loop().sock_recv(receiver, 100)
                 came += struct.unpack_from("!H", packet, 20)
@@ -493,7 +498,7 @@ async def test_switching_leaves_nothing_of_the_former_mode_and_breaks_nothing(
             await node.proxy.sync()
             if before in SERVICE_HOLDS and node.mode in PROXIES:  # connection tracking alone carries it on
                 with pytest.raises((TimeoutError, ConnectionError)):
-                    await goes_on()
+                    await goes_on(within=5)
             else:
                 await goes_on()
             assert sorted(snapshot(node.path)) == sorted(alone)

@@ -29,12 +29,12 @@ ROUTERS = {4: "172.30.0.1", 6: "fd00:172:30::1"}  # the fabric itself; it leads 
 PATIENCE = float(os.environ.get("CLEW_PATIENCE", "15"))
 
 
-def eventually(condition: Any, what: str, times: float = 1) -> Any:
-    """The first true answer of `condition`; `times`: of what patience is usual."""
+def eventually(condition: Any, what: str, times: float = 1, more: Any = str) -> Any:
+    """The first true answer of `condition`; `times`: of what patience is usual; `more()`: what else to say then."""
     deadline = time.monotonic() + PATIENCE * times
     tick = threading.Event()
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"it never came to pass: {what}"
+        assert time.monotonic() < deadline, f"it never came to pass: {what} {more()}"
         tick.wait(0.02)
     return found
 
@@ -72,7 +72,7 @@ class Api:
         self._thread.start()
 
     def put(self, kind: str, name: str, obj: dict[str, Any] | None) -> None:
-        asyncio.run_coroutine_threadsafe(self._put(kind, name, obj), self._loop).result(5)
+        asyncio.run_coroutine_threadsafe(self._put(kind, name, obj), self._loop).result(PATIENCE)
 
     def annotations(self, node: str) -> dict[str, str]:
         """What agents have written on a Node."""
@@ -83,7 +83,7 @@ class Api:
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._main.cancel)
-        self._thread.join(5)
+        self._thread.join(PATIENCE)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -234,7 +234,7 @@ class Node:
         """The real agent as a process in this node's namespace, until pods can be attached."""
         self.configure(**settings)
         self.launch()
-        eventually(self._ready, f"the agent of {self.name} is ready: {(self.root / 'agent.log').read_text()}")
+        eventually(self._ready, f"the agent of {self.name} is ready", 4, (self.root / "agent.log").read_text)
 
     def configure(self, **settings: Any) -> None:
         """Write the agent's configuration, in one step: one that runs follows it."""
@@ -284,7 +284,7 @@ class Node:
             return 0
         agent, self.agent = self.agent, None
         agent.send_signal(number)
-        return agent.wait(10)
+        return agent.wait(PATIENCE)
 
     def pod_mtu(self) -> int:
         """What a new pod gets."""
@@ -331,7 +331,7 @@ class Node:
             input=json.dumps(config).encode(),
             env=env,
             capture_output=True,
-            timeout=30,
+            timeout=2 * PATIENCE,
             check=False,
         )
         assert not done.stderr, done.stderr.decode()
@@ -381,6 +381,7 @@ class Lab:
 
     def __init__(self, root: Path, families: tuple[int, ...], cleanup: ExitStack) -> None:
         self.root, self.families, self._cleanup = root, families, cleanup
+        self.nodes: list[Node] = []
         self._plugs = 0
         self._ports: dict[str, str] = {}  # of the fabric, by the machine's name
         self.cluster_cidrs = [{4: "10.244.0.0/16", 6: "fd00:10:244::/48"}[family] for family in families]
@@ -466,6 +467,7 @@ class Lab:
         node = Node(
             self, f"node{number}", self._addresses(10 + number, subnet), tuple(cidrs[f] for f in self.families), subnet,
         )  # fmt: skip
+        self.nodes.append(node)
         self._cleanup.callback(node.end_router)
         self._cleanup.callback(node.stop, signal.SIGKILL)
         if publish:
@@ -488,14 +490,14 @@ class Lab:
         return tuple({4: four, 6: six}[family] for family in self.families)
 
 
-def seen_source(client: Path, server: Path, address: str) -> str:
-    """The address that a server in one namespace sees of a client in another."""
+def seen_source(client: Path, server: Path, address: str, seconds: float = PATIENCE) -> str:
+    """The address that a server in one namespace sees of a client in another; OSError where that cannot connect."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with netns.socket_in(server, family, socket.SOCK_STREAM) as listener:
         listener.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))
         listener.listen()
         with netns.socket_in(client, family, socket.SOCK_STREAM) as connection:
-            connection.settimeout(5)
+            connection.settimeout(seconds)
             connection.connect((address, listener.getsockname()[1]))
             accepted, peer = listener.accept()
             accepted.close()
@@ -522,7 +524,7 @@ def connects(ns: Path, address: str, port: int) -> bool:
 def page(ns: Path, port: int, path: str) -> tuple[int, str]:
     """Status and body of a page that a node serves on its loopback address; status 0 where nobody does."""
     with netns.socket_in(ns, socket.AF_INET, socket.SOCK_STREAM) as connection:
-        connection.settimeout(5)
+        connection.settimeout(PATIENCE)
         if connection.connect_ex(("127.0.0.1", port)):
             return 0, ""
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())

@@ -80,7 +80,7 @@ def everyone_sees_everyone(lab: Any, tools: Any, one: Any, two: Any, a: Any, c: 
 def answers(tools: Any, a: Any, c: Any) -> bool:
     """Whether pod c answers pod a by now, and sees it as itself."""
     try:
-        return bool(tools.seen_source(a.ns, c.ns, c.ips[0]) == a.ips[0])
+        return bool(tools.seen_source(a.ns, c.ns, c.ips[0], 5) == a.ips[0])
     except OSError:  # unreachable, or no answer in time
         return False
 
@@ -110,7 +110,7 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         self._end.set()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(20)
         self._sender.close()
         self._listener.close()
 

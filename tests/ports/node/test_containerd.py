@@ -98,7 +98,7 @@ class Containerd:
             yield
         finally:
             process.kill()  # and with it everything in its namespace of processes
-            process.wait(10)
+            process.wait(60)
             tools.eventually(self._swept, "its control groups are gone")
 
     def ready(self) -> bool:
@@ -155,7 +155,7 @@ class Containerd:
     def namespace(self, sandbox: str) -> Path:
         """The sandbox's network, by its pause process."""
         command = [self._programs / "ctr", "-a", self.socket, "-n", "k8s.io", "tasks", "ls"]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+        said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
         (inside,) = [line.split()[1] for line in said.splitlines() if line.startswith(sandbox)]
         for process in Path("/proc").glob("[0-9]*"):
             try:

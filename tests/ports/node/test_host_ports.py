@@ -24,7 +24,7 @@ def source_seen(client: Path, pod: Any, address: str, port: int = HOST) -> str:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("", POD))
         listener.listen()
-        listener.settimeout(5)
+        listener.settimeout(30)
         with netns.socket_in(client, family, socket.SOCK_STREAM) as connection:
             connection.settimeout(3)
             if connection.connect_ex((address, port)):
@@ -121,7 +121,7 @@ def test_udp_follows_the_pod(lab: Any) -> None:
 def _received(pod: Any, sender: socket.socket) -> tuple[str, bytes]:
     with netns.socket_in(pod.ns, socket.AF_INET, socket.SOCK_DGRAM) as listener:
         listener.bind(("", POD))
-        listener.settimeout(5)
+        listener.settimeout(30)
         sender.send(b"hello")
         data, peer = listener.recvfrom(100)
         return peer[0], data

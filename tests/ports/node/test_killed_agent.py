@@ -74,7 +74,7 @@ class Runtime:
         self.kill()
         assert self.zygote.stdin is not None
         self.zygote.stdin.close()
-        self.zygote.wait(10)
+        self.zygote.wait(60)
         for path in self.namespaces:
             netns.delete(path)
         self.world.close()
@@ -92,13 +92,13 @@ class Runtime:
             with contextlib.suppress(ProcessLookupError):
                 handle = os.pidfd_open(self.pid)
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
-                select.select([handle], [], [], 10)  # until it is gone, and the journal's lock with it
+                select.select([handle], [], [], 60)  # until it is gone, and the journal's lock with it
                 os.close(handle)
             self.pid = 0
 
     async def up(self) -> None:
         """Until an agent answers."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await self.ask("STATUS", 0) != (0, {}):
                 await pause()
 
@@ -263,7 +263,7 @@ async def test_no_address_twice_and_none_leaked(runtime: Runtime, request: pytes
     assert len(runtime.running) == ROOM[request.node.callspec.params["runtime"]], "each address is to be had again"
     assert runtime.seen["ADD 101"] == PODS - len(runtime.running)
     await every(runtime.remove)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while any(block.held for block in runtime.world.ledger.every()):
             await pause()
     runtime.kill()

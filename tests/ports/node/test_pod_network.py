@@ -313,7 +313,7 @@ def test_a_second_agent_is_refused(lab: Any) -> None:
     first, node.agent = node.agent, None
     try:
         node.launch()
-        assert node.agent.wait(20) != 0
+        assert node.agent.wait(60) != 0
     finally:
         node.agent = first
     said = (node.root / "agent.log").read_text()  # the first of what only one can have: metrics port or journal

@@ -78,7 +78,7 @@ def rack(lab: Any, bird: Path, tmp_path: Path) -> Iterator[Any]:
 
     yield learnt_routes
     router.terminate()
-    router.wait(10)
+    router.wait(60)
 
 
 def test_a_router_outside_learns_of_pods_and_leads_to_them(lab: Any, tools: Any, rack: Any) -> None:
@@ -86,7 +86,8 @@ def test_a_router_outside_learns_of_pods_and_leads_to_them(lab: Any, tools: Any,
     one, two = lab.node(1), lab.node(2)
     peers = [{"address": "172.30.0.100", "asn": 65000}]
     start(tools, [one, two], backend="bgp", bgp={"mesh": False, "peers": peers})
-    assert rack() == {"10.244.1.0/24": "172.30.0.11", "10.244.2.0/24": "172.30.0.12"}
+    ways = {"10.244.1.0/24": "172.30.0.11", "10.244.2.0/24": "172.30.0.12"}
+    tools.eventually(lambda: rack() == ways, "it told them of each other, and its own kernel of both")
     a, c = one.pod("a"), two.pod("c")
     assert tools.seen_source(a.ns, c.ns, c.ips[0]) == a.ips[0]
     assert tools.seen_source(lab.outside, a.ns, a.ips[0]) == "172.30.0.100"

@@ -45,7 +45,7 @@ def start(bird: Path) -> Iterator[Started]:
     yield run
     for each in running:
         each.terminate()
-        each.wait(10)
+        each.wait(60)
 
 
 def shared(node: Any, **more: Any) -> dict[str, Any]:

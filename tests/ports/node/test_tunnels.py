@@ -73,7 +73,7 @@ def test_a_packet_of_the_mtu_passes_and_a_larger_one_is_answered(lab: Any) -> No
         netns.socket_in(a.ns, socket.AF_INET, socket.SOCK_DGRAM) as sender,
     ):
         listener.bind((c.ips[0], 0))
-        listener.settimeout(5)
+        listener.settimeout(30)
         sender.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO: DF on every packet
         sender.connect(listener.getsockname())
         sender.send(bytes(1450 - 28))

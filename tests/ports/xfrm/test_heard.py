@@ -58,7 +58,7 @@ def test_policies_that_somebody_takes_or_changes(ears: Ears) -> None:
     assert not ears.heard(), "once"
     ears.theirs.put_policy(SENT)
     assert not ears.heard(), "what comes takes nothing"
-    subprocess.run(["nsenter", f"--net={ears.ns}", "ip", "xfrm", "policy", "flush"], check=True, timeout=10)
+    subprocess.run(["nsenter", f"--net={ears.ns}", "ip", "xfrm", "policy", "flush"], check=True, timeout=60)
     assert ears.heard()
 
 
@@ -73,5 +73,5 @@ if IN_GUEST:
         ears.theirs.remove_state(state)
         assert ears.heard()
         ears.ours.add_state(state, KEY)
-        subprocess.run(["nsenter", f"--net={ears.ns}", "ip", "xfrm", "state", "flush"], check=True, timeout=10)
+        subprocess.run(["nsenter", f"--net={ears.ns}", "ip", "xfrm", "state", "flush"], check=True, timeout=60)
         assert ears.heard()

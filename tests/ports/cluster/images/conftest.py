@@ -58,7 +58,7 @@ class Running:
     def beside(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """A program in the namespaces and the root of this process."""
         enter = ["nsenter", f"--target={self.inner_pid()}", "--net", "--pid", "--mount", "--uts", "--root", "--wd"]
-        return subprocess.run([*enter, *argv], capture_output=True, text=True, timeout=30, check=False, env=self._env)
+        return subprocess.run([*enter, *argv], capture_output=True, text=True, timeout=120, check=False, env=self._env)
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.inner_pid(), number)
@@ -68,10 +68,10 @@ class Running:
         assert self._process.stdout.readline() == expected + "\n"
 
     def communicate(self) -> tuple[str, str]:
-        return self._process.communicate(timeout=20)
+        return self._process.communicate(timeout=120)
 
     def wait(self) -> int:
-        self._process.communicate(timeout=20)
+        self._process.communicate(timeout=120)
         return self._process.returncode
 
     def close(self) -> None:

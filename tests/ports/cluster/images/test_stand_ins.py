@@ -46,7 +46,7 @@ while True:
 
 def fetch(running: Any, url: str) -> subprocess.CompletedProcess[str]:
     """A page, once the server is there."""
-    return running.beside("timeout", "15", "sh", "-c", 'until curl -s "$1"; do :; done', "sh", url)
+    return running.beside("timeout", "60", "sh", "-c", 'until curl -s "$1"; do :; done', "sh", url)
 
 
 async def test_pause_waits_reaps_and_leaves_at_once(images: ImageService, cell: Cells) -> None:
@@ -54,11 +54,17 @@ async def test_pause_waits_reaps_and_leaves_at_once(images: ImageService, cell: 
     for number in (signal.SIGTERM, signal.SIGINT):
         pause = cell(image).start()
         pid = pause.inner_pid("pause")
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-        ignored = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigIgn"))
-        assert ignored >> (signal.SIGCHLD - 1) & 1  # the kernel reaps what is orphaned to it
+        while not _waits(pid):  # it has only begun to be the program
+            pass
         os.kill(pid, number)
         assert pause.wait() == 0
+
+
+def _waits(pid: int) -> bool:
+    """Whether it sleeps, and ignores SIGCHLD: the kernel reaps what is orphaned to it."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    status = dict(line.split(":\t", 1) for line in lines)
+    return status["State"].startswith("S") and bool(int(status["SigIgn"], 16) >> (signal.SIGCHLD - 1) & 1)
 
 
 async def test_busybox_is_a_shell_with_its_applets(images: ImageService, cell: Cells) -> None:
@@ -192,10 +198,10 @@ async def test_serve_hostname_goes_on_after_sigterm(images: ImageService, cell: 
     agnhost = cell(await images.ensure("agnhost", "IfNotPresent"))
     server = agnhost.start("serve-hostname", "--tcp", "--http=false", "--port=90")
     retry = "until nc 127.0.0.1 90 </dev/null; do :; done"
-    name = server.beside("timeout", "10", "sh", "-c", retry).stdout
+    name = server.beside("timeout", "60", "sh", "-c", retry).stdout
     assert name == server.beside("hostname").stdout.strip()
     server.signal(signal.SIGTERM)
-    assert server.beside("timeout", "10", "sh", "-c", retry).stdout == name
+    assert server.beside("timeout", "60", "sh", "-c", retry).stdout == name
 
 
 async def test_clew_runs_from_its_own_image_and_sees_nothing_private(images: ImageService, cell: Cells) -> None:

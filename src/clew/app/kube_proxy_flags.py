@@ -64,7 +64,10 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         ),
     ),
     "Modes iptables and nftables": (
-        Flag("iptables-masquerade-bit", "number", ("iptables.masqueradeBit",), "The bit of the mark, 0 to 31 (14)."),
+        Flag(
+            "iptables-masquerade-bit", "number", ("iptables.masqueradeBit",),
+            "The bit of the mark, 0 to 31 (14); not in modes nftables and ebpf.",
+        ),
         Flag(
             "iptables-sync-period", "duration", ("iptables.syncPeriod", "nftables.syncPeriod"),
             "Between looks at what others did to the rules (30s); not in mode ipvs.",

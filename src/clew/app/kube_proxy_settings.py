@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import ip_address, ip_network
 from typing import get_args
 
-from clew.app.kube_proxy_config import FieldError, IPTables, KubeProxyConfiguration, NFTables, seconds
+from clew.app.kube_proxy_config import IPVS, FieldError, IPTables, KubeProxyConfiguration, NFTables, seconds
 from clew.base.addresses import Family, family_of
 from clew.ir.proxying import IpvsSettings, Scheduler
 from clew.node.proxy_modes import DEFAULT
@@ -36,14 +36,11 @@ def proxy_settings(
     UserError names the field that does not hold.
     """
     mode = proxy.mode or DEFAULT
-    section: IPTables | NFTables = proxy.nftables if mode in {"nftables", "ebpf"} else proxy.iptables
+    section: IPTables | NFTables = proxy.nftables if _name(mode) == "nftables" else proxy.iptables
     pods = _ranges("clusterCIDR", [part.strip() for part in proxy.cluster_cidr.split(",") if part.strip()], one=True)
-    period, least = _periods(proxy, mode)
+    period, least = _periods(proxy, "ipvs" if mode == "ipvs" else _name(mode))
     ranges = pods or tuple(pod_cidrs)
     families: tuple[Family, ...] = tuple(sorted({family_of(cidr) for cidr in (*ranges, *service_cidrs)}))
-    bit = MASQUERADE_BIT if section.masquerade_bit is None else section.masquerade_bit
-    if not 0 <= bit <= 31:
-        raise FieldError(f"{_name(mode)}.masqueradeBit", f"{bit} is no bit of a mark", "use 0 to 31")
     localhost = proxy.iptables.localhost_node_ports
     return ProxySettings(
         node=proxy.hostname_override or node,
@@ -53,7 +50,7 @@ def proxy_settings(
         primary_address=_primary(proxy.bind_address),
         node_port_addresses=_node_ports(proxy.node_port_addresses or ()),
         masquerade_all=section.masquerade_all,
-        masquerade_mark=1 << bit,
+        masquerade_mark=1 << _bit(section, _name(mode)),
         pod_interface=_interface(proxy),
         of_node_cidr=proxy.detect_local_mode == "NodeCIDR",
         localhost_node_ports=mode == "iptables" and localhost is not False,
@@ -84,8 +81,12 @@ def conntrack_sysctls(proxy: KubeProxyConfiguration, cores: int) -> dict[str, in
 
 
 def check(proxy: KubeProxyConfiguration) -> None:
-    """UserError names the first field that does not hold."""
+    """UserError names the first field that does not hold, also in sections of other modes."""
     proxy_settings(proxy, "")
+    for name in ("iptables", "nftables", "ipvs"):
+        _periods(proxy, name)
+    _bit(proxy.iptables, "iptables")
+    _bit(proxy.nftables, "nftables")
     conntrack_sysctls(proxy, 1)
     if proxy.oom_score_adj is not None and proxy.oom_score_adj not in OOM_SCORES:
         raise FieldError("oomScoreAdj", f"{proxy.oom_score_adj} is out of range", "use -1000 to 1000")
@@ -96,15 +97,25 @@ def check(proxy: KubeProxyConfiguration) -> None:
 
 
 def _name(mode: str) -> str:
+    """The section that says how a mode marks packets."""
     return "nftables" if mode in {"nftables", "ebpf"} else "iptables"
 
 
-def _periods(proxy: KubeProxyConfiguration, mode: str) -> tuple[float, float]:
-    section = proxy.ipvs if mode == "ipvs" else proxy.nftables if _name(mode) == "nftables" else proxy.iptables
-    name = "ipvs" if mode == "ipvs" else _name(mode)
+def _bit(section: IPTables | NFTables, name: str) -> int:
+    bit = MASQUERADE_BIT if section.masquerade_bit is None else section.masquerade_bit
+    if not 0 <= bit <= 31:
+        raise FieldError(f"{name}.masqueradeBit", f"{bit} is no bit of a mark", "use 0 to 31")
+    return bit
+
+
+def _periods(proxy: KubeProxyConfiguration, name: str) -> tuple[float, float]:
+    sections: dict[str, IPTables | NFTables | IPVS] = {
+        "iptables": proxy.iptables, "nftables": proxy.nftables, "ipvs": proxy.ipvs,
+    }  # fmt: skip
+    section = sections[name]
     period, least = (
-        _time(getattr(section, field), f"{name}.{camel}")
-        for field, camel in (("sync_period", "syncPeriod"), ("min_sync_period", "minSyncPeriod"))
+        _time(said, f"{name}.{field}")
+        for field, said in (("syncPeriod", section.sync_period), ("minSyncPeriod", section.min_sync_period))
     )
     if least > (period or PERIOD):
         raise FieldError(f"{name}.minSyncPeriod", f"{least:g} s is longer than the syncPeriod", "make it shorter")

@@ -106,6 +106,8 @@ def test_connection_tracking_is_set_as_far_as_it_was_asked() -> None:
         ({"nodePortAddresses": ["10.0.0.0/8", "x/8"]}, "nodePortAddresses[1]"),
         ({"nftables": {"masqueradeBit": 32}}, "nftables.masqueradeBit: 32"),
         ({"mode": "iptables", "iptables": {"masqueradeBit": -1}}, "iptables.masqueradeBit: -1"),
+        ({"mode": "nftables", "iptables": {"masqueradeBit": 77}}, "iptables.masqueradeBit: 77"),
+        ({"mode": "ipvs", "iptables": {"minSyncPeriod": "1h"}}, "iptables.minSyncPeriod: 3600 s is longer"),
         ({"nftables": {"syncPeriod": "soon"}}, "nftables.syncPeriod: 'soon'"),
         ({"nftables": {"syncPeriod": "1s", "minSyncPeriod": "2s"}}, "nftables.minSyncPeriod"),
         ({"detectLocalMode": "Guess"}, "detectLocalMode: 'Guess'"),

@@ -23,7 +23,7 @@ from clew.app.agent_pools import AddressPart
 from clew.app.agent_proxy import ProxyPart, refuse_company
 from clew.app.process_metrics import process_metrics
 from clew.base.clock import Clock, SystemClock
-from clew.base.errors import UserError
+from clew.base.errors import UserError, refusal_among
 from clew.base.metrics import Registry
 from clew.facts import endpointslice, service, servicecidr
 from clew.facts import node as node_facts
@@ -167,7 +167,7 @@ async def serve(options: AgentOptions) -> None:
     except asyncio.CancelledError:
         logger.info("stopped; the data plane stays as it is")
     except BaseExceptionGroup as failures:
-        raise _first_refusal(failures) from None
+        raise refusal_among(failures, UserError) from None
 
 
 def api_client(kubeconfig: str, master: str) -> Client:
@@ -191,14 +191,6 @@ def write_configuration(options: AgentOptions, path: Path) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as refused:
         raise UserError(f"--write-config-to: cannot write {path}: {refused.strerror}") from refused
-
-
-def _first_refusal(failures: BaseExceptionGroup) -> BaseException:
-    """The UserError among what ended the parts, for the command to print; else all of it."""
-    refusals = failures.subgroup(UserError)
-    while refusals is not None and isinstance(refusals.exceptions[0], BaseExceptionGroup):
-        refusals = refusals.exceptions[0]
-    return failures if refusals is None else refusals.exceptions[0]
 
 
 def cleanup() -> None:

@@ -16,7 +16,7 @@ from clew.app.dns_local import LocalAddresses
 from clew.app.dns_workers import Workers, follow
 from clew.app.process_metrics import process_metrics
 from clew.base.clock import Clock, SystemClock
-from clew.base.errors import UserError, WorldError
+from clew.base.errors import UserError, WorldError, refusal_among
 from clew.base.metrics import Registry
 from clew.servers.dns import wire
 from clew.servers.dns.chain import Address, Answer, Context
@@ -194,7 +194,7 @@ class Program:
                 while True:
                     await self._generation(group)
         except BaseExceptionGroup as several:
-            raise _plain(several) from None
+            raise refusal_among(several, UserError, WorldError) from None
 
     async def _follow(self) -> None:
         await follow(self.options.leader, self.context.registry.render, self.ready)
@@ -218,15 +218,6 @@ class Program:
             await listener.stop()
         for _, stack in self._boards.values():
             await stack.aclose()
-
-
-def _plain(several: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What a user is told of several failures: the first that has words for them, else all."""
-    for each in several.exceptions:
-        found = _plain(each) if isinstance(each, BaseExceptionGroup) else each
-        if isinstance(found, UserError | WorldError):
-            return found
-    return several
 
 
 @contextlib.contextmanager

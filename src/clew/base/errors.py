@@ -25,6 +25,17 @@ class WorldError(Exception):
     """The kernel, a file or a peer refused for now; trying again may help."""
 
 
+def refusal_among(
+    several: BaseExceptionGroup[BaseException], *kinds: type[UserError] | type[WorldError]
+) -> BaseException:
+    """What a command says of the parts that failed together: the first of these kinds, else all of it."""
+    for each in several.exceptions:
+        found = refusal_among(each, *kinds) if isinstance(each, BaseExceptionGroup) else each
+        if isinstance(found, kinds):
+            return found
+    return several
+
+
 class Problem(Value):
     """An object that is wrong: shown on the object's condition and as an Event, never raised."""
 

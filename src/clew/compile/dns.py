@@ -30,16 +30,15 @@ def service_names(
     if service is None or service.malformed:
         return NameSet("", ())
     name = f"{service.name}.{service.namespace}.svc.{domain}"
-    origin = f"Service {service.namespace}/{service.name}"
     if service.type == "ExternalName":
-        return NameSet(origin, _alias(name, service.external_name))
+        return NameSet(service.origin, _alias(name, service.external_name))
     ready = list(_ready(service, slices))
     if options.ignore_empty and not ready and not service.headless:
-        return NameSet(origin, ())
+        return NameSet(service.origin, ())
     records = [*_own(name, service), *_endpoints(name, ready, options)]
     if service.headless:
         records += _headless(name, ready, options)
-    return NameSet(origin, tuple(dict.fromkeys(records)))
+    return NameSet(service.origin, tuple(dict.fromkeys(records)))
 
 
 def addresses(service: Service | None, slices: Iterable[EndpointSlice]) -> tuple[str, ...]:

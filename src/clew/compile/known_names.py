@@ -31,7 +31,7 @@ def service_name(domain: str, service: Service) -> KnownName | None:
     """A service in a namespace that exists; None: no name of it does."""
     if service.malformed:
         return None
-    name, origin = f"{service.name}.{service.namespace}.svc.{domain}", f"Service {service.namespace}/{service.name}"
+    name, origin = f"{service.name}.{service.namespace}.svc.{domain}", service.origin
     elsewhere = KnownName(name, origin, more=True, below=True)
     if service.type == "ExternalName" or not service.cluster_ips:
         return elsewhere
@@ -52,14 +52,15 @@ def name_servers(service: Service | None, slices: Iterable[EndpointSlice]) -> tu
     """
     if service is None or service.malformed:
         return ()
-    origin = f"Service {service.namespace}/{service.name}"
     ports = {port.name: port.port for port in service.ports if port.protocol == "UDP"}
-    found = [NameServer(ip, port, origin) for ip in service.cluster_ips for port in ports.values()]
+    found = [NameServer(ip, port, service.origin) for ip in service.cluster_ips for port in ports.values()]
     for part in slices:
         targets = [port.port for port in part.ports if port.protocol == "UDP" and port.name in ports and port.port]
         if part.address_type != "FQDN" and not part.malformed:
-            origin = f"EndpointSlice {part.namespace}/{part.name}"
             found += [
-                NameServer(ip, port, origin) for each in part.endpoints for ip in each.addresses for port in targets
+                NameServer(ip, port, part.origin)
+                for each in part.endpoints
+                for ip in each.addresses
+                for port in targets
             ]
     return tuple(dict.fromkeys(found))

@@ -44,9 +44,8 @@ class ServiceNode(Value):
 def balance(service: Service, slices: Iterable[EndpointSlice], node: ServiceNode) -> Balancing:
     """Everything that this node does for one service."""
     problems: list[Problem] = []
-    origin = f"Service {service.namespace}/{service.name}"
     if service.malformed:
-        return Balancing((), (Problem(origin, "", service.malformed),))
+        return Balancing((), (Problem(service.origin, "", service.malformed),))
     if not _concerns_proxies(service):
         return NOTHING
     slices = sorted((piece for piece in slices if _usable(piece, problems)), key=_name)
@@ -88,7 +87,7 @@ def _concerns_proxies(service: Service) -> bool:
 
 def _usable(piece: EndpointSlice, problems: list[Problem]) -> bool:
     if piece.malformed:
-        problems.append(Problem(f"EndpointSlice {piece.namespace}/{piece.name}", "", piece.malformed))
+        problems.append(Problem(piece.origin, "", piece.malformed))
     return not (piece.malformed or piece.proxy_name or piece.headless)
 
 
@@ -231,7 +230,7 @@ def _sources(service: Service, node: ServiceNode, family: Family, problems: list
 
 
 def _problem(service: Service, field: str, message: str) -> Problem:
-    return Problem(f"Service {service.namespace}/{service.name}", field, message)
+    return Problem(service.origin, field, message)
 
 
 class Changed(Value):

@@ -60,6 +60,10 @@ class EndpointSlice(Value):
         return self.namespace, self.name
 
     @property
+    def origin(self) -> str:
+        return f"EndpointSlice {self.namespace}/{self.name}"
+
+    @property
     def service_key(self) -> tuple[str, str]:
         return self.namespace, self.service
 

@@ -65,6 +65,10 @@ class Service(Value):
     def key(self) -> tuple[str, str]:
         return self.namespace, self.name
 
+    @property
+    def origin(self) -> str:
+        return f"Service {self.namespace}/{self.name}"
+
 
 class _Port(Partial):
     name: str = ""

@@ -44,15 +44,25 @@ def test_across_subnets_and_without_ipv4(tmp_path: Path, tools: Any) -> None:
 
 
 def test_a_node_whose_pods_were_there_before_the_pools(lab: Any, tools: Any) -> None:
-    """From podCIDRs to pools with pods running: they keep their addresses, and other nodes find them by blocks."""
-    lab.api.put("ippools", "all", {"spec": {"cidr": "10.244.0.0/16", "natOutgoing": True}})
+    """From podCIDRs to pools with pods running: they keep their addresses, and other nodes find them by blocks.
+
+    Another node that takes from pools already gave its pods addresses which pods of this one had.
+    """
+    lab.api.put("ippools", "all", {"spec": {"cidr": "10.244.1.0/24", "natOutgoing": True}})
     one, two = lab.node(1), lab.node(2)
     one.start()
+    two.start(**pools())
     old = one.pod("old")
+    early = two.bare_pod("early")
+    status, error = two.cni("ADD", "early", early.ns)
+    assert (status, error["code"]) == (1, 101)
+    assert "10.244.1.0/24 is in spec.podCIDRs of node node1, whose agent does not say that" in error["details"]
+    assert lab.api.names("ipamblocks") == []
     one.stop()
     one.start(**pools())
-    tools.eventually(lambda: lab.api.names("ipamblocks"), "the old pod's address is in a block")
-    two.start(**pools())
+    tools.eventually(lambda: lab.api.annotations(one.name).get("clew.dev/ipam") == "pools", "it says so")
+    assert lab.api.names("ipamblocks"), "the old pod's address is in a block by then"
+    tools.eventually(lambda: two.cni("ADD", "early", early.ns)[0] == 0, "now others may, too")
     new, other = one.pod("new"), two.pod("other")
     assert old.ips[0] not in {new.ips[0], other.ips[0]}
     tools.eventually(lambda: tools.seen_source(other.ns, old.ns, old.ips[0]) == other.ips[0], "the old one is found")

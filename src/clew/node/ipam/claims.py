@@ -94,7 +94,8 @@ class BlockClaims:
             names += f" within {want.part.text}" if want.part is not None else ""
             full = "every block is full, and there is no room for another one"
             limits = self._rules().limits(self._own(want.pools[0].family) if want.pools else 0)
-            raise ExhaustedError(f"no free address in IPPool {names}", full + limits + self._vanished.kept)
+            barred = "".join(f"; {why}" for pool in want.pools if (why := self._rules().why_barred(pool.cidr)))
+            raise ExhaustedError(f"no free address in IPPool {names}", full + limits + barred + self._vanished.kept)
         return found
 
     async def _from_own(self, want: Want) -> str:

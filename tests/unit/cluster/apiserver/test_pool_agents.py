@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from ipaddress import ip_address, ip_network
 
 import pytest
 
 from clew.api import kinds
-from clew.compile.ipam import ExhaustedError
+from clew.compile.ipam import ExhaustedError, UnsuitableError
 from clew.watch.client import Client
 
 from .conftest import Kubectl, Running
@@ -89,3 +90,57 @@ async def test_a_deleted_node_keeps_what_its_pods_have_and_finds_it_when_it_is_b
         had["d"]: ("default/new", "n1"),
     }  # fmt: skip
     assert block.node == "n0", "and the block is its own, as before"
+
+
+async def test_pools_that_overlap_never_give_two_pods_one_address(cluster: PoolCluster) -> None:
+    """With each other, with Services, with nodes and what their pods may have; and while the one that gives changes."""
+    agents = [await cluster.agent("n0"), await cluster.agent("n1")]
+    status = {"addresses": [{"type": "InternalIP", "address": "10.9.0.1"}]}
+    await cluster.node("foreign", spec={"podCIDRs": ["10.9.0.32/28"]})
+    await cluster.admin.patch(kinds.NODE, "foreign", {"status": status}, subresource="status")
+    for agent in agents:
+        await eventually(
+            lambda agent=agent: agent.tables.nodes.get(("", "foreign")).internal_ips, "its address is known"
+        )
+    await cluster.pool("a", "10.9.0.0/27", blockSize=30)
+    await cluster.pool("b", "10.9.0.0/26", blockSize=29)
+    await cluster.pool("services", "10.96.8.0/24")
+    for name, words in (
+        ("b", "overlaps with 10.9.0.0/27 of IPPool a, "),
+        ("services", "10.96.0.0/16, the range of Serv"),
+    ):
+        valid, said = await cluster.condition(name)
+        assert (valid, words in said) == ("False", True), said
+    assert (await cluster.condition("a")) == ("True", "")
+    tried = 0
+
+    async def fill(calls: int, *names: str) -> int:
+        """So many calls at once; how many got an address."""
+        nonlocal tried
+        work = []
+        for number in range(calls):
+            more = {"pools": {4: (names[number % len(names)],)}} if names and number % 2 else {}
+            work.append(agents[number % 2].add(f"p{tried}", **more))
+            tried += 1
+        found = await asyncio.gather(*work, return_exceptions=True)
+        assert not [each for each in found if not isinstance(each, list | ExhaustedError | UnsuitableError)], found
+        given = [address for agent in agents for address in agent.addresses]
+        assert len(set(given)) == len(given)
+        assert not [each for each in given if each == "10.9.0.1" or ip_address(each) in ip_network("10.9.0.32/28")]
+        return sum(isinstance(each, list) for each in found)
+
+    async def judged(name: str, valid: bool) -> None:
+        for agent in agents:
+            await eventually(lambda agent=agent: agent.tables.pools.get(("", name)).valid is valid, f"{name}: {valid}")
+
+    assert await fill(16, "b", "services") == 8, "what names a pool that gives nothing gets nothing"
+    await cluster.admin.delete(kinds.IP_POOL, "a")
+    await judged("b", True)
+    await fill(12, "b")
+    await cluster.pool("c", "10.9.0.0/27", blockSize=30)  # no older, and no earlier by its name
+    await judged("c", False)
+    await fill(60, "b", "c")
+    assert {agent.told == [] for agent in agents} == {True}, "nobody is told of an address that another has"
+    assert await fill(4) == 0, "to the last one"
+    blocks = [block.network for _, block in agents[0].tables.blocks.items()]
+    assert not [(x, y) for x in blocks for y in blocks if x != y and x.overlaps(y)]

@@ -28,7 +28,7 @@ def _facts(options: InstallOptions) -> ClusterFacts:
         for other in services:
             if overlap(network(one), network(other)):
                 raise UserError(f"--service-cidr: {other} overlaps with --pod-cidr, {one}", "say what the cluster has")
-    return ClusterFacts(pods, services, host, int(port or 6443), dual=len(pods) > 1)
+    return ClusterFacts(pods, services, host, int(port or 6443))
 
 
 def _ranges(flag: str, text: str) -> tuple[str, ...]:

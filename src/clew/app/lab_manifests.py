@@ -88,7 +88,7 @@ class Manifests:
 
     def _objects(self, spec: LabSpec, edition: int) -> dict[str, Object]:
         facts = ClusterFacts(
-            spec.pod_cidrs, spec.service_cidrs, *self._api, dual=len(spec.pod_cidrs) > 1, proxy=spec.proxy,
+            spec.pod_cidrs, spec.service_cidrs, *self._api, proxy=spec.proxy,
             network=spec.network, dns=spec.dns, edition=edition,
             pools=spec.network.ipam.type == POOLS,  # their rules load the CEL library
         )  # fmt: skip

@@ -29,7 +29,6 @@ class ClusterFacts(Value):
     service_cidrs: tuple[str, ...]
     api_host: str = ""  # where the agent finds the API server before services work; "": the usual variables
     api_port: int = 6443
-    dual: bool = False
     proxy: dict[str, Any] = msgspec.field(default_factory=dict)
     network: NetworkConfiguration = msgspec.field(default_factory=NetworkConfiguration)
     dns: DnsConfiguration = msgspec.field(default_factory=DnsConfiguration)

@@ -27,13 +27,15 @@ from clew.cli.options import lab_name, output, show
     help="How pods of different nodes reach each other: host-gw, vxlan, ipip, wireguard, ipsec, bgp, ospf.",
 )
 @click.option("--ip-family", type=click.Choice(["ipv4", "ipv6", "dual"]), help="Of pods and services.")
-@click.option("--wait", type=click.FloatRange(min=1), default=90, show_default=True, help="Seconds to be ready in.")
+@click.option(
+    "--wait", metavar="SECONDS", type=click.FloatRange(min=1), default=90, show_default=True, help="To be ready in."
+)
 def up(name: str, config: Path | None, wait: float, **chosen: Any) -> None:
     """Create a lab, or resume it as it was.
 
-    Returns when nodes and DNS are ready and kubectl's current context is the lab's. Flags go before the file. A lab
-    that runs changes over to another --network or --proxy-mode (network and proxy of the file); the rest of its shape
-    is for good.
+    Returns when nodes and DNS are ready and kubectl's current context is the lab's. A flag counts whatever the file
+    says. A lab that runs changes over to another --network or --proxy-mode (network and proxy of the file); the rest of
+    its shape is for good.
     """
     from clew.app import lab_state, lab_up  # noqa: PLC0415 - loaded when called
     from clew.app.lab_config import Flags  # noqa: PLC0415 - likewise

@@ -36,12 +36,14 @@ def _headless(spec: Object) -> Iterator[str]:
 
 
 def _addresses(spec: Object) -> Iterator[str]:
-    for field in ("clusterIPs", "externalIPs"):
-        for index, text in enumerate(spec.get(field) or ()):
-            address = names.parse_ip(text)
-            if address is not None and str(address) != text:
-                canonical = f'should be in RFC 5952 canonical format ("{address}")'
-                yield f'spec.{field}[{index}]: IPv6 address "{text}" {canonical}'
+    listed = [
+        (f"{field}[{at}]", ip) for field in ("clusterIPs", "externalIPs") for at, ip in enumerate(spec.get(field) or ())
+    ]
+    for field, text in (*listed, ("loadBalancerIP", spec.get("loadBalancerIP") or "")):
+        address = names.parse_ip(text)
+        if address is not None and str(address) != text:
+            canonical = f'should be in RFC 5952 canonical format ("{address}")'
+            yield f'spec.{field}: IPv6 address "{text}" {canonical}'
     for index, text in enumerate(spec.get("loadBalancerSourceRanges") or ()):
         address, network = names.parse_ip(text.strip().partition("/")[0]), ip_network(text.strip(), strict=False)
         if network.network_address != address:

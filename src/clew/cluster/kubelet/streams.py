@@ -62,17 +62,20 @@ class KubeletStreams:
         if sandbox is None or not sandbox.ready:
             raise StreamError(500, f"pod {pod.pod}_{pod.namespace} is not running")
         try:
-            channel, _ = await kubelet.handle.open(
-                "connect", netns=sandbox.netns, addresses=["127.0.0.1", "::1"], port=port, timeout=_CONNECT_SECONDS
-            )
+            return await _connected(kubelet, sandbox.netns, ["127.0.0.1", "::1"], port)
         except NodeError as problem:
             raise StreamError(
                 500, f"failed to connect to localhost:{port} inside namespace of pod {pod.pod}: {problem}"
             ) from problem
+
+    async def reach(self, address: str, port: int) -> Duplex:
+        kubelet = next(iter(self._kubelets.values()), None)
+        if kubelet is None:
+            raise StreamError(500, "no node of this lab runs")
         try:
-            return await TcpStream.over(os.dup(channel.fds[0]))
-        finally:
-            channel.close()
+            return await _connected(kubelet, "", [address], port)
+        except NodeError as problem:
+            raise StreamError(500, f"dial tcp {address}, port {port}: {problem}") from problem
 
     def _worker(self, pod: PodRef) -> tuple[Kubelet, PodWorker]:
         kubelet = self._kubelets.get(pod.node)
@@ -111,3 +114,14 @@ class KubeletStreams:
             words = "trying and failing to pull image" if trouble and "Image" in reason else reason
             raise StreamError(400, f'container "{pod.container}" in pod "{pod.pod}" is waiting to start: {words}')
         return instance
+
+
+async def _connected(kubelet: Kubelet, netns: str, addresses: list[str], port: int) -> Duplex:
+    """To the first of them that answers, from a network of the node ("": its own); NodeError where none does."""
+    channel, _ = await kubelet.handle.open(
+        "connect", netns=netns, addresses=addresses, port=port, timeout=_CONNECT_SECONDS
+    )
+    try:
+        return await TcpStream.over(os.dup(channel.fds[0]))
+    finally:
+        channel.close()

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -29,12 +29,18 @@ SLICE = {
 
 
 class Loopback(NoNodes):
-    """Every pod's network is this machine's loopback."""
+    """Every pod's network is this machine's loopback; so are addresses that are `known`."""
+
+    known: ClassVar[dict[tuple[str, int], tuple[str, int]]] = {}
 
     async def connect(self, pod: PodRef, port: int) -> Duplex:
         del pod
+        return await self.reach("127.0.0.1", port)
+
+    async def reach(self, address: str, port: int) -> Duplex:
+        address, port = self.known.get((address, port), (address, port))
         try:
-            made = socket.create_connection(("127.0.0.1", port), 5)
+            made = socket.create_connection((address, port), 5)
         except OSError as problem:
             raise StreamError(500, str(problem.strerror)) from problem
         return await TcpStream.over(made.detach())
@@ -94,6 +100,17 @@ def test_a_service_is_asked_by_its_ports_name_or_number(call: Raw, serve: Any, s
     assert call("GET", f"{PATHS['Service']}/ftp:web:main/proxy/").code == 400
     call("DELETE", f"{PATHS['Service']}/web")
     call("DELETE", f"{path}/web-1")
+
+
+def test_endpoints_that_are_no_pods_are_reached(call: Raw, serve: Any) -> None:
+    """`…/services/https:kubernetes:443/proxy/version` said that there are no endpoints."""
+    path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+    call("POST", PATHS["Service"], {**SERVICE, "metadata": {"name": "by-hand"}, "spec": {"ports": [{"port": 80}]}})
+    by_hand = {"name": "by-hand-1", "labels": {"kubernetes.io/service-name": "by-hand"}}
+    made = {**SLICE, "metadata": by_hand, "endpoints": [{"addresses": ["192.0.2.1"]}], "ports": [{"port": 1}]}
+    assert call("POST", path, made).code == 201
+    Loopback.known["192.0.2.1", 1] = "127.0.0.1", serve("foo")
+    assert call("GET", f"{PATHS['Service']}/by-hand/proxy/").text == "foo"
 
 
 def test_every_method_arrives_and_only_readers_are_sent_to_the_folder(call: Raw, serve: Any) -> None:

@@ -133,9 +133,13 @@ def test_fields_that_act_on_nothing_are_warned_of(call: Raw) -> None:
     assert call("PATCH", f"{PATH}/web", {"spec": close}, MERGE).warnings == [
         'spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"'
     ]
-    ranged = call("POST", PATH, balanced("ranged", loadBalancerSourceRanges=["10.1.2.3/8", " 10.0.0.0/8"]))
+    ranged = call("POST", PATH, balanced("ranged", loadBalancerSourceRanges=["10.1.2.3/8", " 10.0.0.0/8"],
+                                       loadBalancerIP="2001:DB8::1"))  # fmt: skip
     ambiguous = 'CIDR value "10.1.2.3/8" is ambiguous in this context (should be "10.0.0.0/8" or "10.1.2.3/32"?)'
-    assert ranged.warnings == [f"spec.loadBalancerSourceRanges[0]: {ambiguous}"]
+    assert ranged.warnings == [
+        'spec.loadBalancerIP: IPv6 address "2001:DB8::1" should be in RFC 5952 canonical format ("2001:db8::1")',
+        f"spec.loadBalancerSourceRanges[0]: {ambiguous}",
+    ]
 
 
 def test_who_prefers_two_families_gets_the_second_when_asking() -> None:

@@ -1,8 +1,8 @@
 """pods/proxy and services/proxy: an HTTP request handed on to a program in a pod, for `kubectl proxy` and `get --raw`.
 
 It speaks HTTP/1.0 to the program, so that an answer ends with its connection, over TLS where the name begins with
-`https:`. Addresses in HTML lead back (proxy_links). Only endpoints that are pods are reached; connections that change
-their protocol are not carried. Called by the table of subresources.
+`https:`. Addresses in HTML lead back (proxy_links); connections that change their protocol are not carried. Called by
+the table of subresources.
 """
 
 import random
@@ -45,12 +45,13 @@ class Proxy:
         if not path and request.method in {"GET", "HEAD"}:  # relative links would miss the last part of it
             return web.Response(status=301, headers={"Location": f"{raw}{asked}"})
         scheme, target, port = _scheme_name_and_port(name)
-        pod, number = (
+        place, number = (
             self._of_pod(namespace, scheme, target, port) if kind == POD else self._of_service(namespace, target, port)
         )
         body = await request.read()
         try:
-            pipe = await self.nodes.connect(pod, number)
+            ways = self.nodes
+            pipe = await (ways.reach(place, number) if isinstance(place, str) else ways.connect(place, number))
         except StreamError as error:
             raise ApiRefusal(503, "ServiceUnavailable", f"{_UNREACHED}{error.message}", {}) from None
         talk: Duplex = TlsPipe(pipe) if scheme == "https" else pipe
@@ -76,8 +77,8 @@ class Proxy:
             raise bad_request(f"cannot find port {port} of pod {name}")
         return _reference(pod), named
 
-    def _of_service(self, namespace: str, name: str, port: str) -> tuple[PodRef, int]:
-        """Any of the ready pods behind the port, which is named or numbered as the service does."""
+    def _of_service(self, namespace: str, name: str, port: str) -> tuple[PodRef | str, int]:
+        """Any that is ready behind the port, which is named or numbered as the service does: a pod, or an address."""
         service = self.state.get(SERVICE, namespace, name)
         ports = dig(service, "spec", "ports") or []
         if port.isdecimal():
@@ -88,18 +89,19 @@ class Proxy:
         found = list(self._ready(namespace, name, port))
         if not found:
             raise ApiRefusal(503, "ServiceUnavailable", f'no endpoints available for service "{name}"', {})
-        pod, number = random.choice(found)  # noqa: S311 - a share of the load, no secret
-        return _reference(self.state.get(POD, namespace, pod)), number
+        endpoint, number = random.choice(found)  # noqa: S311 - a share of the load, no secret
+        if dig(endpoint, "targetRef", "kind") != "Pod":
+            return str(endpoint["addresses"][0]), number
+        return _reference(self.state.get(POD, namespace, str(dig(endpoint, "targetRef", "name")))), number
 
-    def _ready(self, namespace: str, service: str, port: str) -> Iterator[tuple[str, int]]:
+    def _ready(self, namespace: str, service: str, port: str) -> Iterator[tuple[Object, int]]:
         for piece in self.state.objects(ENDPOINT_SLICE, namespace):
             if labels(piece).get(_SERVICE_NAME) != service:
                 continue
-            numbers = [each["port"] for each in piece.get("ports") or () if (each.get("name") or "") == port]
+            named = [each for each in piece.get("ports") or () if (each.get("name") or "") == port and each.get("port")]
             for endpoint in piece.get("endpoints") or ():
-                pod = dig(endpoint, "targetRef", "name") if dig(endpoint, "targetRef", "kind") == "Pod" else None
-                if pod and numbers and dig(endpoint, "conditions", "ready") is not False:
-                    yield pod, int(numbers[0])
+                if named and piece["addressType"] != "FQDN" and dig(endpoint, "conditions", "ready") is not False:
+                    yield endpoint, int(named[0]["port"])
 
 
 def _scheme_name_and_port(name: str) -> tuple[str, str, str]:

@@ -21,8 +21,9 @@ from clew.compile.ipam import Pool
 from clew.compile.routes import LEAST, Between
 from clew.dataplane.masquerade import render as nat
 from clew.dataplane.netlink import render
-from clew.dataplane.netlink.apply import Outcome, Underlay
+from clew.dataplane.netlink.apply import Outcome
 from clew.dataplane.netlink.objects import BRIDGE, BridgeLink, NodeRoute
+from clew.dataplane.netlink.underlay import Underlay
 from clew.dataplane.overlay import render as tunnelling
 from clew.dataplane.overlay.objects import DEVICES, IPSEC
 from clew.facts.attachment import Attachment, Linking

@@ -24,6 +24,7 @@ from clew.dataplane.netlink.objects import (
     Port,
     PortLink,
 )
+from clew.dataplane.netlink.underlay import Underlay, underlay
 from clew.kernel.errors import KernelError
 from clew.kernel.inside import Enter
 from clew.kernel.netlink import (
@@ -48,14 +49,6 @@ class Outcome(Value):
 
     failures: Mapping[str, KernelError]
     missing: tuple[str, ...] = ()  # optional settings that this kernel does not have
-
-
-class Underlay(Value):
-    """The network between the nodes, as this node's kernel has it: 0 and nothing where no link has its addresses."""
-
-    mtu: int = 0
-    subnets: tuple[str, ...] = ()  # "172.30.0.11/24"
-    links: tuple[str, ...] = ()  # that carry them
 
 
 class NetlinkPlane:
@@ -122,14 +115,7 @@ class NetlinkPlane:
 
     def underlay(self, addresses: Iterable[str], tunnels: AbstractSet[str] = frozenset()) -> Underlay:
         """What carries the node's own addresses; the links named by `tunnels` have them too, and are not it."""
-        wanted = set(addresses)
-        found = (a for a in self._kernel.addresses() if a.dev not in tunnels)
-        carried = [a for a in found if a.address.partition("/")[0] in wanted]
-        subnets = tuple(sorted(a.address for a in carried if not a.address.endswith(("/32", "/128"))))
-        first = next((a for a in carried if a.address in subnets), next(iter(carried), None))
-        link = self._kernel.link(first.dev) if first is not None else None
-        links = tuple(sorted({a.dev for a in carried if a.address in subnets}))
-        return Underlay(link.mtu if link is not None else 0, subnets, links)
+        return underlay(self._kernel, addresses, tunnels)
 
     def told(self) -> dict[str, str]:
         """Destinations to which BIRD has entered routes, and by which router."""

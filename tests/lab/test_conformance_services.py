@@ -71,8 +71,10 @@ class Cluster:
         body = {"selector": {"app": app}, "ports": listed, **spec}
         if spec.get("selector", ...) is None:
             del body["selector"]
-        self.lab.apply(json.dumps({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": body}))
-        return self.lab.get("service", name)
+        text = json.dumps({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": body})
+        done = self.lab.kubectl("apply", "-f", "-", "-o", "json", text=text)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
     def run(self, source: str, script: str) -> tuple[int, str]:
         """A shell script from a pod, a node or outside: exit status and output."""
@@ -80,7 +82,7 @@ class Cluster:
             pod = source in self.ip
             way = ("kubectl", "exec", "-i", source) if pod else (CLEW, "node", "exec", source)
             self._shells[source] = Shell((*way, "--", "/bin/sh"), self.lab.environment)
-        return self._shells[source].run(script, 60 * SLOWNESS)
+        return self._shells[source].run(script, 90 * SLOWNESS)
 
     def close(self) -> None:
         for shell in self._shells.values():
@@ -316,13 +318,14 @@ def test_session_affinity_works_can_be_switched_and_times_out(cluster: Cluster, 
         assert len(cluster.answers(source, target, 16)) == 1, (source, target)
     cluster.lab.kubectl("patch", "service", "sticky", "-p", '{"spec": {"sessionAffinity": "None"}}')
     cluster.until("far", vip, BOTH)
-    config = {"clientIP": {"timeoutSeconds": math.ceil(SLOWNESS)}}
+    remembered = math.ceil(SLOWNESS**0.75)  # seconds; longer than one question after the other takes
+    config = {"clientIP": {"timeoutSeconds": remembered}}
     cluster.service("sticky", type="NodePort", sessionAffinity="ClientIP", sessionAffinityConfig=config)
     eventually(lambda: len(cluster.answers("far", vip, 16)) == 1, 10, "it sticks again")
     seen = cluster.answers("far", vip, 1)
 
     def another() -> bool:
-        seen.update(cluster.run("far", f"sleep {1.6 * SLOWNESS:.1f}; {CURL} -s http://{vip}/hostname")[1].split())
+        seen.update(cluster.run("far", f"sleep {1.6 * remembered:.1f}; {CURL} -s http://{vip}/hostname")[1].split())
         return seen == BOTH
 
     if mode == "ipvs":  # it remembers as long as it knows of a connection, two minutes after its end

@@ -493,6 +493,8 @@ async def test_switching_leaves_nothing_of_the_former_mode_and_breaks_nothing(
     try:
         await former.serve(A)
         async with established(world) as goes_on:
+            companion.cancel()
+            await asyncio.gather(companion, return_exceptions=True)
             former.leave()
             node.take_over(former)
             await node.proxy.sync()

@@ -1,6 +1,8 @@
 import pytest
 
+from clew.kernel.errors import KernelError
 from clew.kernel.nft import ElementChange, ElementSet, Nft, NftError
+from clew.kernel.nft.libnftables import Context
 
 SERVICES = ElementSet("ip", "t", "services", 12, 4)
 ENDPOINTS = ElementSet("ip", "t", "endpoints", 8, 8)
@@ -253,3 +255,11 @@ def test_a_deleted_table_is_gone_with_its_elements(nft: Nft) -> None:
     assert nft.listing("ip", "t") is None
     nft.run(STRUCTURE)
     assert nft.elements(SERVICES) == {}
+
+
+def test_a_context_that_is_closed_refuses_instead_of_crashing() -> None:
+    """A thread that went on after its port was closed ended the whole process: the library takes any pointer."""
+    context = Context()
+    context.close()
+    with pytest.raises(KernelError, match="the context is closed"):
+        context.run("list tables")

@@ -9,7 +9,7 @@ addresses of the node.
 import asyncio
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from clew.base.metrics import Measure
@@ -89,7 +89,7 @@ class Backend:
                 while True:
                     await heard.wait()
                     heard.clear()
-                    if not await asyncio.to_thread(self.look_again):
+                    if not await _to_its_end(self.look_again):
                         await asyncio.sleep(RETRY)
                         heard.set()
             finally:
@@ -230,3 +230,13 @@ class Backend:
             delta.done_whole()
         self.programme.written()
         return written, removed
+
+
+async def _to_its_end(look: Callable[[], bool]) -> bool:
+    """In a thread, which is not cancelled with its task: who closes what it uses comes after it."""
+    looking = asyncio.get_running_loop().run_in_executor(None, look)
+    try:
+        return await asyncio.shield(looking)
+    except asyncio.CancelledError:
+        await looking
+        raise

@@ -5,10 +5,12 @@ while they work; so a context for another namespace is made and used by `kernel.
 """
 
 import ctypes
+import errno
 import os
 import threading
 
 from clew.base.errors import UserError
+from clew.kernel.errors import KernelError
 
 STATELESS, NUMERIC_PRIORITY, TERSE = 1 << 2, 1 << 8, 1 << 11
 
@@ -39,7 +41,7 @@ _library: list[Library] = []
 
 
 class Context:
-    """One nft context; `run` returns (succeeded, output, complaint)."""
+    """One nft context; `run` returns (succeeded, output, complaint), and raises KernelError once it is closed."""
 
     def __init__(self) -> None:
         with _lock:
@@ -65,6 +67,8 @@ class Context:
 
     def _run(self, path: str) -> tuple[bool, str, str]:
         with _lock:
+            if self._context is None:  # a thread may outlive who closed it, and the library follows a null pointer
+                raise KernelError(errno.EBADF, "run an nft script", detail="the context is closed")
             failed = self._functions.nft_run_cmd_from_filename(self._context, path.encode())
             output: bytes = self._functions.nft_ctx_get_output_buffer(self._context)
             complaint: bytes = self._functions.nft_ctx_get_error_buffer(self._context)

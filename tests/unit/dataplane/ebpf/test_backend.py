@@ -1,9 +1,13 @@
 """The backend on the fake: every path between states, with and without refusals, ends in the same maps."""
 
+import asyncio
 import errno
 import random
+import socket
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from itertools import permutations
+from typing import Self
 
 import pytest
 from tests.unit.dataplane.balancers import STATES, Wanted, balancer, changes
@@ -16,6 +20,7 @@ from clew.dataplane.ebpf.objects import TABLE, Device, State, Surface
 from clew.ir.proxying import Settings
 from clew.kernel.bpf import FakeMap, MapSpec
 from clew.kernel.errors import KernelError
+from clew.kernel.netlink.monitor import Event, Overrun
 from clew.kernel.nft import FakeNft
 
 SETTINGS = Settings(4, ("10.244.0.0/16",), node_addresses=("172.30.0.11",))
@@ -319,3 +324,46 @@ def test_a_full_map_is_a_refusal_that_names_it() -> None:
         backend.sync(STATES["two share a pod"])
     backend.sync(dict.fromkeys(STATES["two share a pod"], ()) | STATES["one"])
     assert read(datapath) == fresh(STATES["one"])
+
+
+async def test_who_closes_comes_after_the_look_that_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at the devices outlived its task, nft was closed under it, and the library followed a null pointer."""
+    heard, sent = socket.socketpair()
+
+    class Heard:
+        def __init__(self, _where: object) -> None:
+            pass
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def fileno(self) -> int:
+            return heard.fileno()
+
+        def drain(self) -> list[Event]:
+            heard.recv(1)
+            return [Overrun()]
+
+    monkeypatch.setattr("clew.dataplane.ebpf.apply.Monitor", Heard)
+    begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def look() -> bool:
+        begun.set()
+        may_end.wait(20)
+        ended.set()
+        return True
+
+    backend = Backend(FakeDatapath(), FakeNft(), SETTINGS)
+    monkeypatch.setattr(backend, "look_again", look)
+    with heard, sent:
+        serving = asyncio.ensure_future(backend.serve())
+        sent.send(b"x")
+        assert await asyncio.to_thread(begun.wait, 20)
+        serving.cancel()
+        asyncio.get_running_loop().call_later(0.05, may_end.set)
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+        assert ended.is_set()

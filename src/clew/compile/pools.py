@@ -93,9 +93,9 @@ def _before(first: IPPool, second: IPPool) -> str:
     return "older" if first.created < second.created else "as old, and comes first by name"
 
 
-def usable(good: Mapping[str, IPPool]) -> tuple[IPPool, ...]:
+def usable(good: Iterable[IPPool]) -> tuple[IPPool, ...]:
     """Those that give pods addresses, if only where a pod or its Namespace names them."""
-    return tuple(pool for pool in good.values() if not pool.disabled and "Workload" in pool.allowed_uses)
+    return tuple(pool for pool in good if not pool.disabled and "Workload" in pool.allowed_uses)
 
 
 def chosen(
@@ -120,15 +120,18 @@ def chosen(
     return {family: pools for family, pools in found.items() if pools}
 
 
-def with_address(usable: Sequence[IPPool], among: Sequence[IPPool], ip: str, asked_by: str) -> tuple[IPPool, ...]:
-    """`among`, or of all usable pools the one that an address lies in. UnsuitableError where it lies in none."""
+def with_address(good: Mapping[str, IPPool], among: Sequence[IPPool], ip: str, asked_by: str) -> tuple[IPPool, ...]:
+    """`among`, or of all that are in order the one that an address lies in. UnsuitableError where that gives none."""
     if not ip:
         return tuple(among)
-    found = tuple(pool for pool in usable if within(pool, ip))
-    if not found:
-        listed = ", ".join(f"{pool.name} ({pool.cidr})" for pool in usable) or "none"
+    found = next((pool for pool in good.values() if within(pool, ip)), None)
+    if found is None:
+        listed = ", ".join(f"{pool.name} ({pool.cidr})" for pool in usable(good.values())) or "none"
         raise UnsuitableError(f"{asked_by}: {ip} is in no IPPool that gives this node's pods addresses: {listed}")
-    return found
+    if not usable((found,)):
+        why = "is disabled" if found.disabled else "has allowedUses without Workload"
+        raise UnsuitableError(f"{asked_by}: {ip} is in IPPool {found.name} ({found.cidr}), which {why}")
+    return (found,)
 
 
 def within_part(among: Sequence[IPPool], part: Part) -> tuple[IPPool, ...]:

@@ -1,5 +1,6 @@
 """IPPools: which are in order, who may use them, where blocks lie; selectors and annotations in Calico's words."""
 
+import re
 from typing import Any
 
 import pytest
@@ -125,7 +126,7 @@ def test_who_may_use_a_pool() -> None:
             pool("team", "10.7.0.0/16", namespaceSelector="team == 'a'"),
         ]
     )  # fmt: skip
-    usable = pools.usable(good)
+    usable = pools.usable(good.values())
     assert [each.name for each in usable] == ["manual", "named", "plain", "six", "team", "zone"]
 
     def chosen(named: dict[int, list[str]], **namespace: str) -> dict[int, list[str]]:
@@ -140,9 +141,15 @@ def test_who_may_use_a_pool() -> None:
     for wrong in ("off", "tunnel", "six", "nothing"):
         with pytest.raises(UnsuitableError, match=r"ipv4pools\]: '" + wrong):
             pools.chosen(usable, {4: [wrong]}, LABELS, {})
-    assert pools.with_address(usable, (), "10.4.0.9", "f")[0].name == "manual"
+    assert pools.with_address(good, (), "10.4.0.9", "f")[0].name == "manual"
     with pytest.raises(UnsuitableError, match=r"f: 10\.9\.0\.1 is in no IPPool .*plain \(10\.5\.0\.0/16\)"):
-        pools.with_address(usable, (), "10.9.0.1", "f")
+        pools.with_address(good, (), "10.9.0.1", "f")
+    for ip, why in (
+        ("10.2.0.1", "off (10.2.0.0/16), which is disabled"),
+        ("10.3.0.1", "tunnel (10.3.0.0/16), which has"),
+    ):
+        with pytest.raises(UnsuitableError, match=f"f: {ip} is in IPPool {re.escape(why)}"):
+            pools.with_address(good, (), ip, "f")
 
 
 def test_where_a_new_block_may_lie() -> None:
@@ -212,6 +219,35 @@ def test_nodes_are_known_by_what_they_have_of_the_pools() -> None:
 def test_annotations_that_are_not_followed_are_refused_by_name(name: str) -> None:
     with pytest.raises(UnsuitableError, match=rf"annotations\[cni.projectcalico.org/{name}\] is .* is not done"):
         asks(PodAsks("default", "web", "", ((f"cni.projectcalico.org/{name}", '["10.0.0.7"]'),)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10.1.0.300",
+        "10.1.0.1/24",
+        " 10.1.0.1",
+        "010.1.0.1",
+        "",
+        "0",
+        "1e3",
+        "\u0660.1.0.1",
+        "10.1.0.1\\u0000",
+        "::/0",
+        "::g",
+    ],
+)
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(UnsuitableError, match=r"annotations\[cni.projectcalico.org/ipAddrs\] is .* is no address"):
+        asks(PodAsks("default", "web", "", (("cni.projectcalico.org/ipAddrs", f'["fd00::1", "{text}"]'),)))
+
+
+@pytest.mark.parametrize("ip", ["fd00::9", "::ffff:10.4.0.3", "fe80::1%eth0", "0.0.0.0", "255.255.255.255", "::"])
+def test_an_address_of_no_pool(ip: str) -> None:
+    good, _ = pools.sound([pool("plain", "10.4.0.0/16")])
+    (asked,) = asks(PodAsks("default", "web", "", (("cni.projectcalico.org/ipAddrs", f'["{ip}"]'),))).ips
+    with pytest.raises(UnsuitableError, match=r"is in no IPPool that gives .*: plain \(10\.4\.0\.0/16\)"):
+        pools.with_address(good, (), asked, "f")
 
 
 @pytest.mark.parametrize("text", ['"10.0.0.7"', "10.0.0.7", '{"a": 1}', "[]", "[7]", "", "null"])

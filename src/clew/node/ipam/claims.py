@@ -189,8 +189,7 @@ class BlockClaims:
                 block = await self._book.fetch(block.name) or block
                 holder = dict(block.held).get(block.place(want.exact))
             if holder is not None and holder.handle != want.handle:
-                whose = f"pod {holder.pod}" if holder.pod else f"container {holder.handle}"
-                raise TakenAddressError(f"{want.exact} is in use by {whose} on node {holder.node}")
+                raise TakenAddressError(self._taken(want, holder, had=had))
             if block.malformed:
                 raise TakenAddressError(f"{want.exact} is in {block.name}, an IPAMBlock that nobody can read")
             if not had and self._rules().strict and block.node not in {"", self._node}:
@@ -199,6 +198,14 @@ class BlockClaims:
             if await self._give(block.name, want, ()) == want.exact:
                 return want.exact
         raise BusyError(f"the block of {want.exact} changes all the time")
+
+    def _taken(self, want: Want, holder: Holder, *, had: bool) -> str:
+        whose = f"pod {holder.pod}" if holder.pod else f"container {holder.handle}"
+        if holder.pod and holder.pod == want.pod and not had:
+            whose = f"an earlier sandbox of {whose}, which has not ended,"
+        known = {self._node, *self._book.nodes()}
+        gone = ", which is gone: what it had comes free when no Pod has it" * (holder.node not in known)
+        return f"{want.exact} is in use by {whose} on node {holder.node}{gone}"
 
     async def _carve_around(self, want: Want, *, last: bool, had: bool) -> str:
         """The block of an address that is in none yet, and the address; empty where somebody was faster."""

@@ -161,7 +161,7 @@ class PoolIpam:
             for node, cidr in shares:
                 have.setdefault(node, []).append(cidr)
         mine = blocks.as_pools(have.get(self._node, ()))
-        usable = pools.usable(good) if own is not None else ()
+        usable = pools.usable(good.values()) if own is not None else ()
         return Layout(
             tuple(blocks.with_ranges(nodes, have)),
             mine,
@@ -230,7 +230,7 @@ class PoolIpam:
     def _wants(self, wish: Wish) -> list[Want]:
         own = self._tables.nodes.get(("", self._node))
         good, _ = self._good()
-        usable = pools.usable(good)
+        usable = pools.usable(good.values())
         chosen = pools.chosen(usable, wish.pools, dict(own.labels) if own is not None else {}, wish.namespace)
         exact: dict[int, str] = {family_of(ip): ip for ip in wish.ips}
         handle, pod = f"{wish.container}/{wish.ifname}", str(wish.pod)
@@ -238,7 +238,7 @@ class PoolIpam:
         wants = []
         for family in sorted({*chosen, *exact}):
             ip = exact.get(family, "")
-            among = pools.with_address(usable, chosen.get(family, ()), ip, wish.ips_field)
+            among = pools.with_address(good, chosen.get(family, ()), ip, wish.ips_field)
             part = wish.ranges.get(family)
             wants.append(Want(handle, pod, among if part is None else pools.within_part(among, part), ip, part))
         if not wants:

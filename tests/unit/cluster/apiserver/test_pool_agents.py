@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -11,7 +12,7 @@ from clew.compile.ipam import ExhaustedError, UnsuitableError
 from clew.watch.client import Client
 
 from .conftest import Kubectl, Running
-from .pool_agents import PoolCluster, eventually, pool_cluster
+from .pool_agents import LIMIT, PoolCluster, eventually, pool_cluster
 
 
 @pytest.fixture
@@ -144,3 +145,35 @@ async def test_pools_that_overlap_never_give_two_pods_one_address(cluster: PoolC
     assert await fill(4) == 0, "to the last one"
     blocks = [block.network for _, block in agents[0].tables.blocks.items()]
     assert not [(x, y) for x in blocks for y in blocks if x != y and x.overlaps(y)]
+
+
+async def test_a_static_address_from_node_to_node_and_of_many_at_once(cluster: PoolCluster) -> None:
+    """As a StatefulSet's pod that is made anew elsewhere before the address of the former one is written off."""
+    agents = [await cluster.agent(f"n{number}") for number in range(3)]
+    await cluster.pool("a", "10.9.0.0/28", blockSize=30)
+    fixed, at = "10.9.0.9", agents[0]
+    assert await at.add("web-0", fixed) == [fixed]
+    for hop in range(8):
+        to = agents[(hop + 1) % 3 if hop % 3 else hop % 3]  # sometimes where it was
+        at.remove("web-0")
+        async with asyncio.timeout(LIMIT):
+            while not to.addresses:  # as a kubelet does
+                with suppress(UnsuitableError):
+                    await to.add("web-0", fixed)
+        assert to.addresses == [fixed]
+        at = to
+        assert [fixed in agent.addresses for agent in agents].count(True) == 1
+    with pytest.raises(UnsuitableError, match=r"in use by an earlier sandbox of pod default/web-0, .* on node n\d$"):
+        await next(each for each in agents if each is not at).add("web-0", fixed)
+    at.remove("web-0")
+    async with asyncio.timeout(LIMIT):
+        while True:  # until the former one is written off
+            found = await asyncio.gather(
+                *(agent.add(f"p{number}", fixed) for agent in agents for number in range(4)), return_exceptions=True
+            )
+            if winners := [each for each in found if isinstance(each, list)]:
+                break
+    assert winners == [[fixed]]
+    refused = {str(each).partition(" on node ")[0] for each in found if isinstance(each, UnsuitableError)}
+    assert len([each for each in found if isinstance(each, UnsuitableError)]) == 11, found
+    assert all(f"{fixed} is in use by " in each for each in refused), refused

@@ -110,7 +110,7 @@ class Agent:
     def __init__(self, cluster: Cluster, node: Node) -> None:
         self.node = node
         self.view = BlockView(cluster.tables.blocks)
-        book = BlockBook(cluster, self.view)
+        book = BlockBook(cluster, self.view, lambda: [name for _, name in dict(cluster.tables.nodes.items())])
         self.clock = Clock()
         claims = BlockClaims(node.name, book, self.clock, CurrentRules(node.name, cluster.tables))
         good = GoodPools(cluster.tables)
@@ -189,7 +189,7 @@ async def test_a_pool_that_is_disabled_or_deleted_takes_nothing_from_pods_that_r
     routes = two.routes(cluster)
     cluster.pool("a", "10.1.0.0/30", disabled=True)
     for asked in ((), (ip,)):
-        with pytest.raises(UnsuitableError, match="no IPPool"):
+        with pytest.raises(UnsuitableError, match=r"no IPPool|in IPPool a \(10\.1\.0\.0/30\), which is disabled$"):
             await one.add("p1", *asked)
     assert two.routes(cluster) == routes
     layout = one.ipam.layout([ONE, TWO], ONE, [])
@@ -316,6 +316,36 @@ async def test_a_static_address_follows_its_pod_from_node_to_node(cluster: Clust
     assert await one.add("web-1", "10.1.0.10") == ["10.1.0.10"]
     one.remove("web-1")
     assert await one.add("web-1b", "10.1.0.10") == ["10.1.0.10"], "on one node nobody has to wait for it"
+
+
+async def test_a_static_address_that_is_not_to_be_had(cluster: Cluster, one: Agent, two: Agent) -> None:
+    """What is said is enough to know what to do; and half of a pair is nobody's."""
+    cluster.pool("a", "10.1.0.0/28")
+    cluster.pool("six", "fd00:1::/120", block_size=126)
+    assert await one.add("web", "10.1.0.9", "fd00:1::9") == ["10.1.0.9", "fd00:1::9"]
+    chosen, free = await two.add("next", "10.1.0.10")
+    assert (chosen, free.startswith("fd00:1::")) == ("10.1.0.10", True), "of two families one is chosen, and borrowed"
+    for name, ips, words in (
+        ("other", ("10.1.0.9",), "in use by pod default/web on node one$"),
+        ("other", ("10.1.0.11", "fd00:1::9"), "fd00:1::9 is in use by pod default/web on node one$"),
+        ("other", ("10.2.0.1",), r"10\.2\.0\.1 is in no IPPool that gives this node's pods"),
+        ("other", ("fd00:2::1",), "fd00:2::1 is in no IPPool that gives this node's pods"),
+        ("other", ("172.30.0.11",), r"172\.30\.0\.11 is in no IPPool"),
+    ):
+        with pytest.raises(UnsuitableError, match=f"^f: .*{words}"):
+            await two.add(name, *ips, ips_field="f")
+    await two.settle()
+    assert (await one.add("third", "10.1.0.11"))[0] == "10.1.0.11", "what was had of a pair has gone back"
+    cluster.pool("nodes", "172.30.0.0/24")
+    with pytest.raises(UnsuitableError, match=r"f: 172\.30\.0\.11: 172\.30\.0\.11 is an address of node one"):
+        await two.add("other", "172.30.0.11", ips_field="f")
+    with pytest.raises(
+        UnsuitableError, match=r"172\.30\.0\.9: no block 172\.30\.0\.8/30 is made, for 172\.30\.0\.11 is an address"
+    ):
+        await two.add("other", "172.30.0.9", ips_field="f")
+    cluster.tables.nodes.put(ONE.key, None)
+    with pytest.raises(UnsuitableError, match="on node one, which is gone: what it had comes free when no Pod has it"):
+        await two.add("other", "10.1.0.9", ips_field="f")
 
 
 async def test_while_the_server_is_away_nothing_is_promised_and_nothing_lost(cluster: Cluster, one: Agent) -> None:

@@ -9,6 +9,7 @@ bits. What is none is left out and named in `wrong`; the rest is in the kernel's
 Source: Kubernetes API v1 Node; well-known labels and taints of the cluster autoscaler.
 """
 
+import base64
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ ZONE_LABEL = "topology.kubernetes.io/zone"
 KEY_ANNOTATION = "clew.dev/wireguard-public-key"  # written by each node's agent
 IPAM_ANNOTATION = "clew.dev/ipam"  # written by each node's agent: where its pods' addresses come from
 POOLS = "pools"  # and what it says where that is IPPools, and what the node had before is entered in IPAMBlocks
+KEY_BYTES = 32
 GOING_TAINT = "ToBeDeletedByClusterAutoscaler"
 
 Wrong = list[tuple[str, str]]
@@ -113,7 +115,7 @@ def _fact(obj: _Node) -> Node:
         external_ips=tuple(ip for kind, ip in addresses if kind == "ExternalIP"),
         pod_cidrs=_ranges(ranges, wrong),
         zone=(meta.labels or {}).get(ZONE_LABEL, ""),
-        wireguard_key=said.get(KEY_ANNOTATION, ""),
+        wireguard_key=_public_key(said.get(KEY_ANNOTATION, ""), wrong),
         ipsec=standings.standing(said.get(standings.ANNOTATION, "")),
         going=meta.deletion_timestamp is not None or GOING_TAINT in taints,
         labels=tuple(sorted((meta.labels or {}).items())),
@@ -139,6 +141,19 @@ def _addresses(listed: list[_Address], wrong: Wrong) -> list[tuple[str, str]]:
         else:
             found.append((each.type, str(ip)))
     return found
+
+
+def _public_key(text: str, wrong: Wrong) -> str:
+    """As `wg` prints one; the kernel would take none of a whole batch where one of its keys is none."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except ValueError:
+        raw = b""
+    if len(raw) == KEY_BYTES and base64.b64encode(raw).decode() == text:
+        return text
+    if text:
+        wrong.append((f"metadata.annotations[{KEY_ANNOTATION}]", f"{text!r} is no WireGuard key"))
+    return ""
 
 
 def _ranges(listed: list[str], wrong: Wrong) -> tuple[str, ...]:

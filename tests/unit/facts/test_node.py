@@ -49,6 +49,17 @@ def test_a_field_of_another_type_is_said() -> None:
     assert "podCIDRs" in node.wrong[0][1]
 
 
+def test_what_is_no_key_is_left_out_and_named() -> None:
+    """Written by anybody who may annotate a Node: the agents of all others ended where it was no base64."""
+    good = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
+    for text in ("x", good[:-4], good.replace("g=", "h="), f" {good}", "\u00e9"):
+        node = from_api({"metadata": {"name": "n1", "annotations": {"clew.dev/wireguard-public-key": text}}})
+        assert node.wireguard_key == ""
+        assert node.wrong == (("metadata.annotations[clew.dev/wireguard-public-key]", f"{text!r} is no WireGuard key"),)
+    node = from_api({"metadata": {"name": "n1", "annotations": {"clew.dev/wireguard-public-key": good}}})
+    assert (node.wireguard_key, node.wrong) == (good, ())
+
+
 def test_what_is_no_address_or_range_is_left_out_and_named() -> None:
     """An API server takes both. One such Node ended the agents of all others, which read it for their masquerade."""
     listed = ["172.30.0.011", "0.0.0.0", "fe80::1%eth0", "FD00:172:0::11"]

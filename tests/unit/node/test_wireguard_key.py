@@ -35,6 +35,9 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: bytes) -> None:
     assert path.read_bytes() == damage
 
 
+KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
+
+
 class Server:
     """Takes patches of one Node, after refusing the first."""
 
@@ -65,7 +68,7 @@ class QuickClock:
 async def test_it_is_published_past_refusals_and_again_when_it_is_taken_off() -> None:
     nodes: Table[Node] = Table("nodes")
     server = Server(nodes)
-    running = asyncio.create_task(wireguard_key.publish(server, nodes, "one", "key=", QuickClock()))  # type: ignore[arg-type]
+    running = asyncio.create_task(wireguard_key.publish(server, nodes, "one", KEY, QuickClock()))  # type: ignore[arg-type]
     try:
         nodes.put(("", "one"), from_api({"metadata": {"name": "one"}}))
         for taken_off in (False, True):
@@ -76,7 +79,7 @@ async def test_it_is_published_past_refusals_and_again_when_it_is_taken_off() ->
             server.taken.clear()
             found = nodes.get(("", "one"))
             assert found is not None
-            assert found.wireguard_key == "key="
+            assert found.wireguard_key == KEY
         assert server.patches == 3
     finally:
         running.cancel()

@@ -180,7 +180,7 @@ def api_client(kubeconfig: str, master: str) -> Client:
     if not master.startswith(("https://", "http://")):
         raise UserError(f"--master: {master!r} is no URL", "write it as https://192.0.2.1:6443")
     if kubeconfig:
-        return Client.of(load(Path(kubeconfig))._replace(server=master))
+        return Client.of(load(kubeconfig)._replace(server=master))
     return Client(master, ssl=tls_context() if master.startswith("https:") else None)
 
 
@@ -190,7 +190,7 @@ def write_configuration(options: AgentOptions, path: Path) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as refused:
-        raise UserError(f"--write-config-to: cannot write {path}: {refused.strerror}") from refused
+        raise UserError(f"--write-config-to: cannot write {path}: {refused.strerror}", "name another file") from refused
 
 
 def cleanup() -> None:

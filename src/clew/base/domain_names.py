@@ -6,7 +6,9 @@ def name_to_wire(text: str) -> bytes:
     text = text.removesuffix(".")
     if not text:
         return b"\0"
-    parts = [label.encode("ascii", "strict") for label in text.split(".")]
+    if not text.isascii():
+        raise ValueError(f"not a domain name: {text!r} (write it as resolvers ask for it, in letters of ASCII: xn--…)")
+    parts = [label.encode() for label in text.split(".")]
     if any(not 0 < len(part) < 64 for part in parts):
         raise ValueError(f"not a domain name: {text!r} (a label has 1 to 63 bytes)")
     wire = b"".join(bytes((len(part),)) + part for part in parts) + b"\0"

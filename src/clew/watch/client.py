@@ -105,11 +105,11 @@ class Client:
         return self._http.server
 
     @classmethod
-    def from_kubeconfig(cls, path: Path | str, context: str = "", *, allow_insecure: bool = False) -> Self:
+    def from_kubeconfig(cls, paths: Path | str, context: str = "") -> Self:
         """As kubectl reads it, the current context by default. Raises UserError."""
         from clew.watch.kubeconfig import load  # noqa: PLC0415  # YAML and TLS cost 50 ms that few commands need
 
-        return cls.of(load(Path(path), context, allow_insecure=allow_insecure))
+        return cls.of(load(paths, context))
 
     @classmethod
     def in_cluster(cls) -> Self:

@@ -42,13 +42,12 @@ class TokenFile:
                 self._seen = mark
         except OSError as error:
             if not self._token:
-                raise UserError(f"cannot read the token file {self._path}: {error.strerror}") from error
+                said = f"cannot read the token file {self._path}: {error.strerror}"
+                raise UserError(said, "give --kubeconfig where no service account is mounted") from error
         return self._token
 
 
-def tls_context(
-    ca_pem: bytes = b"", certificate_pem: bytes = b"", key_pem: bytes = b"", *, insecure: bool = False
-) -> ssl.SSLContext:
+def tls_context(ca_pem: bytes = b"", certificate_pem: bytes = b"", key_pem: bytes = b"") -> ssl.SSLContext:
     """Trust `ca_pem` (the system's authorities when empty) and present the certificate, if any. Raises UserError."""
     context = ssl.create_default_context()
     try:
@@ -57,12 +56,10 @@ def tls_context(
         if certificate_pem:
             _present(context, certificate_pem + b"\n" + key_pem)
     except (ssl.SSLError, ValueError) as error:
-        raise UserError(f"a certificate or key is not valid PEM, or they do not fit: {error}") from error
+        said = f"a certificate or key is not valid PEM, or they do not fit: {error}"
+        raise UserError(said, "take them anew from whoever made them") from error
     # kubectl accepts authorities without an authority key identifier, which 3.13's strict flag would refuse.
     context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", ssl.VerifyFlags(0))
-    if insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
     return context
 
 
@@ -86,5 +83,6 @@ def in_cluster(account: Path = ACCOUNT, environment: dict[str, str] | None = Non
         context = tls_context((account / "ca.crt").read_bytes())
         namespace = (account / "namespace").read_text().strip() if (account / "namespace").exists() else "default"
     except OSError as error:
-        raise UserError(f"cannot read the service account's files in {account}: {error.strerror}") from error
+        said = f"cannot read the service account's files in {account}: {error.strerror}"
+        raise UserError(said, "mount them, or give --kubeconfig") from error
     return Access(f"https://{with_port(host, int(port))}", context, TokenFile(account / "token"), "", namespace)

@@ -65,13 +65,21 @@ def test_tokens(tmp_path: Path) -> None:
         assert access.token() == expected
 
 
-def test_insecure_is_refused_unless_asked_for(tmp_path: Path) -> None:
-    path = write(tmp_path, {"insecure-skip-tls-verify": True}, {})
-    with pytest.raises(UserError, match="insecure-skip-tls-verify"):
-        load(path)
-    access = load(path, allow_insecure=True)
-    assert access.ssl is not None
-    assert access.ssl.verify_mode == ssl.CERT_NONE
+def test_several_files_are_one_as_in_the_variable(tmp_path: Path) -> None:
+    """`clew install` took all of $KUBECONFIG for one file's name. Files that are named stand beside their own file."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.mkdir()
+    first = one / "config"
+    first.write_text("kind: Config\ncurrent-context: a\nusers: [{name: u, user: {token: first}}]\n")
+    (other / "crt").write_bytes(pair()[0])
+    second = write(other, {"certificate-authority": "crt"}, {"token": "second"})
+    access = load(f"{first}:{tmp_path}/none:{second}")
+    assert access.server == "https://127.0.0.1:6443"
+    assert access.token is not None
+    assert access.token() == "first"
+    with pytest.raises(UserError, match=f"cannot read the kubeconfig {tmp_path}/none"):
+        load(f"{tmp_path}/none:{tmp_path}/neither")
 
 
 @pytest.mark.parametrize(
@@ -81,6 +89,7 @@ def test_insecure_is_refused_unless_asked_for(tmp_path: Path) -> None:
         ({"certificate-authority-data": "!"}, {}, "certificate-authority-data is not base64"),
         ({"certificate-authority-data": base64.b64encode(b"no pem").decode()}, {}, "not valid PEM"),
         ({"server": "tcp://x"}, {}, "no usable server"),
+        ({"insecure-skip-tls-verify": True}, {}, "insecure-skip-tls-verify"),
         ({}, {"exec": {"command": "aws"}}, "'exec' is not supported"),
     ],
 )

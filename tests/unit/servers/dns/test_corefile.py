@@ -77,8 +77,12 @@ def test_the_default_corefile_stands_in_the_lists_order() -> None:
         (".:53 {\n  forward . /nonexistent\n}", "2:13: cannot read /nonexistent"),
         (".:53 {\n  kubernetes {\n namespaces a\n namespace_labels b=c\n}\n}", "2:3: namespaces and namespace_labels"),
         (".:53 {\n  kubernetes {\n pods maybe\n}\n}", "3:7: no pods mode 'maybe'"),
+        (".:53 {\n  kubernetes cluster.löcal\n}", "2:14: not a domain name: 'cluster.löcal'"),
+        (".:53 {\n  kubernetes cluster..local\n}", "2:14: not a domain name: 'cluster..local'"),
+        (".:53 {\n  kubernetes {\n fallthrough a..b\n}\n}", "3:14: not a domain name: 'a..b'"),
         (".:53 {\n  kubernetes {\n ttl 9999\n}\n}", "3:6: a ttl above 3600"),
         (".:53 {\n  rewrite nme a b\n}", "2:11: no 'nme' here (did you mean 'name'?)"),
+        (".:53 {\n  rewrite name a b answer\n}", "2:20: answer stands alone"),
         (".:53 {\n  rewrite name regex ( x\n}", "2:22: not a pattern"),
         (".:53 {\n  rewrite name regex (a) {2}\n}", "2:22: '{2}' names group 2 of a pattern with 1"),
         (".:53 {\n  template IN A {\n match (\n}\n}", "3:8: not a pattern"),
@@ -226,3 +230,11 @@ def test_the_corefiles_that_we_ship_are_understood(corefile: str, monkeypatch: p
 
 def test_there_are_corefiles_that_we_ship() -> None:
     assert {"node-local-dns/node-local-dns", "stub-domains/coredns", "extra-names/coredns"} < set(COREFILES)
+
+
+def test_ranges_among_the_zones_of_the_cluster_are_its_reverse_zones() -> None:
+    """As CoreDNS reads them; `10.244.0.0/16` was a zone of that name, in which nobody asks anything."""
+    text = ".:53 {\n kubernetes cluster.local 10.244.0.0/16 fd00::/8\n}"
+    (found,) = Generation(text, DnsOptions(Path("Corefile")), Context(SystemClock(), Registry(), print)).kubernetes
+    assert found.options.domains == ("cluster.local",)
+    assert found.options.reverse == ("244.10.in-addr.arpa", "d.f.ip6.arpa")

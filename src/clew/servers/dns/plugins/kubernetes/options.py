@@ -3,7 +3,7 @@
 from typing import cast
 
 from clew.base.value import Value
-from clew.servers.dns.arguments import duration, no_arguments, number, one_argument, unknown_property
+from clew.servers.dns.arguments import duration, no_arguments, number, one_argument, unknown_property, zones
 from clew.servers.dns.corefile import Directive, Word
 from clew.servers.dns.plugins.kubernetes.zones import PodMode
 
@@ -95,7 +95,7 @@ def _watching(inner: Directive) -> dict[str, object] | None:
 
 def read(directive: Directive, site_zones: tuple[str, ...]) -> Options:
     """UserError with line and column for what is unknown or contradicts itself."""
-    zones = tuple(word.text.removesuffix(".").lower() for word in directive.arguments) or site_zones
+    own = zones(directive.arguments, site_zones)
     watching: dict[str, object] = {}
     pods: PodMode = "disabled"
     ttl, timeout = 5, 5.0
@@ -110,7 +110,7 @@ def read(directive: Directive, site_zones: tuple[str, ...]) -> Options:
             case "ttl":
                 ttl = _ttl(one_argument(inner))
             case "fallthrough":
-                fall = tuple(word.text.removesuffix(".").lower() for word in inner.arguments) or ("",)
+                fall = zones(inner.arguments, ("",))
             case "startup_timeout":
                 timeout = duration(one_argument(inner))
             case "apiserver_qps" | "apiserver_burst" | "apiserver_max_inflight":
@@ -120,8 +120,8 @@ def read(directive: Directive, site_zones: tuple[str, ...]) -> Options:
     if "namespaces" in watching and "namespace_labels" in watching:
         raise directive.name.error("namespaces and namespace_labels exclude each other", "keep one of the two")
     return Options(
-        tuple(zone for zone in zones if not _is_reverse(zone)),
-        tuple(zone for zone in zones if _is_reverse(zone)),
+        tuple(zone for zone in own if not _is_reverse(zone)),
+        tuple(zone for zone in own if _is_reverse(zone)),
         Watching(**watching, pods=pods == "verified"),  # type: ignore[arg-type]  # each field checked above
         pods, ttl, fall, timeout,
     )  # fmt: skip

@@ -4,7 +4,6 @@ import struct
 from collections.abc import Callable
 from ipaddress import ip_address
 
-from clew.base.errors import UserError
 from clew.servers.dns import wire
 from clew.servers.dns.arguments import choice, nearest, number, read, some_arguments
 from clew.servers.dns.chain import Answer, Context, Handler, Plugin, Site, then
@@ -71,9 +70,10 @@ def _answers(words: list[Word]) -> tuple[tuple[Match, ...], tuple[Match, ...], b
     values: list[Match] = []
     auto = False
     while words:
-        choice(words.pop(0), "answer")
+        answer = words.pop(0)
+        choice(answer, "answer")
         if not words:
-            raise UserError("Corefile: rewrite: answer needs auto, name or value")
+            raise answer.error("answer stands alone", "write answer auto, answer name FROM TO or answer value FROM TO")
         what = words.pop(0)
         if choice(what, "auto", "name", "value") == "auto":
             auto = True

@@ -246,8 +246,8 @@ class PodNetwork:
         tunnelled = [way for way in found.values() if way.tunnel]
         plain = {way.destination: way for way in found.values() if not way.tunnel}
         told = self._settings.routing is not None
-        ways = self._untold.ways(plain, underlay.subnets) if told else plain.values()
-        self._planes.links.want_routes([*map(_rendered, (*tunnelled, *ways)), *nobody])
+        ways, behind = self._untold.ways(plain, underlay.subnets) if told else (list(plain.values()), [])
+        self._planes.links.want_routes([*map(_rendered, (*tunnelled, *ways)), *map(render.behind, behind), *nobody])
         if own is not None and layout.families:
             self._want_own(own, replace(layout, nodes=everyone), between, tuple(found.values()))
         unkeyed = self._planes.identity.problems if between.encapsulation == "ipsec" else ()

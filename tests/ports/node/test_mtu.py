@@ -17,6 +17,7 @@ import pytest
 from tests.ports.node.conftest import PATIENCE, made_lab
 from tests.ports.node.crossing import answers
 
+from clew.dataplane.netlink.objects import BEHIND
 from clew.kernel import netns
 from clew.kernel.netlink import Netlink, SetLink
 
@@ -232,8 +233,9 @@ def test_routes_that_a_protocol_tells_know_what_the_path_takes(dual_lab: Any, to
 
 
 def narrow(node: Any, other: Any, mtus: list[int], proto: int = OURS) -> bool:
-    """What the routes to the other's pods say, where they are all of this kind."""
+    """What the routes to the other's pods say, where those that packets take are all of this kind."""
     with Netlink(node.ns) as kernel:
-        found = [route for route in kernel.routes(table=254) if route.destination in other.cidrs]
+        every = [route for route in kernel.routes(table=254) if route.destination in other.cidrs]
+    found = [route for route in every if route.metric != BEHIND]
     wanted = {(cidr, mtu, proto) for cidr, mtu in zip(other.cidrs, mtus, strict=True)}
     return {(route.destination, route.mtu, route.proto) for route in found} == wanted

@@ -16,20 +16,21 @@ def ways(*found: PodRoute) -> dict[str, PodRoute]:
 
 def test_each_new_node_of_our_subnets_until_it_is_told() -> None:
     untold = Untold()
-    assert untold.ways(ways(way(2), way(3, "192.0.2.1")), SUBNETS) == [way(2)], "no plain route reaches another subnet"
+    far = way(3, "192.0.2.1")
+    assert untold.ways(ways(way(2), far), SUBNETS) == ([way(2)], []), "no plain route reaches another subnet"
     assert not untold.told({"10.244.9.0/24": "172.30.0.19"})
     assert untold
     assert untold.told({"10.244.2.0/24": "172.30.0.1"}), "by whatever router"
     assert not untold
-    assert untold.ways(ways(way(2), way(4)), SUBNETS) == [way(4)], "what was told once is the protocol's"
-    assert untold.ways(ways(way(2)), SUBNETS) == [], "a node that has gone"
+    assert untold.ways(ways(way(2), way(4), far), SUBNETS) == ([way(4)], [way(2)]), "behind what was told once"
+    assert untold.ways(ways(way(2)), SUBNETS) == ([], [way(2)]), "a node that has gone"
 
 
 def test_a_node_that_moves_is_untold_while_the_old_route_is_there() -> None:
     untold = Untold()
     untold.ways(ways(way(2)), SUBNETS)
     untold.told({"10.244.2.0/24": "172.30.0.12"})
-    assert untold.ways(ways(way(2, "172.30.0.77")), SUBNETS) == [way(2, "172.30.0.77")]
+    assert untold.ways(ways(way(2, "172.30.0.77")), SUBNETS) == ([way(2, "172.30.0.77")], [])
     assert not untold.told({"10.244.2.0/24": "172.30.0.12"})
     assert not untold.told({}), "withdrawn, and the new one not there yet"
     assert untold.told({"10.244.2.0/24": "172.30.0.77"})
@@ -40,4 +41,4 @@ def test_another_protocol_has_to_tell_everything_anew() -> None:
     untold.ways(ways(way(2)), SUBNETS)
     untold.told({"10.244.2.0/24": "172.30.0.12"})
     untold.begin()
-    assert untold.ways(ways(way(2)), SUBNETS) == [way(2)]
+    assert untold.ways(ways(way(2)), SUBNETS) == ([way(2)], [])

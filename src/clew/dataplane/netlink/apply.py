@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from clew.base.value import Value
 from clew.dataplane.netlink import render, wiring
 from clew.dataplane.netlink.objects import (
+    BEHIND,
     BIRD_PROTO,
     BRIDGE,
     LEAVING_GROUP,
@@ -74,7 +75,7 @@ class NetlinkPlane:
 
     @property
     def routes(self) -> DeltaMap[str, NodeRoute]:
-        """By destination."""
+        """By their keys."""
         return self._routes
 
     def want_bridge(self, bridge: BridgeLink | None, families: Iterable[int]) -> None:
@@ -101,7 +102,7 @@ class NetlinkPlane:
     def want_routes(self, routes: Iterable[NodeRoute]) -> None:
         """All of them: call it only when the list of nodes is complete. Until then no route is touched."""
         self._routes_known = True
-        self._routes.want_whole({route.destination: route for route in routes})
+        self._routes.want_whole({route.key: route for route in routes})
 
     @property
     def pending(self) -> bool:
@@ -134,7 +135,8 @@ class NetlinkPlane:
         neighbours = self._kernel.neighbours()
         self._ports.found_whole({link.name: wiring.found_port(link, routes, neighbours) for link in ours})
         names = {link.name for link in ours}  # the routes over these are the ports' own
-        self._routes.found_whole({each.destination: _found_route(each) for each in routes if each.dev not in names})
+        found = [_found_route(each) for each in routes if each.dev not in names]
+        self._routes.found_whole({route.key: route for route in found})
         if self._bridge is not None:
             self._bridge_ready = wiring.bridge_matches(self._kernel, self._bridge, links)
         elif self._families:
@@ -241,10 +243,10 @@ class NetlinkPlane:
         updates = list(self._routes.updates.values())
         deletions = sorted(self._routes.deletions)
         requests: list[Request] = [
-            *(Add(_route(route), replace=route.destination in self._routes.actual) for route in updates),
-            *(Delete(_gone(self._routes.actual[destination])) for destination in deletions),
+            *(Add(_route(route), replace=route.key in self._routes.actual) for route in updates),
+            *(Delete(_gone(self._routes.actual[key])) for key in deletions),
         ]
-        names = [*(route.destination for route in updates), *deletions]
+        names = [*(route.key for route in updates), *deletions]
         failures = {}
         for name, refusal in zip(names, self._kernel.attempt(requests), strict=True):
             if refusal is None or (name in self._routes.deletions and refusal.absent):
@@ -259,12 +261,13 @@ def _route(route: NodeRoute) -> Route:
         return Route(route.destination, kind="unreachable", proto=ROUTE_PROTO)
     onlink = bool(route.dev and route.via)
     way = Route(route.destination, via=route.via, dev=route.dev, onlink=onlink, proto=ROUTE_PROTO)
-    return replace(way, source=route.source, mtu=route.mtu)
+    return replace(way, source=route.source, mtu=route.mtu, metric=BEHIND if route.behind else 0)
 
 
 def _gone(route: NodeRoute) -> Route:
     """As little as tells it from others': whatever way it has by now."""
-    return Route(route.destination, kind="unreachable" if route.nobody else "unicast", proto=ROUTE_PROTO)
+    metric = BEHIND if route.behind else 0
+    return Route(route.destination, kind="unreachable" if route.nobody else "unicast", metric=metric, proto=ROUTE_PROTO)
 
 
 def _found_route(route: Route) -> NodeRoute:
@@ -272,7 +275,7 @@ def _found_route(route: Route) -> NodeRoute:
     if route.kind == "unreachable":
         return NodeRoute(route.destination, "", nobody=True)
     if route.via and not route.onlink:
-        return NodeRoute(route.destination, route.via, mtu=route.mtu)
+        return NodeRoute(route.destination, route.via, mtu=route.mtu, behind=route.metric == BEHIND)
     return NodeRoute(route.destination, route.via, route.dev, route.source, route.mtu)
 
 

@@ -15,4 +15,5 @@ def explain_bridge(bridge: BridgeLink) -> str:
 def explain_route(route: NodeRoute, origin: str) -> str:
     if route.nobody:
         return f"{route.destination} is this node's range: an address that no pod has is refused; proto {ROUTE_PROTO}"
-    return f"{route.destination} are the pods of {origin}, reached at {route.via}; proto {ROUTE_PROTO}"
+    when = ", where no routing protocol leads there" if route.behind else ""
+    return f"{route.destination} are the pods of {origin}, reached at {route.via}{when}; proto {ROUTE_PROTO}"

@@ -4,6 +4,7 @@ from clew.base.value import Value
 
 ROUTE_PROTO = 147  # every route of ours; `ip route show proto 147`
 BIRD_PROTO = 12  # RTPROT_BIRD: what it has learnt from other routers
+BEHIND = 2048  # metric of a route that gives way to BIRD's, which have 32; without one it is 0, and 1024 in IPv6
 LINK_GROUP = 147  # every pod's host-side link; `ip link show group 147`
 LEAVING_GROUP = 148  # the same on their way out: the kernel removes a group at once, links one by one take 16 ms each
 BRIDGE = "cbr0"
@@ -65,6 +66,12 @@ class NodeRoute(Value):
     source: str = ""
     mtu: int = 0  # of packets to there where it is less than the link's
     nobody: bool = False  # the node's own range, where no pod has the address: refused at once, not led elsewhere
+    behind: bool = False  # it serves where no routing protocol leads there
+
+    @property
+    def key(self) -> str:
+        """What there is one of: a route of a protocol's may have one of ours before it and one behind it."""
+        return f"{self.destination} behind BIRD's" if self.behind else self.destination
 
 
 class Setting(Value):

@@ -42,6 +42,11 @@ def route(reach: PodRoute, dev: str = "", gateway: str = "") -> NodeRoute:
     return NodeRoute(reach.destination, gateway if dev else reach.via, dev, reach.source, reach.mtu)
 
 
+def behind(reach: PodRoute) -> NodeRoute:
+    """The same for when a routing protocol withdraws what it told."""
+    return NodeRoute(reach.destination, reach.via, mtu=reach.mtu, behind=True)
+
+
 def nobody(cidr: str) -> NodeRoute:
     """What no pod has of a range of the node's own: where pods are routed, no link's subnet holds it."""
     return NodeRoute(cidr, "", nobody=True)

@@ -27,7 +27,7 @@ def forward(bridge: BridgeLink | None, ports: Iterable[Port], routes: Iterable[N
     matching = [route for route in routes if target in network(route.destination)]
     if not matching:
         return Way("elsewhere")
-    best = max(matching, key=lambda route: network(route.destination).prefixlen)
+    best = max(matching, key=lambda route: (network(route.destination).prefixlen, not route.behind))
     return Way("nobody") if best.nobody else Way("node", via=best.via)
 
 

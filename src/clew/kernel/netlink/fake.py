@@ -304,7 +304,7 @@ class FakeNetlink:
         self._redirects = {key: entry for key, entry in self._redirects.items() if entry.dev != dev}
 
     def _delete_route(self, route: Route) -> None:
-        for key, found in self._routes.items():
+        for key, found in sorted(self._routes.items(), key=lambda each: each[1].metric):
             same = key[:2] == route.key[:2] and route.metric in {0, found.metric} and route.proto in {0, found.proto}
             if same and route.via in {"", found.via} and route.dev in {"", found.dev}:
                 del self._routes[key]

@@ -4,11 +4,12 @@ import errno
 from itertools import permutations
 
 import pytest
+from msgspec.structs import replace
 
 from clew.compile import links
 from clew.dataplane.netlink import explain, render, simulate
 from clew.dataplane.netlink.apply import NetlinkPlane
-from clew.dataplane.netlink.objects import LEAVING_GROUP, LINK_GROUP, ROUTE_PROTO, NodeRoute, Port, Setting
+from clew.dataplane.netlink.objects import BEHIND, LEAVING_GROUP, LINK_GROUP, ROUTE_PROTO, NodeRoute, Port, Setting
 from clew.facts.attachment import Attachment, PodRef
 from clew.ir.links import Switch
 from clew.ir.routes import PodRoute
@@ -168,6 +169,20 @@ def test_others_things_are_left_alone(world: World) -> None:
     }  # fmt: skip
     world.kernel.request([Delete(Route("10.244.2.0/24", proto=4))])
     assert plane.sync().failures == {}
+
+
+def test_a_route_stands_before_a_protocols_or_behind_and_never_in_between_both(world: World) -> None:
+    """Each time the new one is there before the other goes; who reads it back takes it for what it is."""
+    before, behind = ROUTES[0], replace(ROUTES[0], behind=True)
+    plane = world.plane()
+    for route, metric in ((before, 0), (behind, BEHIND), (before, 0)):
+        plane.want_routes([route])
+        assert plane.sync().failures == {}
+        assert [(each.via, each.metric) for each in world.kernel.routes(proto=ROUTE_PROTO)] == [(route.via, metric)]
+        again = world.plane()
+        again.want_routes([route])
+        again.read()
+        assert not again.routes
 
 
 def test_a_node_that_is_no_neighbour(world: World) -> None:

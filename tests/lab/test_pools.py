@@ -91,6 +91,20 @@ def test_two_nodes_share_a_small_pool_to_its_last_address(lab: SmallLab) -> None
     eventually(lambda: held(lab, "10.88.") == [], what="nothing of it is held any more")
 
 
+def test_pools_on_a_bridge_are_refused_before_anything_is_made_or_changed(lab: SmallLab, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(EXAMPLE.read_text().replace("links: routed", "links: bridge"))
+    configuration = lab.get("configmap", "clew-agent", "-n", "kube-system")
+    for name in (lab.name, f"{lab.name}new"):
+        done = lab.clew("up", "--name", name, "--config", str(wrong))
+        assert done.returncode == 1
+        assert "network.links: bridge has no way to an address of another node's block" in done.stderr
+        assert "set network.links: routed, or network.ipam.type: podCIDR" in done.stderr
+    assert lab.get("configmap", "clew-agent", "-n", "kube-system") == configuration
+    assert not list(Path("/").glob(f"*/*/clew/{lab.name}new")), "no folder of it"
+    assert f"{lab.name}new" not in lab.clew("ls").stdout
+
+
 def held(lab: SmallLab, start: str) -> list[Any]:
     mine = [each["spec"] for each in lab.get("ipamblocks") if each["spec"]["cidr"].startswith(start)]
     return [index for each in mine for index in each["allocations"] if index is not None]

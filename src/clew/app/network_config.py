@@ -179,7 +179,7 @@ def _check_ipam(found: NetworkConfiguration, where: str) -> None:
     if kind == POOLS and found.links != "routed":
         raise UserError(
             f"{where}.links: {found.links} has no way to an address of another node's block",
-            f"use links: routed with ipam.type {POOLS}",
+            f"set {where}.links: routed, or {where}.ipam.type: podCIDR",
         )
 
 

@@ -100,7 +100,7 @@ winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", roo
         (AGENT + "network: {links: ovs}\n", "network.links: 'ovs' is not known (use bridge, routed)"),
         (AGENT + "socketPath: cni.sock\n", "socketPath: 'cni.sock' is not"),
         (AGENT + "network: {ipam: {type: dhcp}}\n", "network.ipam.type: 'dhcp'"),
-        (AGENT + "network: {ipam: {type: pools}}\n", "network.links: bridge"),
+        (AGENT + "network: {ipam: {type: pools}}\n", "network.links: bridge has no way to an address"),
         (AGENT + "network: {nonMasqueradeCIDRs: [10.0.0.1/8]}\n", "network.nonMasqueradeCIDRs[0]: 10.0.0.1/8"),
         (AGENT + "network: {bird: {socket: /run/bird.ctl}}\n", "network.bird: socket and include belong together"),
         (AGENT + "network: {bird: {socket: a, include: /b}}\n", "network.bird.socket: 'a' is not an absolute path"),

@@ -162,6 +162,10 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
             f"ipFamily: dual\nnetwork: ipip\n{TWO}",
             "network: ipip carries IPv4 alone, and IPv6 would end at the router between subnet-1 and subnet-2",
         ),
+        (
+            "network: {ipam: {type: pools}}",
+            "another node's block (set network.links: routed, or network.ipam.type: podCIDR)",
+        ),
         ("network: calico", "network.backend: 'calico' is not known"),
         ("dns: {fastPath: xdp}", "dns.fastPath: 'xdp' is not known (use none or ebpf)"),
         ("dns: {fastpath: ebpf}", "dns.fastpath: no such field (did you mean fastPath?)"),

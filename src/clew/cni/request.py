@@ -29,6 +29,14 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
 }
 _ASKING = frozenset({"ADD", "CHECK"})  # in which a runtime says what it wants for the container
 _KEPT = ("cni.dev/valid-attachments", "cni.dev/attachments")  # by GC
+# What was asked for is no matter where all of it goes: a DEL must not fail by it, nor by a file that was edited since
+_READ = {
+    "DEL": frozenset({"cniVersion", "name", "type"}),
+    "GC": frozenset({"cniVersion", "name", "type", *_KEPT}),
+    "STATUS": frozenset({"cniVersion", "name", "type", "mtu", "dns", "ipam"}),
+    "VERSION": frozenset({"cniVersion", "name"}),
+}
+_KEPT_AS_TEXT = ("CNI_NETNS", "CNI_ARGS")  # by the journal, from an ADD
 SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}  # the version that brought the command
 
 LOOPBACK = "loopback"  # a plugin's type
@@ -62,7 +70,7 @@ class Call(Value):
     container: str = ""
     netns: str = ""
     ifname: str = ""
-    pod: Mapping[str, str] = {}  # K8S_POD_NAMESPACE and its like, from CNI_ARGS
+    pod: Mapping[str, str] = {}  # K8S_POD_NAMESPACE and its like, from the CNI_ARGS of ADD and CHECK
     any_netns: bool = False  # CNI_NETNS may be the node's own network
 
     @property
@@ -97,10 +105,13 @@ def parse(env: Mapping[str, str], config: bytes) -> Call:
     if missing := [name for name in NEEDED[command] if not env.get(name)]:
         are = "is" if len(missing) == 1 else "are"
         raise CniError(Code.INVALID_ENVIRONMENT, f"{', '.join(missing)} {are} not set", f"{command} needs it")
-    words = _parse_args(env.get("CNI_ARGS", ""))
+    for name in ("CNI_IFNAME", *(_KEPT_AS_TEXT if command in _ASKING else ())):
+        if not _is_text(env.get(name, "")):
+            raise _environment(name, env[name], "UTF-8")
+    words = _parse_args(env.get("CNI_ARGS", "")) if command in _ASKING else {}
     return Call(
         command=command,  # type: ignore[arg-type]  # it is one of them
-        config=_parse_config(command, config, words if command in _ASKING else {}),
+        config=_parse_config(command, config, words),
         container=_container(env),
         netns=env.get("CNI_NETNS", ""),
         ifname=_interface(env),
@@ -114,8 +125,8 @@ def _parse_config(command: str, config: bytes, words: Mapping[str, str]) -> Conf
         document = _without_nulls(_decoded(config))
         if command in _ASKING:
             document["runtimeConfig"] = runtime_config.folded(document.get("runtimeConfig", {}))
-        else:  # what was asked for is no matter where all of it goes: a DEL must not fail by it
-            document = {name: value for name, value in document.items() if name not in {"runtimeConfig", "args"}}
+        else:
+            document = {name: value for name, value in document.items() if name in _READ[command]}
         found = msgspec.convert(document, _Config)
     except msgspec.ValidationError as wrong:
         raise CniError(Code.INVALID_CONFIGURATION, "the network configuration is invalid", str(wrong)) from wrong
@@ -135,7 +146,7 @@ def _parse_config(command: str, config: bytes, words: Mapping[str, str]) -> Conf
             "cni.dev/valid-attachments is missing",
             "GC needs the list of what is in use; an empty list removes everything",
         )
-    if command in _ASKING and found.ipam:
+    if found.ipam:
         text = f"ipam is {msgspec.json.encode(found.ipam).decode()}"
         raise CniError(Code.UNSUPPORTED_FIELD, text, "the agent gives addresses: see network.ipam of its configuration")
     asked = found.runtimeConfig
@@ -190,9 +201,14 @@ def _container(env: Mapping[str, str]) -> str:
 
 def _interface(env: Mapping[str, str]) -> str:
     name = _matching(env, "CNI_IFNAME", INTERFACE, "1 to 15 characters without '/', ':', '%' and blanks")
-    if name in NO_NAMES or len(name.encode(errors="surrogateescape")) > LONGEST_NAME:
+    if name in NO_NAMES or len(name.encode()) > LONGEST_NAME:
         raise _environment("CNI_IFNAME", name, f"a name that the kernel takes, of at most {LONGEST_NAME} bytes")
     return name
+
+
+def _is_text(value: str) -> bool:
+    """Whether it was UTF-8 when it came; what was not is in there as surrogates (PEP 383)."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _matching(env: Mapping[str, str], name: str, pattern: re.Pattern[str], rule: str) -> str:

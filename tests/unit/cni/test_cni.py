@@ -70,6 +70,10 @@ def rated(**bandwidth: Any) -> dict[str, Any]:
         ({"CNI_IFNAME": "eth%d"}, {}, 4, "CNI_IFNAME is 'eth%d'"),
         ({"CNI_IFNAME": "all"}, {}, 4, "CNI_IFNAME is 'all'"),
         ({"CNI_IFNAME": "\u00e4" * 8}, {}, 4, "of at most 15 bytes"),
+        ({"CNI_IFNAME": "eth\udcff"}, {}, 4, r"CNI_IFNAME is 'eth\udcff': it must be UTF-8"),
+        ({"CNI_NETNS": "/ns/\udcff"}, {}, 4, "CNI_NETNS is"),
+        ({"CNI_ARGS": "K8S_POD_NAME=\udcff"}, {}, 4, "CNI_ARGS is"),
+        ({"CNI_COMMAND": "DEL", "CNI_NETNS": "\udcff", "CNI_IFNAME": "e\udcff"}, {}, 4, "CNI_IFNAME is"),
         ({"CNI_CONTAINERID": "a" * 201}, {}, 4, "at most 200 characters"),
         ({}, {"dns": {"nameservers": "9.9.9.9"}}, 7, "$.dns.nameservers"),
         ({}, {"prevResult": {"ips": "x"}}, 7, "prevResult is no result of a plugin"),
@@ -252,6 +256,15 @@ def test_containerd_writes_names_as_go_does() -> None:
 def test_what_was_asked_for_is_no_matter_when_it_ends() -> None:
     wrong = {"portMappings": [{"hostPort": "x"}], "mac": 7}
     assert call({"CNI_COMMAND": "DEL"}, runtimeConfig=wrong, args={"cni": 3}).config.ports == ()
+    assert call({"CNI_COMMAND": "DEL", "CNI_ARGS": "nonsense"}).pod == {}
+    edited = {"mtu": "big", "dns": 5, "prevResult": [], "ipam": "x", "cni.dev/valid-attachments": 1}
+    assert call({"CNI_COMMAND": "DEL"}, **edited).key == ("abc-1", "eth0")
+    assert (
+        call({"CNI_COMMAND": "GC"}, cniVersion="1.1.0", **{**edited, "cni.dev/valid-attachments": []}).config.valid
+        == ()
+    )
+    with pytest.raises(CniError, match="mtu"):
+        call({"CNI_COMMAND": "STATUS"}, cniVersion="1.1.0", **edited)
     with pytest.raises(CniError, match="runtimeConfig"):
         call(runtimeConfig=wrong)
 

@@ -623,6 +623,18 @@ async def test_a_pod_of_two_interfaces(machine: Machine) -> None:
         assert machine.aliases() == {"c1/eth0"}
 
 
+async def test_a_name_that_is_no_text_ends_nobody(machine: Machine) -> None:
+    """The kernel takes any bytes. A DEL of such a name ended the agent, and its tombstone each agent after it."""
+    data = framing.encode_call(environment("DEL", "c1"), configuration()).replace(b"eth0", b"eth\xff")
+    async with machine.agent() as agent:
+        assert json.loads((await agent.calls.answer(data, None))[1:])["code"] == 4
+        assert (await agent.add(1))[0] == 0
+    (machine.folder / "spool" / "c9").write_bytes(data)
+    async with machine.agent() as agent:
+        assert await agent.call("CHECK", "c1", 1) == (0, {})
+        assert list((machine.folder / "spool").iterdir()) == []
+
+
 async def test_where_no_pod_can_be(machine: Machine) -> None:
     async with machine.agent() as agent:
         answer = await agent.calls.answer(framing.encode_call(environment("ADD", "c1"), configuration()), 1, "nowhere")

@@ -6,7 +6,7 @@ import pytest
 
 from clew.api.objects import Object
 from clew.cluster.controllers.endpoints.endpoint_slices import slices
-from clew.cluster.controllers.endpoints.mirror_controller import mirrored, mirrors
+from clew.cluster.controllers.endpoints.mirror_controller import mirrored, mirrors, skipped
 from clew.cluster.controllers.endpoints.services import TriggerTimes, ports
 from clew.cluster.controllers.endpoints.subsets import endpoints, subsets
 
@@ -195,8 +195,11 @@ def test_hand_written_endpoints_become_slices() -> None:
 
 def test_a_subset_is_one_slice_up_to_a_thousand() -> None:
     many = [{"ip": f"10.0.{n // 250}.{n % 250}"} for n in range(1200)]
-    (piece,) = mirrored({**HAND, "subsets": [{"addresses": many, "ports": [{"port": 80}]}]}, []).create
+    source = {**HAND, "subsets": [{"addresses": many, "ports": [{"port": 80}]}]}
+    (piece,) = mirrored(source, []).create
     assert len(piece["endpoints"]) == 1000
+    assert skipped(source) == 200
+    assert skipped(HAND) == 0
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ class EndpointSliceMirroringController:
         self._endpoints = context.informers.of(ENDPOINTS)
         self._slices = context.informers.of(ENDPOINT_SLICE)
         self._writer = SliceWriter(context)
+        self._board = context.teller("endpoint-slice-mirroring-controller")
         self.queue: WorkQueue[Key] = WorkQueue("endpointslicemirroring", pace=0.05)
         self._services.subscribe(self._on_change)
         self._endpoints.subscribe(self._on_change)
@@ -57,6 +58,9 @@ class EndpointSliceMirroringController:
         service = self._services.get(*key)
         if source is None or not mirrors(source, service):
             return await self._writer.write(key, Changes([], [], existing))
+        if left := skipped(source):
+            which = f"A max of {MOST_A_SUBSET} addresses can be mirrored to EndpointSlices per Endpoints subset."
+            self._board.tell(source, "Warning", "TooManyAddressesToMirror", f"{which} {left} addresses were skipped")
         return await self._writer.write(key, mirrored(source, existing))
 
 
@@ -65,6 +69,15 @@ def mirrors(source: Object, service: Object | None) -> bool:
     if labels(source).get(SKIP) == "true" or LEADER in annotations(source) or is_deleting(source):
         return False
     return service is not None and not dig(service, "spec", "selector")
+
+
+def skipped(source: Object) -> int:
+    """How many addresses no slice will have."""
+    counts = (
+        len(subset.get("addresses") or ()) + len(subset.get("notReadyAddresses") or ())
+        for subset in source.get("subsets") or ()
+    )
+    return sum(max(0, count - MOST_A_SUBSET) for count in counts)
 
 
 def mirrored(source: Object, existing: list[Object]) -> Changes:

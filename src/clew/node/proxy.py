@@ -11,6 +11,7 @@ and run by app/agent.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -100,7 +101,7 @@ class ServiceProxy:
         self._seen = {id(self._services): 0, id(self._slices): 0}
         self._problems: dict[Key, tuple[Problem, ...]] = {}
         self._left: dict[Key, tuple[Balancer, ...]] = {}  # changed services, as at the last look at their flows
-        self._no_local: set[tuple[Key, str, str]] = set()
+        self._no_local: Counter[tuple[str, str]] = Counter()  # services by family and kind of policy
         self._synced: dict[Family, datetime] = {}
         self._waiting_since: float | None = None
         self.in_sync = asyncio.Event()  # set once the kernel is as the first complete lists say
@@ -242,7 +243,8 @@ class ServiceProxy:
             self._tell(key, change.after.problems)
             if change.after.health != change.before.health:
                 self._health(key, change.after.health)
-            self._count_no_local(key, change.after.balancers)
+            self._no_local.subtract(_without_local(change.before.balancers))
+            self._no_local.update(_without_local(change.after.balancers))
         return [fact for key in slices if (fact := self._slices.get(key))], changed
 
     def _settle(self) -> None:
@@ -321,16 +323,6 @@ class ServiceProxy:
                 self._metrics.conntrack_deleted.add(f"IPv{family}", by=gone)
         self._left.clear()
 
-    def _count_no_local(self, key: Key, balancers: Iterable[Balancer]) -> None:
-        """Services with a Local policy, with backends, and none here."""
-        if self._no_local:
-            self._no_local = {each for each in self._no_local if each[0] != key}
-        for balancer in balancers:
-            if balancer.any_backend and not balancer.local:
-                for frontend in balancer.frontends:
-                    if frontend.policy == "Local":
-                        self._no_local.add((key, f"IPv{balancer.family}", frontend.scope))
-
     def _note_sync(self, family: Family, began: float, slices: Iterable[EndpointSlice], *, full: bool) -> None:
         metrics, label, now = self._metrics, f"IPv{family}", self._clock.now()
         took = self._clock.monotonic() - began
@@ -338,7 +330,7 @@ class ServiceProxy:
         (metrics.full if full else metrics.partial).observe(took, label)
         metrics.last.set(now.timestamp(), label)
         for scope in ("internal", "external"):
-            metrics.no_local.set(sum(each[1:] == (label, scope) for each in self._no_local), label, scope)
+            metrics.no_local.set(self._no_local[label, scope], label, scope)
         self._synced[family] = now
         logger.debug("%s: rules in sync after %.1f ms%s", label, took * 1e3, ", all of them" if full else "")
         if not self.in_sync.is_set():
@@ -347,6 +339,17 @@ class ServiceProxy:
             if piece.changed and piece.address_type == label:
                 since = now - datetime.fromisoformat(piece.changed)
                 metrics.programming.observe(max(since.total_seconds(), 0.0), label)
+
+
+def _without_local(balancers: Iterable[Balancer]) -> set[tuple[str, str]]:
+    """Families and kinds of a service's Local policies for which there are backends, and none here."""
+    return {
+        (f"IPv{balancer.family}", frontend.scope)
+        for balancer in balancers
+        if balancer.any_backend and not balancer.local
+        for frontend in balancer.frontends
+        if frontend.policy == "Local"
+    }
 
 
 def _service_of(piece: EndpointSlice) -> tuple[Key, ...]:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from .small_lab import SmallLab, small_lab
 from .typing_user import User
@@ -46,6 +48,28 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if getattr(metafunc.module, "ONE_KUBECTL", False):  # a module that is not about kubectl's own ways
             programs = dict(list(programs.items())[:1])
         metafunc.parametrize("kubectl", list(programs.values()), ids=list(programs), scope="module", indirect=True)
+
+
+# What takes longest, first: whoever is done early takes what is left. The rest comes by name.
+LONGEST = ("test_networks", "test_conformance_services", "test_walkthrough", "test_verbs_inside", "test_dns_fast_path")
+# These do all they do once more with the first parameter's next value: a lab of their own each time, or a namespace.
+ANEW = re.compile(r"(test_verbs_\w+|test_walkthrough|test_dns_fast_path)\.py::\w+\[([\w.]+)")
+
+
+class Turns(LoadScopeScheduling):
+    """What processes share out among themselves (`-n 2`): modules, or a module's turns."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        found = ANEW.search(nodeid)
+        return f"{found[1]} {found[2]}" if found else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Turns:
+    return Turns(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -4,6 +4,7 @@ Its parent only waits: it has made the namespaces, whose first process is the ch
 """
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -38,7 +39,11 @@ def furnish(settings: dict[str, Any]) -> None:
     shown = {path: os.open(path, os.O_PATH) for path in SHOWN if Path(path).is_dir()}
     for point in reversed(mounts.mounted()):
         if point.path.startswith(tuple(f"{own}/" for own in OWN)):
-            mounts.unmount(point.path)  # else we would hold other labs' namespaces
+            try:
+                mounts.unmount(point.path)  # else we would hold other labs' namespaces
+            except OSError as refused:  # one that a lab took away meanwhile
+                if refused.errno not in {errno.EINVAL, errno.ENOENT}:
+                    raise
     mounts.mount("", "/", flags=mounts.BIND | mounts.REMOUNT | mounts.RDONLY)
     for path, options in OWN.items():
         size = f",size={settings['var']}" if path == "/var" else ""

@@ -98,7 +98,7 @@ class Cluster:
         loop = f"all=' '; for i in $(seq {tries}); do {ask}; if {' && '.join(heard)}; then break; fi; done; echo $all"
         return set(self.run(source, loop)[1].split())
 
-    def dial(self, source: str, protocol: str, host: str, port: int, request: str = "hostname", tries: int = 12) -> Any:
+    def dial(self, source: str, protocol: str, host: str, port: int, request: str = "hostname", tries: int = 24) -> Any:
         """The client of netexec in a pod, asked over HTTP from its node."""
         node = self.lab.pod(source)["spec"]["nodeName"]
         ask = f"dial?request={request}&protocol={protocol}&host={host}&port={port}&tries={tries}"
@@ -164,7 +164,7 @@ def test_should_provide_secure_master_service(cluster: Cluster) -> None:
 
 def test_should_serve_a_basic_endpoint_from_pods(cluster: Cluster) -> None:
     vip = cluster.service("basic", app="basic")["spec"]["clusterIP"]
-    assert cluster.answers("far", vip, 2) == {"!7"}, "no endpoint yet"
+    cluster.until("far", vip, {"!7"})  # no endpoint yet
     cluster.pod("basic1", "node-1", app="basic")
     cluster.lab.wait("basic1")
     cluster.until("far", vip, {"basic1"})
@@ -649,7 +649,7 @@ def test_should_work_after_the_service_proxy_and_the_api_server_have_restarted(c
     assert cluster.lab.kubectl(*restart).returncode == 0
     status = ("rollout", "status", "daemonset/clew-agent", "-n", "kube-system", f"--timeout={60 * SLOWNESS:.0f}s")
     while cluster.lab.kubectl(*status, seconds=70).returncode:
-        assert cluster.answers("far", vip) == BOTH
+        assert cluster.answers("far", vip, 24, BOTH) == BOTH
     cluster.until("far", vip, BOTH)
     later = cluster.service("later")["spec"]["clusterIP"]
     cluster.until("far", later, BOTH)

@@ -50,16 +50,16 @@ def let_go(host: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lab", "words"),
+    ("fields", "words"),
     [
         ("podCIDR: 10.96.0.0/16", ("podCIDR 10.96.0.0/16 and serviceCIDR 10.96.0.0/12 overlap",)),
         ("nodes: [{name: a, maxpods: 1}]", ("nodes[0].maxpods", "maxPods")),
         ("network: nope", ("network.backend", "host-gw")),
     ],
 )
-def test_a_wrong_file(host: Machine, lab: str, words: tuple[str, ...]) -> None:
+def test_a_wrong_file(host: Machine, fields: str, words: tuple[str, ...]) -> None:
     before = host.snapshot(*LEFT)
-    host.write("/run/lab.yaml", f"kind: Lab\n{lab}\n")
+    host.write("/run/lab.yaml", f"kind: Lab\n{fields}\n")
     refused(host.clew("up", "--config", "/run/lab.yaml"), "/run/lab.yaml", *words)
     host.well("rm", "/run/lab.yaml")
     nothing_left(host, before)
@@ -143,8 +143,9 @@ def test_a_full_disk(host: Machine, left: int) -> None:
 
 
 def test_a_disk_that_fills_up_in_the_middle(host: Machine) -> None:
+    """Nothing gets ready then, and that is said long before the ninety seconds are over."""
     before = host.snapshot(*LEFT)
-    host.background(f"{CLEW} up --nodes 1 --wait 10 2>/run/said; echo $? >/run/status")
+    host.background(f"{CLEW} up --nodes 1 2>/run/said; echo $? >/run/status")
     host.well("sh", "-c", "timeout 20 sh -c 'until [ -e /run/clew/clew/daemon.pid ]; do sleep 0.05; done'")
     host.run("dd", "if=/dev/zero", "of=/var/full", "bs=64k")  # whatever goes in beside the daemon's own
     host.well("sh", "-c", "timeout 60 sh -c 'until [ -s /run/status ]; do sleep 0.1; done'")

@@ -104,7 +104,7 @@ def clew(tmp_path: Path) -> Clew:
 
 @pytest.mark.parametrize("file", [file for file in FILES if file != RACK], ids=lambda file: file.stem)
 def test_a_lab_of_this_kind(file: Path, clew: Clew) -> None:
-    name = f"net{file.stem.replace('-', '')}"
+    name = f"net{os.getpid()}{file.stem.replace('-', '')}"
     try:
         made = clew("up", "--name", name, "--config", str(file))
         if made.returncode:
@@ -120,7 +120,7 @@ def test_a_lab_of_this_kind(file: Path, clew: Clew) -> None:
 
 def test_a_lab_on_bgp_changes_over_while_its_agents_go_on(clew: Clew, tmp_path: Path) -> None:
     """And loses a router, and a node for a while; nothing of it stays on the machine."""
-    name, nodes = "netchange", ("node-1", "node-2")
+    name, nodes = f"netchange{os.getpid()}", ("node-1", "node-2")
     (tmp_path / "web.yaml").write_text(WEB)
     before = left_behind()
 

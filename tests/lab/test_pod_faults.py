@@ -39,8 +39,9 @@ def test_a_lost_pause_process_takes_the_whole_pod_along_and_it_comes_back(lab: S
     lab.wait("paused", "jsonpath={.status.containerStatuses[0].restartCount}=1")
     lab.wait("paused")
     assert network_of(lab, "paused") != space
-    assert ("SandboxChanged", "Pod sandbox changed, it will be killed and re-created.") in lab.events("paused")
-    assert lab.logs("paused").startswith("line 1\n")
+    told = ("SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+    eventually(lambda: told in lab.events("paused"), what=str(told))
+    eventually(lambda: lab.logs("paused").startswith("line 1\n"), what="it has begun anew")
     links = lab.clew("node", "exec", "node-1", "--", "ip", "-o", "link", "show", "type", "veth").stdout.splitlines()
     with_network = [pod for pod in lab.get("pods", "", "-A") if not pod["spec"].get("hostNetwork")]
     assert len([line for line in links if "cbr0" in line]) == len(with_network)  # the old pod's went with it
@@ -93,9 +94,10 @@ def test_a_daemon_killed_in_the_midst_of_starting_pods_leaves_nothing_behind_and
     addresses = [pod["status"]["podIP"] for pod in pods if not pod["spec"].get("hostNetwork")]
     assert len(set(addresses)) == len(addresses)
     running = [pod for pod in pods if pod["status"]["phase"] in {"Pending", "Running"}]
-    assert len(list((tree / ".node/sandboxes").iterdir())) == len(running)
-    links = lab.clew("node", "exec", "node-1", "--", "ip", "-o", "link", "show", "master", "cbr0").stdout.splitlines()
-    assert len(links) == len([pod for pod in running if not pod["spec"].get("hostNetwork")])
+    eventually(lambda: len(list((tree / ".node/sandboxes").iterdir())) == len(running), what="no sandbox is left over")
+    shown = ("node", "exec", "node-1", "--", "ip", "-o", "link", "show", "master", "cbr0")
+    with_network = len([pod for pod in running if not pod["spec"].get("hostNetwork")])
+    eventually(lambda: len(lab.clew(*shown).stdout.splitlines()) == with_network, what="no link is left over")
 
 
 def test_a_node_whose_supervisor_dies_has_lost_power_and_comes_back(lab: SmallLab) -> None:
@@ -125,4 +127,4 @@ def test_a_node_whose_supervisor_dies_has_lost_power_and_comes_back(lab: SmallLa
     eventually(resolves, what="the network works again")
     node = lab.get("node", "node-1")
     chosen = f"--field-selector=involvedObject.uid={node['metadata']['uid']}"
-    assert "Rebooted" in {each["reason"] for each in lab.get("events", "", chosen)}
+    eventually(lambda: "Rebooted" in {each["reason"] for each in lab.get("events", "", chosen)}, what="it is told")

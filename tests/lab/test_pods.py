@@ -76,8 +76,14 @@ def test_what_ends_is_restarted_as_its_policy_says(lab: SmallLab) -> None:
 
 
 def test_a_container_that_keeps_ending_waits_longer_each_time(lab: SmallLab) -> None:
-    eventually(lambda: lab.status("crash")["state"].get("waiting", {}).get("reason") == "CrashLoopBackOff", 30)
-    status, uid = lab.status("crash"), lab.pod("crash")["metadata"]["uid"]
+    seen: dict[str, Any] = {}
+
+    def waits_longer() -> bool:
+        seen.update(lab.status("crash"))  # it runs again between two looks
+        return bool(seen["state"].get("waiting", {}).get("reason") == "CrashLoopBackOff")
+
+    eventually(waits_longer, 30)
+    status, uid = seen, lab.pod("crash")["metadata"]["uid"]
     assert status["restartCount"] >= 1
     assert status["lastState"]["terminated"]["exitCode"] == 3
     assert status["lastState"]["terminated"]["message"] == "last words\n"
@@ -127,11 +133,11 @@ STUCK = [  # pod, the container's reason, a part of its message, an Event
 
 @pytest.mark.parametrize(("pod", "reason", "message", "event"), STUCK, ids=[row[0] for row in STUCK])
 def test_what_cannot_start_says_why(lab: SmallLab, pod: str, reason: str, message: str, event: str) -> None:
-    def waiting() -> Any:
-        return lab.status(pod)["state"].get("waiting", {})
+    def waits() -> bool:
+        waiting = lab.status(pod)["state"].get("waiting", {})  # a pull that is tried again has other words meanwhile
+        return waiting.get("reason") == reason and message in waiting.get("message", "")
 
-    eventually(lambda: waiting().get("reason") == reason, what=f"{pod} {reason}")
-    assert message in waiting().get("message", "")
+    eventually(waits, what=f"{pod} {reason}: {message}")
     eventually(lambda: event in dict(lab.events(pod)), what=f"{pod} {event}")
     assert lab.pod(pod)["status"]["phase"] == "Pending"
 
@@ -155,7 +161,7 @@ def test_a_stand_in_is_said_to_be_one(lab: SmallLab) -> None:
     pulled = re.compile(
         r'Successfully pulled image "busybox" in \d+ms \(\d+ms including waiting\)\. Image size: [1-9]\d+ bytes\.'
     )
-    assert any(pulled.fullmatch(message) for _, message in lab.events("never"))
+    eventually(lambda: any(pulled.fullmatch(message) for _, message in lab.events("never")), what="it was pulled")
     said = '"busybox" is served by a stand-in: this machine\'s static busybox'
     eventually(lambda: ("StandIn", said) in lab.events("never"))
 
@@ -178,12 +184,13 @@ def test_containers_share_one_network_and_one_link(lab: SmallLab) -> None:
     inner = lab.kubectl("exec", "separate", "-c", "a", "--", "cat", "/sys/class/net/eth0/iflink").stdout.strip()
     links = lab.clew("node", "exec", "node-1", "--", "ip", "-o", "link", "show", "type", "veth").stdout.splitlines()
     assert len([line for line in links if line.startswith(f"{inner}: ")]) == 1
-    holders = lab.clew(
-        "node", "exec", "node-1", "--", "lsns", "-n", "-l", "-t", "net", "-o", "NS,NPROCS,COMMAND"
-    ).stdout
-    mine = [line for line in holders.splitlines() if f"net:[{line.split()[0]}]" == first["net"]]
-    assert len(mine) == 1
-    assert mine[0].split()[1:] == ["3", "/pause"]
+    listed = ("node", "exec", "node-1", "--", "lsns", "-n", "-l", "-t", "net", "-o", "NS,NPROCS,COMMAND")
+
+    def holders() -> list[list[str]]:
+        lines = [line.split() for line in lab.clew(*listed).stdout.splitlines()]
+        return [words[1:] for words in lines if f"net:[{words[0]}]" == first["net"]]
+
+    eventually(lambda: holders() == [["3", "/pause"]], what="what was executed in it has ended")
 
 
 def test_processes_are_shared_where_the_pod_says_so(lab: SmallLab) -> None:
@@ -216,9 +223,11 @@ def test_probes_decide_readiness_and_restarts(lab: SmallLab) -> None:
     lab.kubectl("exec", "probes", "-c", "flip", "--", "touch", "/ok")
     eventually(lambda: ready(lab, "probes")["flip"])
     eventually(lambda: lab.status("probes", 2)["restartCount"] >= 1)
-    told = lab.events("probes")
-    assert ("Unhealthy", "Liveness probe failed: not well\n") in told
-    assert ("Killing", "Container sick failed liveness probe, will be restarted") in told
+    for told in (
+        ("Unhealthy", "Liveness probe failed: not well\n"),
+        ("Killing", "Container sick failed liveness probe, will be restarted"),
+    ):
+        eventually(lambda told=told: told in lab.events("probes"), what=str(told))
     assert lab.status("probes", 1)["restartCount"] == 0
 
 
@@ -287,13 +296,14 @@ def test_logs_are_cut_as_asked(lab: SmallLab) -> None:
 def test_a_killed_container_is_made_anew_in_the_same_pod(lab: SmallLab) -> None:
     lab.wait("again")
     at = lab.pod("again")["status"]["podIP"]
-    assert lab.logs("again") == "none none\n"
+    eventually(lambda: lab.logs("again") == "none none\n", what="it has begun")
     lab.kubectl("exec", "again", "--", "sh", "-c", "kill -9 1")
     lab.kubectl("exec", "again", "--", "kill", "-TERM", "1")
     lab.wait("again", "jsonpath={.status.containerStatuses[0].restartCount}=1")
     lab.wait("again")
     assert lab.pod("again")["status"]["podIP"] == at
-    assert lab.logs("again") == "none kept\n"  # the root file system is new, the emptyDir is not
+    # the root file system is new, the emptyDir is not
+    eventually(lambda: lab.logs("again") == "none kept\n", what="it has begun again")
     assert lab.logs("again", "-p") == "none none\n"
     assert lab.status("again")["lastState"]["terminated"]["exitCode"] == 143
 
@@ -303,7 +313,8 @@ def test_another_image_replaces_the_container(lab: SmallLab) -> None:
     assert lab.kubectl("set", "image", "pod/moved", "main=busybox:1.36").returncode == 0
     lab.wait("moved", "jsonpath={.status.containerStatuses[0].restartCount}=1")
     assert lab.status("moved")["image"] == "busybox:1.36"
-    assert ("Killing", "Container main definition changed, will be restarted") in lab.events("moved")
+    told = ("Killing", "Container main definition changed, will be restarted")
+    eventually(lambda: told in lab.events("moved"), what=str(told))
 
 
 def test_volumes_follow_their_objects(lab: SmallLab) -> None:

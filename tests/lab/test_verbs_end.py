@@ -145,7 +145,8 @@ def test_deleting_by_selector_by_file_and_all(user: User) -> None:
 def test_events_are_listed_in_both_ways(user: User) -> None:
     user.says("run told --image=nginx")
     user.says("wait --for=condition=Ready pod/told --timeout=30s")
-    rows = [line.split() for line in user.says("events --for pod/told").splitlines()]
+    # Events come a moment after what they tell
+    rows = [line.split() for line in user.until("events --for pod/told", "⋮\n… Started …").splitlines()]
     assert rows[0] == ["LAST", "SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"]
     assert [row[2] for row in rows[1:]] == ["Scheduled", "Pulling", "Pulled", "StandIn", "Created", "Started"]
     listed = user.says("get events --field-selector=involvedObject.name=told,reason=Scheduled --no-headers")

@@ -98,7 +98,7 @@ def test_files_go_in_and_come_back(pods: User) -> None:
 
 
 def test_logs_of_one_of_all_of_before_and_as_they_come(pods: User) -> None:
-    assert pods.says("logs pair -c counter") == "started\n"
+    pods.until("logs pair -c counter", "started")
     lines = sorted(pods.says("logs pair --all-containers --prefix --tail=1").splitlines())  # kubectl has no order
     like("\n".join([*lines, ""]), """
         [pod/pair/counter] started
@@ -220,8 +220,8 @@ def test_the_api_server_hands_requests_on(pods: User) -> None:
         f"get --raw {base}/pods/site/proxy/nothing"
     )
     pods.refuses(f"get --raw '{base}/pods/pair:80/proxy/x%0d%0aInjected:%20yes'")
-    assert "x%0d%0ainjected" in pods.says("logs pair -c site --tail=1").lower(), "what is encoded stays so"
-    assert 'no endpoints available for service "site"' in pods.refuses(f"get --raw {base}/services/site:9/proxy/")
+    eventually(lambda: "x%0d%0ainjected" in pods.says("logs pair -c site --tail=1").lower(), 20, "it stays encoded")
+    assert 'no service port 9 found for service "site"' in pods.refuses(f"get --raw {base}/services/site:9/proxy/")
     assert "error trying to reach service" in pods.refuses(f"get --raw {base}/pods/site:81/proxy/")
     robot = f"--as=system:serviceaccount:{pods.namespace}:default"
     assert "services/proxy" in pods.refuses(f"get --raw {base}/services/site:web/proxy/ {robot}")

@@ -80,7 +80,7 @@ def test_get_has_kubectls_own_columns(typist: User) -> None:
             NAME  DESIRED  AVAILABLE  AGE
             web   2        2          …s""",
     }.items():
-        like(typist.says(line), printed)
+        typist.until(line, printed)
 
 
 DESCRIBED = {
@@ -264,12 +264,12 @@ DESCRIBED = {
 @pytest.mark.parametrize("what", DESCRIBED)
 def test_describe_tells_each_kind_as_a_real_cluster_does(typist: User, what: str) -> None:
     ns = typist.namespace
-    like(typist.says(f"describe {what}".replace("{ns}", ns)), DESCRIBED[what].replace("{ns}", ns))
+    typist.until(f"describe {what}".replace("{ns}", ns), DESCRIBED[what].replace("{ns}", ns))
 
 
 def test_describe_pod_tells_its_conditions_and_its_story(typist: User) -> None:
     pod = typist.says("get pods -l app=web -o jsonpath={.items[0].metadata.name}")
-    printed = typist.says(f"describe pod {pod}")
+    printed = typist.until(f"describe pod {pod}", "⋮\n… Started …")  # Events come a moment after what they tell
     head, _, rest = printed.partition("Conditions:\n")
     like(head, f"""
         Name:             {pod}

@@ -1,6 +1,5 @@
 """Nodes and who runs on them: cordon, drain, taints, selectors, and what the scheduler says of pods that wait."""
 
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -103,9 +102,7 @@ def test_a_pod_that_waits_says_why(user: User, name: str) -> None:
     )
     assert seen == message
     like(user.says(f"get pod {name} --no-headers"), f"{name} 0/1 Pending 0 …s")
-    printed = user.says(f"describe pod {name}")
-    assert "PodScheduled False" in " ".join(printed.split())
-    assert "Warning FailedScheduling" in " ".join(printed.split())
+    user.until(f"describe pod {name}", "⋮\nPodScheduled False\n⋮\nWarning FailedScheduling …")
     user.says(f"delete pod {name} --now")
 
 
@@ -116,7 +113,7 @@ def test_a_gated_pod_waits_for_its_gate(user: User) -> None:
         .replace("SPEC", "schedulingGates: [{name: example.com/g}]")
         .replace(" CONTAINER", ""),
     )
-    like(user.says("get pod gated --no-headers"), "gated 0/1 SchedulingGated 0 …s")
+    user.until("get pod gated --no-headers", "gated 0/1 SchedulingGated 0 …s")
     user.says("""patch pod gated --type=json -p '[{"op":"remove","path":"/spec/schedulingGates"}]'""")
     user.says("wait --for=condition=PodScheduled pod/gated --timeout=20s")
     user.says("delete pod gated --now")
@@ -171,6 +168,8 @@ def test_taints_keep_out_and_send_away(user: User) -> None:
     user.says("wait --for=condition=Ready pod/kept --timeout=30s")
     user.says("taint node node-3 typed=1:NoExecute")
     user.says("wait --for=delete pod/kept --timeout=40s")
-    told = json.loads(user.says("get events --field-selector involvedObject.name=kept -o json"))["items"]
-    assert f"Marking for deletion Pod {user.namespace}/kept" in {each["message"] for each in told}
+    listed = (
+        "get events --field-selector involvedObject.name=kept -o jsonpath='{range .items[*]}{.message}{\"\\n\"}{end}'"
+    )
+    user.until(listed, f"⋮\nMarking for deletion Pod {user.namespace}/kept\n⋮")
     assert 'taint "nobody" not found' in user.refuses("taint node node-3 nobody-")

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from .small_lab import eventually
 from .typing_user import User, like
 
 pytestmark = pytest.mark.root
@@ -48,8 +49,12 @@ def test_a_rolling_update_keeps_its_numbers(web: User) -> None:
     """One more and one fewer than four at any time; the texts that kubectl has for what it sees."""
     with web.running("get deployment web -w -o json") as watcher:
         watcher.until('"kind": "Deployment"')
+        web.says("rollout pause deployment/web")
         assert web.says("set image deployment/web web=nginx:2") == "deployment.apps/web image updated\n"
-        told = web.says("rollout status deployment/web --timeout=60s").splitlines()
+        with web.running("rollout status deployment/web --timeout=60s") as follower:
+            follower.until("out of 4 new replicas")  # it looks from the first moment on
+            web.says("rollout resume deployment/web")
+            told = follower.rest().splitlines()
         watcher.until('"updatedReplicas": 4')
     assert told[-1] == 'deployment "web" successfully rolled out'
     waiting = {line.partition("finish: ")[2] for line in told if "rollout to finish" in line}
@@ -105,11 +110,15 @@ def test_a_paused_deployment_waits_and_a_restart_replaces_every_pod(web: User) -
     assert web.says("rollout pause deployment/web") == "deployment.apps/web paused\n"
     assert "is already paused" in web.refuses("rollout pause deployment/web")
     web.says("set image deployment/web web=nginx:2")
-    waits = web.types("rollout status deployment/web --timeout=1s")
-    assert waits.returncode == 1
-    assert "0 out of 4 new replicas have been updated..." in waits.stdout
+
+    def waits() -> bool:
+        looked = web.types("rollout status deployment/web --timeout=1s")
+        assert looked.returncode == 1
+        return "0 out of 4 new replicas have been updated..." in looked.stdout
+
+    eventually(waits, 20, "kubectl says for what it waits")
     assert "can't restart paused deployment" in web.refuses("rollout restart deployment/web")
-    assert "DeploymentPaused" in web.says("describe deployment web")
+    eventually(lambda: "DeploymentPaused" in web.says("describe deployment web"), 20, "it is said to be paused")
     assert web.says("rollout resume deployment/web") == "deployment.apps/web resumed\n"
     web.says("rollout status deployment/web --timeout=60s")
     assert web.says("rollout restart deployment/web") == "deployment.apps/web restarted\n"
@@ -131,7 +140,7 @@ def test_an_image_that_cannot_be_had_ends_at_the_deadline_and_undo_repairs_it(we
         Available    True    MinimumReplicasAvailable
         Progressing  False   ProgressDeadlineExceeded""")  # fmt: skip
     web.until("get deployment web --no-headers", "web 3/4 2 3 …s")
-    assert web.says("get pods -l app=web --no-headers").count("ImagePull") == 2
+    eventually(lambda: web.says("get pods -l app=web --no-headers").count("ImagePull") == 2, 20, "two wait for it")
     web.says("rollout undo deployment/web")
     web.says("rollout status deployment/web --timeout=60s")
     like(web.says("get deployment web --no-headers"), "web 4/4 4 4 …s")

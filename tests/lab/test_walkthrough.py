@@ -18,6 +18,7 @@ from .small_lab import SmallLab, eventually, small_lab
 
 ROOT = Path(__file__).parents[2]
 REQUESTS = 48
+NODES = ("node-1", "node-3")
 FEWEST = 8  # of 48 at one of two pods: fewer come one time in a million by chance
 
 pytestmark = pytest.mark.root
@@ -142,15 +143,16 @@ def test_both_pods_of_a_service_answer_everybody_about_equally(lab: SmallLab, ec
     loop = f"i=0; while [ $i -lt {REQUESTS} ]; do curl -s -g -m 5 http://%s/hostname; echo; i=$((i+1)); done"
     for address in service["spec"]["clusterIPs"]:
         script = loop % host(address)
-        answers = {
-            pod["metadata"]["name"]: lab.kubectl(
-                "exec", pod["metadata"]["name"], "-c", "shell", "--", "sh", "-c", script
-            )
-            for pod in echoes[:1]
-        } | {node: lab.clew("node", "exec", node, "--", "sh", "-c", script) for node in ("node-1", "node-3")}
-        for who, done in answers.items():
-            counted = Counter(done.stdout.split())
-            assert set(counted) == names, f"{who} at {address}: {counted} {done.stderr}"
+        for who in (echoes[0]["metadata"]["name"], "node-1", "node-3"):
+
+            def count(who: str = who, script: str = script) -> Counter[str]:
+                pod = ("exec", who, "-c", "shell", "--", "sh", "-c", script)
+                node = ("node", "exec", who, "--", "sh", "-c", script)
+                return Counter((lab.clew(*node) if who in NODES else lab.kubectl(*pod)).stdout.split())
+
+            eventually(lambda count=count: set(count()) == names, what=f"{who} knows both")  # type: ignore[misc]
+            counted = count()
+            assert set(counted) == names, f"{who} at {address}: {counted}"
             assert sum(counted.values()) == REQUESTS
             assert min(counted.values()) >= FEWEST, f"{who} at {address}: {counted}"
 
@@ -183,12 +185,15 @@ def test_describe_shows_the_services_family_and_endpoints(lab: SmallLab) -> None
 def test_a_pod_of_two_containers_is_one_host_on_one_veth(lab: SmallLab, echoes: list[dict]) -> None:
     """One address, one network namespace, the pause container's; one host link a pod."""
     for node in {pod["spec"]["nodeName"] for pod in echoes}:
-        here = [
-            pod for pod in lab.get("pods", "", "-A", f"--field-selector=spec.nodeName={node},status.phase=Running")
-            if not pod["spec"].get("hostNetwork")
-        ]  # fmt: skip
-        ports = json.loads(lab.clew("node", "exec", node, "--", "ip", "-j", "link", "show", "master", "cbr0").stdout)
-        assert len(ports) == len(here), f"{node}: {[each['ifname'] for each in ports]}"
+
+        def as_many(node: str = node) -> bool:
+            """But for a pod that ends: its link goes before its object does."""
+            found = lab.get("pods", "", "-A", f"--field-selector=spec.nodeName={node},status.phase=Running")
+            here = [pod for pod in found if not pod["spec"].get("hostNetwork")]
+            shown = ("node", "exec", node, "--", "ip", "-j", "link", "show", "master", "cbr0")
+            return len(json.loads(lab.clew(*shown).stdout)) == len(here)
+
+        eventually(as_many, what=f"as many links as pods on {node}")
     name = echoes[0]["metadata"]["name"]
     spaces = {
         lab.kubectl("exec", name, "-c", container, "--", "readlink", "/proc/self/ns/net").stdout
@@ -205,4 +210,4 @@ def test_the_daemon_may_die_and_come_back(lab: SmallLab) -> None:
     os.kill(pid, 9)
     assert lab.clew("up", "--name", lab.name).returncode == 0
     assert lab.kubectl(*every).stdout == before
-    assert lab.clew("status", "--name", lab.name).returncode == 0
+    eventually(lambda: lab.clew("status", "--name", lab.name).returncode == 0, what="all is well")

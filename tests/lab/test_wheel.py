@@ -33,9 +33,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = folder.glob("clew-*.whl")
     pins = re.findall(r"^[\w.-]+==[\w.]+", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
     (folder / "pins").write_text("\n".join(pins))
-    venv.create(folder / "env", with_pip=True)
-    pip = (str(folder / "env/bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    run(*pip, "-c", str(folder / "pins"), str(wheel), where=folder)
+    venv.create(folder / "env")
+    pip = (sys.executable, "-m", "pip", "--python", str(folder / "env"), "install", "--quiet")
+    run(*pip, "--disable-pip-version-check", "-c", str(folder / "pins"), str(wheel), where=folder)
     return folder / "env"
 
 

@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .small_lab import Done, SmallLab, eventually
+from .small_lab import STALLS, Done, SmallLab, eventually
 
 Answer = str | Callable[["Terminal"], None]
+AGE = r"[0-9dhms]+(?: \(x[0-9]+ over [0-9dhms]+\))?"  # after two minutes of them 180 seconds are `3m`
 
 
 class User:
@@ -45,7 +46,7 @@ class User:
     def types(self, line: str, text: str = "", seconds: float = 60, **environment: str) -> Done:
         """What `kubectl LINE` prints and how it ends; `text` is its input."""
         return subprocess.run(
-            self.words(line), input=text, capture_output=True, text=True, timeout=seconds, check=False,
+            self.words(line), input=text, capture_output=True, text=True, timeout=seconds * STALLS, check=False,
             cwd=self.folder, env=self.environment | environment,
         )  # fmt: skip
 
@@ -99,7 +100,7 @@ class Background:
 
     def until(self, expected: str, seconds: float = 30) -> str:
         """Read on until a line of its output matches the pattern."""
-        end, pattern = time.monotonic() + seconds, re.compile(expected, re.MULTILINE)
+        end, pattern = time.monotonic() + seconds * STALLS, re.compile(expected, re.MULTILINE)
         assert self.process.stdout is not None
         while not pattern.search(self.seen):
             left = end - time.monotonic()
@@ -112,7 +113,7 @@ class Background:
 
     def rest(self, seconds: float = 30) -> str:
         """All it prints until it ends by itself."""
-        self.seen += self.process.communicate(timeout=seconds)[0].decode()
+        self.seen += self.process.communicate(timeout=seconds * STALLS)[0].decode()
         return self.seen
 
     def end(self) -> None:
@@ -143,7 +144,7 @@ class Terminal:
 
     def plays(self, *script: tuple[str, Answer], seconds: float = 40) -> tuple[str, int]:
         """For each (pattern, answer): wait for the pattern on the rest of the screen, then answer. Print and exit."""
-        end, mark, steps, nudged = time.monotonic() + seconds, 0, list(script), False
+        end, mark, steps, nudged = time.monotonic() + seconds * STALLS, 0, list(script), False
         try:
             while time.monotonic() < end:
                 if select.select([self.screen], [], [], 0.2)[0] and not self._read():
@@ -184,8 +185,8 @@ class Terminal:
 def difference(printed: str, expected: str) -> str:
     """Empty where `printed` is as expected, else both.
 
-    In `expected` `…` stands for anything in a line and a line of `⋮` for any lines; runs of blanks count as one, since
-    columns follow the widest name.
+    In `expected` `…` stands for anything in a line, `…s` for an age and a line of `⋮` for any lines; runs of blanks
+    count as one, since columns follow the widest name.
     """
     pattern = ""
     for line in expected.strip().splitlines():
@@ -193,7 +194,7 @@ def difference(printed: str, expected: str) -> str:
         if words == "⋮":
             pattern += r"(?:.*\n)*?"
         else:
-            pattern += re.escape(words).replace("…", ".*?") + r"\n"
+            pattern += re.sub(r"…s\b", lambda _: AGE, re.escape(words)).replace("…", ".*?") + r"\n"
     lines = [" ".join(line.split()) for line in printed.strip().splitlines()]
     whole = "".join(f"{line}\n" for line in lines)
     return "" if re.fullmatch(pattern, whole) else f"expected:\n{expected.strip()}\n\nprinted:\n{printed}"

@@ -5,6 +5,7 @@ asked a real question by a real packet: it goes through the node's service proxy
 """
 
 import asyncio
+import shutil
 import socket
 import struct
 import time
@@ -28,6 +29,7 @@ from clew.watch.client import Client
 from clew.watch.errors import ApiError
 
 _LOOK, _ANSWER = 0.1, 1.0  # seconds
+_LEAST = 512 << 10  # bytes free
 _ASKED = name_to_wire("kubernetes.default.svc.cluster.local.")
 _A, _AAAA, _IN, _RECURSE = 1, 28, 1, 0x0100
 Say = Callable[[str], None]
@@ -56,6 +58,7 @@ async def wait_until_ready(paths: LabPaths, spec: LabSpec, say: Say, deadline: f
                     say("DNS answers on every node")
                     return
                 waiting = {"DNS": await _why_no_dns(client, silent)}
+            _check_disk(paths)
             if time.monotonic() > deadline:
                 said = "; ".join(f"{name}: {reason}" for name, reason in waiting.items())
                 raise UserError(f"not ready in time: {said}", f"see {paths.log}; a slow machine needs a longer --wait")
@@ -63,6 +66,13 @@ async def wait_until_ready(paths: LabPaths, spec: LabSpec, say: Say, deadline: f
     finally:
         questions.close()
         await client.close()
+
+
+def _check_disk(paths: LabPaths) -> None:
+    """What cannot be written down does not get ready: no use in waiting for it."""
+    for path in (paths.state, paths.log):
+        if shutil.disk_usage(path).free < _LEAST:
+            raise UserError(f"No space left on device: less than {_LEAST >> 10} KiB for {path}", "free some there")
 
 
 async def _unready_nodes(client: Client, nodes: list[str], began: int) -> dict[str, str]:

@@ -47,7 +47,7 @@ def objects(facts: ClusterFacts) -> list[Object]:
         if name in _OF_POOLS and not facts.pools:
             continue
         text = resources.files("clew.app.manifests").joinpath(name).read_text(encoding="utf-8")
-        made += [each for each in yaml.safe_load_all(text) if each]
+        made += [each for each in yaml.load_all(text, yaml.CSafeLoader) if each]
     for obj in made:
         _complete(obj, facts)
     return made

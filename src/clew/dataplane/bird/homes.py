@@ -20,7 +20,9 @@ from clew.dataplane.bird.render import MARK
 from clew.ir.routing import Speaker
 from clew.kernel import files
 from clew.kernel.errors import KernelError
+from clew.kernel.netlink import Netlink
 
+PROTO = 12  # RTPROT_BIRD, rtnetlink(7)
 STARTING = 5.0  # seconds for the control socket to answer
 ENDING = 5.0  # seconds until one that was told to end is killed
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -81,7 +83,9 @@ class OwnBird:
             detail = "there is no program bird: install BIRD 2 (apt-get install bird2), or choose another backend"
             raise KernelError(errno.ENOENT, "start BIRD", detail=detail)
         self._reap()
-        command = [program, "-f", "-R", "-c", str(self._file), "-s", str(self.socket), "-P", str(self._folder / "pid")]
+        command = [program, "-f", "-c", str(self._file), "-s", str(self.socket), "-P", str(self._folder / "pid")]
+        if _former_routes():
+            command.append("-R")
         log = (self._folder / "bird.log").open("wb")
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         log.close()
@@ -105,6 +109,15 @@ class OwnBird:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _former_routes() -> bool:
+    """Whether one before left routes, which the next keeps until its neighbours have come (render.RECOVERY).
+
+    Without any, as after a node's start, it would only keep new routes out for as long.
+    """
+    with Netlink() as kernel:
+        return bool(kernel.routes(proto=PROTO))
 
 
 class SharedBird:

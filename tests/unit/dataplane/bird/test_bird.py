@@ -169,6 +169,18 @@ def test_one_that_neither_answers_nor_ends_is_killed(tmp_path: Path, monkeypatch
     assert [each.returncode is not None for each in processes if each is not None] == [True, True]
 
 
+def test_where_no_routes_were_left_none_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that started anew had its neighbours' routes ten seconds later than it heard them: one of them was off."""
+    program = tmp_path / "tells"
+    program.write_text('#!/bin/sh\necho "$*" >&2\nexit 1\n')
+    program.chmod(0o755)
+    for left, option in ((False, False), (True, True)):
+        monkeypatch.setattr(homes, "_former_routes", lambda left=left: left)
+        with pytest.raises(KernelError) as told:
+            OwnBird(tmp_path / "bird", str(program)).put(SPEAKER)
+        assert (" -R" in str(told.value)) == option, told.value
+
+
 def test_who_never_had_a_router_is_left_alone(tmp_path: Path) -> None:
     plane = BirdPlane(OwnBird(tmp_path / "bird", "no-such-program"))
     plane.want(None)

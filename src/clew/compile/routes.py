@@ -93,8 +93,12 @@ def routes(
             if tunnel in KEYED and (unkeyed := _unkeyed(node, tunnel, holders)) is not None:
                 problems.append(unkeyed)  # the tunnel drops what is for nobody it knows
             source = here.internal_ip(family) if here is not None and tunnel else ""
+            if here is not None and tunnel and not source and tunnel not in KEYED:
+                text = f"no InternalIP of family IPv{family}, at which a tunnel for these pods would begin"
+                problems.append(Problem(here.origin, "status.addresses", text))
+                continue
             found[cidr] = PodRoute(cidr, via, node.origin, tunnel, source, between.path_room(via, tunnel, here))
-    return found, tuple(problems)
+    return found, tuple(dict.fromkeys(problems))
 
 
 def tunnels(

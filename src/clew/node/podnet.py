@@ -87,6 +87,7 @@ class PodNetwork:
         self._paths: Mapping[str, int] = {}
         self.on_peers: Callable[[Mapping[str, str], int], None] = _nobody_asks
         self.mtu = 0
+        self._unnamed = False  # nobody could send to this node
         self.problems: tuple[Problem, ...] = ()
         self.failures: dict[str, KernelError] = {}
         self.unready = "the agent has not read the kernel yet"
@@ -248,7 +249,8 @@ class PodNetwork:
         told = self._settings.routing is not None
         ways, behind = self._untold.ways(plain, underlay.subnets) if told else (list(plain.values()), [])
         self._planes.links.want_routes([*map(_rendered, (*tunnelled, *ways)), *map(render.behind, behind), *nobody])
-        if own is not None and layout.families:
+        self._unnamed = own is not None and not own.internal_ips and between.encapsulation is not None
+        if own is not None and layout.families and not self._unnamed:
             self._want_own(own, replace(layout, nodes=everyone), between, tuple(found.values()))
         unkeyed = self._planes.identity.problems if between.encapsulation == "ipsec" else ()
         self.problems = tuple(dict.fromkeys((*wrong, *problems, *layout.problems, *unkeyed)))
@@ -294,6 +296,8 @@ class PodNetwork:
             self.unready = str(self.failures[BRIDGE])
         elif not self._nodes.in_sync:
             self.unready = "the list of nodes has not arrived from the API server"
+        elif self._unnamed:
+            self.unready = f"Node {self._node} has no InternalIP yet, and tunnels end at one"
         elif not self._ipam.in_sync or not self.families:
             self.unready = f"Node {self._node} cannot give addresses: {self._ipam.lacking}"
         else:

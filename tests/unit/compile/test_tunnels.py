@@ -60,6 +60,16 @@ def test_esp_is_padded_to_four_bytes_and_outside_is_ipv4_where_nodes_have_it(mtu
     assert Between("ipsec").room(mtu, (4, 6), only_six) == six
 
 
+def test_a_node_without_an_address_of_a_family_has_no_tunnel_in_it() -> None:
+    """The ways led to a device that was never made, and were tried again each second."""
+    own = replace(ONE, internal_ips=ONE.internal_ips[:1])
+    found, (problem,) = routes([own, TWO, FAR], "one", Between("vxlan"))
+    assert set(found) == {"10.244.2.0/24", "10.244.3.0/24"}
+    assert (problem.origin, problem.field) == ("Node one", "status.addresses")
+    found, problems = routes([own, replace(TWO, wireguard_key="two=")], "one", Between("wireguard"))
+    assert (set(found), problems) == ({*TWO.pod_cidrs}, ()), "it carries both families by either"
+
+
 def test_one_end_a_family() -> None:
     between = Between("vxlan", cross_subnet=True, subnets=SUBNETS, vni=7, port=4789)
     nodes = [ONE, TWO, FAR]

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from clew.base.metrics import Registry
 from clew.cni import framing
 from clew.compile.asks import Asks, asks
+from clew.compile.routes import Between
 from clew.dataplane.bandwidth.apply import BandwidthPlane
 from clew.dataplane.bird.apply import BirdPlane
 from clew.dataplane.bird.homes import OwnBird
@@ -31,6 +32,7 @@ from clew.dataplane.overlay.secure import SecureEnds
 from clew.facts.attachment import Linking, PodRef
 from clew.facts.node import Node
 from clew.facts.pod_asks import PodAsks, decode_namespace
+from clew.ir.routes import Encapsulation
 from clew.kernel.conntrack import FakeConntrack
 from clew.kernel.inside import FakeInside
 from clew.kernel.netlink import Add, Address, Delete, Link, Redirect, Request, Route, SetLink, TokenBucket
@@ -640,6 +642,23 @@ async def test_where_no_pod_can_be(machine: Machine) -> None:
         answer = await agent.calls.answer(framing.encode_call(environment("ADD", "c1"), configuration()), 1, "nowhere")
         assert json.loads(answer[1:])["code"] == 4
         assert json.loads(answer[1:])["msg"] == "CNI_NETNS is '/ns/c1': no network namespace"
+
+
+@pytest.mark.parametrize("tunnel", ["vxlan", "wireguard", "ipsec"])
+async def test_a_node_without_an_address_waits_for_one(tmp_path: Path, tunnel: Encapsulation) -> None:
+    """As where a cloud's controller enters it later than the range: the agents of the encrypted backends ended."""
+    machine = Machine(tmp_path, replace(OWN, internal_ips=()), TWO)
+    async with machine.agent() as agent:
+        agent.network.configure(NetworkSettings("one", ("10.244.0.0/16",), between=Between(tunnel, port=8472)))
+        await agent.network.settled(("any", "eth0"))
+        status, answer = await agent.call("STATUS")
+        assert (status, answer["details"]) == (50, "Node one has no InternalIP yet, and tunnels end at one")
+        assert (await agent.add(1))[0] == 11
+        if tunnel == "vxlan":
+            machine.nodes.put(OWN.key, OWN)
+            await agent.network.settled(("any", "eth0"))
+            assert await agent.call("STATUS") == (0, {})
+            assert (await agent.add(1))[1]["interfaces"][2]["mtu"] == 8950
 
 
 async def test_ipv6_needs_1280_bytes(tmp_path: Path) -> None:

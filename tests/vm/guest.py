@@ -25,6 +25,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Literal, Self
 
+from tests import packages
 from tests.vm import kernel
 from tests.vm.kernel import CannotBootError
 
@@ -116,9 +117,8 @@ class Guest:
         job = self.share / number
         job.mkdir()
         path = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        words = " ".join(
-            f"{name}={shlex.quote(value)}" for name, value in {"PATH": path, **(environment or {})}.items()
-        )
+        known = {"PATH": path, "CLEW_CACHE": str(packages.cache_folder())}
+        words = " ".join(f"{name}={shlex.quote(value)}" for name, value in {**known, **(environment or {})}.items())
         (job / "command").write_text(
             f"cd {shlex.quote(str(ROOT))}\nexport {words}\nexec {shlex.join(map(str, command))}\n"
         )

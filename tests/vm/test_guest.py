@@ -39,6 +39,13 @@ def test_the_machines_files_are_there_and_stay_as_they_are(guest: Guest) -> None
     assert not probe.exists()
 
 
+def test_what_it_cannot_fetch_is_named_with_what_to_do(guest: Guest) -> None:
+    """A benchmark took its baseline's packages in the guest: where the cache was empty, apt-get found no host."""
+    done = guest.python("-c", "from tests.packages import unpacked; unpacked('missing-one')")
+    assert done.status == 1
+    assert "missing-one is missing, and the guest has no network: unpack missing-one before it boots" in done.stderr
+
+
 def test_a_command_beyond_its_limit_is_ended(guest: Guest) -> None:
     done = guest.run("sleep", "100", seconds=2)
     assert done.status == 124

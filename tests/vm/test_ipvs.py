@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bench.ipvs import PACKAGES
+from tests.packages import unpacked
 from tests.scenarios.page import sections
 from tests.vm.guest import Guest
 from tests.vm.labs import GuestLab, guest_lab
@@ -39,6 +41,8 @@ def test_what_only_a_kernel_shows(guest: Guest) -> None:
 
 @pytest.mark.parametrize("name", ["ipvs", "ipvs_path"])
 def test_the_benchmark_measures_something(guest: Guest, name: str) -> None:
+    for package in PACKAGES:
+        unpacked(package)  # the guest has no network
     said = guest.python("-m", "bench.one", name, "0.001", seconds=200).ok().stdout
     found = [event["figure"] for event in map(json.loads, said.splitlines()) if "figure" in event]
     assert len(found) > 3

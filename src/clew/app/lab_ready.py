@@ -30,6 +30,7 @@ from clew.watch.errors import ApiError
 
 _LOOK, _ANSWER = 0.1, 1.0  # seconds
 _LEAST = 512 << 10  # bytes free
+_KEPT = 10.0  # seconds that a socket without an answer is asked with: its node may have begun anew meanwhile
 _ASKED = name_to_wire("kubernetes.default.svc.cluster.local.")
 _A, _AAAA, _IN, _RECURSE = 1, 28, 1, 0x0100
 Say = Callable[[str], None]
@@ -41,10 +42,11 @@ async def wait_until_ready(paths: LabPaths, spec: LabSpec, say: Say, deadline: f
     began = int((paths.run / PID).stat().st_mtime)
     nodes = [name for name in spec.node_names if name not in switched_off(paths)]
     told: set[str] = set()
-    questions = _Questions(paths, spec)
+    questions = Questions(paths, spec)
     agents = _Agents(spec, nodes, say)
     try:
         while True:
+            looked = time.monotonic()
             waiting = await _unready_nodes(client, nodes, began)
             beginning = await agents.waiting(client)
             for name in nodes:
@@ -62,7 +64,7 @@ async def wait_until_ready(paths: LabPaths, spec: LabSpec, say: Say, deadline: f
             if time.monotonic() > deadline:
                 said = "; ".join(f"{name}: {reason}" for name, reason in waiting.items())
                 raise UserError(f"not ready in time: {said}", f"see {paths.log}; a slow machine needs a longer --wait")
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(max(_LOOK, time.monotonic() - looked))  # a machine that is busy is not kept so by looks
     finally:
         questions.close()
         await client.close()
@@ -122,14 +124,14 @@ class _Agents:
         return found
 
 
-class _Questions:
+class Questions:
     """Asks cluster DNS on every node, by sockets that are kept for the next time."""
 
     def __init__(self, paths: LabPaths, spec: LabSpec) -> None:
         self._paths = paths
         self._servers = [dns_address(cidr) for cidr in spec.service_cidrs]
         self._kind = _AAAA if ":" in self._servers[0] else _A  # the name has an address of the primary family only
-        self._sockets: dict[tuple[str, str], socket.socket] = {}
+        self._sockets: dict[tuple[str, str], tuple[socket.socket, float]] = {}  # with when it is given up
 
     async def silent(self, nodes: list[str]) -> list[str]:
         """The nodes on which cluster DNS does not answer."""
@@ -138,23 +140,24 @@ class _Questions:
         return sorted({name for (name, _), answered in zip(questions, answers, strict=True) if not answered})
 
     def close(self) -> None:
-        for each in self._sockets.values():
+        for each, _ in self._sockets.values():
             each.close()
         self._sockets.clear()
 
     async def _answers(self, node: str, server: str) -> bool:
         """Whether the DNS server knows the API server's name, asked as a program of the node would ask."""
         try:
-            sock = self._sockets.get((node, server))
-            if sock is None:
+            if (node, server) not in self._sockets:
                 family = socket.AF_INET6 if ":" in server else socket.AF_INET
-                sock = await asyncio.to_thread(socket_in_host, self._paths, node, family, socket.SOCK_DGRAM)
-                self._sockets[node, server] = sock
-            return await _answers(sock, server, self._kind)
-        except (OSError, WorldError):  # TimeoutError is one; a node that began anew has another network
-            closing = self._sockets.pop((node, server), None)
-            if closing is not None:
-                closing.close()
+                made = await asyncio.to_thread(socket_in_host, self._paths, node, family, socket.SOCK_DGRAM)
+                self._sockets[node, server] = made, time.monotonic() + _KEPT
+            return await _answers(self._sockets[node, server][0], server, self._kind)
+        except (OSError, WorldError) as problem:
+            sock, until = self._sockets.get((node, server), (None, 0.0))
+            silent = isinstance(problem, TimeoutError | ConnectionRefusedError)
+            if sock is not None and not (silent and time.monotonic() < until):
+                del self._sockets[node, server]
+                sock.close()
             return False
 
 

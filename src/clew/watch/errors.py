@@ -68,7 +68,8 @@ class Unreachable(ApiError):  # noqa: N818  # reads as what it says: the server 
     """No answer: refused, reset, timed out, or not who it should be. The request may or may not have been done."""
 
     def __init__(self, server: str, cause: BaseException) -> None:
-        super().__init__(0, "Unreachable", f"cannot reach {server}: {cause or type(cause).__name__}")
+        said = str(cause) or ("no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__)
+        super().__init__(0, "Unreachable", f"cannot reach {server}: {said}")
 
     def __str__(self) -> str:
         return self.message

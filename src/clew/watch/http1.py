@@ -17,7 +17,7 @@ from clew.watch.framing import Body, MalformedError, body_of
 if TYPE_CHECKING:
     import ssl as tls
 
-CONNECT_TIMEOUT = 10.0  # seconds, the TLS handshake included
+CONNECT_TIMEOUT = 30.0  # seconds, the TLS handshake included; a busy server does all of each that is begun anew again
 KEPT_FOR = 30.0  # seconds that an idle connection is used again; servers keep them longer
 PIECE = 1 << 18  # bytes read at once; a longer head is refused
 

@@ -100,7 +100,8 @@ def _pause(error: ApiError, method: str, attempt: int) -> float | None:
         return None
     if error.retry_after is not None:
         return max(error.retry_after, 0.05) if error.retry_after <= LONGEST_WAIT else None
-    lost = isinstance(error, Unreachable) and not isinstance(error.__cause__, ConnectionRefusedError)
+    late = ConnectionRefusedError | TimeoutError  # who is late has enough to do
+    lost = isinstance(error, Unreachable) and not isinstance(error.__cause__, late)
     return 0.0 if lost and method == "GET" and attempt == 1 else None
 
 

@@ -71,6 +71,21 @@ async def test_a_write_that_lost_its_connection_is_not_sent_twice(server: Any) -
     assert len(server.requests) == 1
 
 
+async def test_who_is_late_is_not_asked_again_at_once(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a slow machine every time-out doubled its requests, and their server never came to the end of them."""
+    monkeypatch.setattr("clew.watch.transport.REQUEST_TIMEOUT", 0.2)
+
+    async def answer(_: web.Request) -> web.Response:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    server.answer = answer
+    async with Client(server.url) as client:
+        with pytest.raises(Unreachable, match="no answer in time"):
+            await client.get(NODE, "n")
+    assert len(server.requests) == 1
+
+
 async def test_lists_are_read_page_by_page(server: Any) -> None:
     async def answer(request: web.Request) -> web.Response:
         more = "continue" not in request.query

@@ -7,7 +7,6 @@ the same; the tag tells nothing of the key. Called by reflectors and by facts/no
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -94,7 +93,7 @@ def _ring(secret: _Secret) -> KeyRing:
         text = base64.b64decode((secret.data or {})["keys"], validate=True).decode()
     except KeyError:
         return KeyRing((), (Problem(origin, "data.keys", "it is not there"),))
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # of base64, or of UTF-8
         return KeyRing((), (Problem(origin, "data.keys", "it is not base64 of plain text"),))
     keys: dict[int, Key] = {}
     problems = []

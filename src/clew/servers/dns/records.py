@@ -14,6 +14,7 @@ from clew.servers.dns import wire
 Entry = tuple[bytes, int, bytes]  # owner in wire form and lower case, type, body
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LONGEST = 2**31 - 1
 _CLASSES = frozenset({"IN", "CH", "HS", "ANY"})
 
 
@@ -31,7 +32,10 @@ def seconds(text: str) -> int:
     if not re.fullmatch(r"(\d+[smhdw]?)+", text.lower()):
         raise ValueError(f"{text!r} is not a time to live")
     parts = re.findall(r"(\d+)([smhdw]?)", text.lower())
-    return sum(int(count) * _UNITS.get(unit, 1) for count, unit in parts)
+    found = sum(int(count) * _UNITS.get(unit, 1) for count, unit in parts)
+    if found > _LONGEST:
+        raise ValueError(f"{text!r} is longer than a time to live can be ({_LONGEST} seconds, RFC 2181)")
+    return found
 
 
 def _texts(words: Sequence[str]) -> bytes:
@@ -59,6 +63,14 @@ def _caa(words: Sequence[str], _origin: str) -> bytes:
     return bytes((int(flags), len(tag))) + tag.encode() + value.encode()
 
 
+def _unknown(words: Sequence[str], _origin: str) -> bytes:
+    """RFC 3597: any type, by its bytes."""
+    content = bytes.fromhex("".join(words[2:]))
+    if len(content) != int(words[1]):
+        raise ValueError(f"{words[1]} bytes were announced and {len(content)} are there")
+    return content
+
+
 _DATA: dict[int, Callable[[Sequence[str], str], bytes]] = {
     wire.A: lambda words, _: socket.inet_pton(socket.AF_INET, words[0]),
     wire.AAAA: lambda words, _: socket.inet_pton(socket.AF_INET6, words[0]),
@@ -81,26 +93,23 @@ def type_number(text: str) -> int:
     upper = text.upper()
     if upper in wire.TYPES:
         return wire.TYPES[upper]
-    if re.fullmatch(r"TYPE\d{1,5}", upper):
+    if re.fullmatch(r"TYPE\d{1,5}", upper) and int(upper[4:]) < 65536:
         return int(upper[4:])
     raise ValueError(f"{text!r} is no record type")
 
 
 def data(kind: int, words: Sequence[str], origin: str) -> bytes:
     """A record's data; ValueError where the words do not make one."""
-    if words[:1] == ["\\#"]:
-        content = bytes.fromhex("".join(words[2:]))
-        if len(content) != int(words[1]):
-            raise ValueError(f"{words[1]} bytes were announced and {len(content)} are there")
-        return content
-    made = _DATA.get(kind)
+    made = _unknown if words[:1] == ["\\#"] else _DATA.get(kind)
     if made is None:
         raise ValueError(f"records of type {wire.TYPE_NAMES.get(kind, kind)} are written as \\# LENGTH HEX here")
     try:
-        return made(words, origin)
+        found = made(words, origin)
+        struct.pack(">H", len(found))  # what a message can say of its length
     except (IndexError, OSError, struct.error, ValueError) as error:
         shown = f"{wire.TYPE_NAMES.get(kind, kind)} {' '.join(words)}"
         raise ValueError(f"not a record: {shown}: {error or 'a field is missing'}") from None
+    return found
 
 
 def split(line: str) -> list[str]:

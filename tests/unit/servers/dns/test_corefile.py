@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import example as with_example
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -188,6 +189,38 @@ def test_a_range_is_its_reverse_zones(cidr: str, expected: list[str]) -> None:
 def test_no_text_breaks_the_reader(text: str) -> None:
     with contextlib.suppress(UserError):
         parse(text)
+
+
+ARGUMENTS = st.sampled_from([
+    ".", "a.test", "a..b", "é.test", "x" * 70, "192.0.2.1", "10.0.0.0/8", "fd00::1", "tls://192.0.2.1", "[::1]:53",
+    "-1", "0", "99999999999", "5s", "10%", "x", "(", "{1}", "{nope}", "regex", "stop", "type", "ttl", "edns0", "local",
+    "set", "0xzz", "subnet", "answer", "A", "ANY", "IN", "NXDOMAIN", '"{{ .Name }} 60 IN A 192.0.2.1"', "*",
+    '"{{ .Nope }}"', "/nofile", "block", "net", "denial", "pods", "verified", "@kubernetes", "cluster.local",
+])  # fmt: skip
+PROPERTIES = st.sampled_from([
+    "ttl", "match", "answer", "rcode", "fallthrough", "class", "policy", "except", "tls", "pods", "success", "block",
+    "prefetch", "serve_stale", "consolidate", "lameduck", "labels", "window", "reload", "next", "health_check", "x",
+])  # fmt: skip
+PLUGINS = sorted(
+    {path.parent.name for path in Path(plugin_folder.__file__ or "").parent.glob("*/README.md")} - {"bind"}
+)
+
+
+@given(
+    st.sampled_from(PLUGINS),
+    st.lists(ARGUMENTS, max_size=5),
+    st.lists(st.tuples(PROPERTIES, st.lists(ARGUMENTS, max_size=4)), max_size=3),
+)
+@with_example("kubernetes", ["é.test"], [])
+def test_no_words_of_a_plugin_are_our_fault(name: str, words: list[str], block: list[tuple[str, list[str]]]) -> None:
+    """A zone in another language's letters ended the server, also one that ran and was told to read it."""
+    lines = "".join(f"  {' '.join((field, *values))}\n" for field, values in block)
+    said = "Corefile:1:1: "
+    try:
+        plugins(f".:53 {{\n {' '.join((name, *words))} {{\n{lines} }}\n}}")
+    except UserError as refusal:
+        said = str(refusal)
+    assert re.search(r"Corefile:\d+:\d+: ", said), said
 
 
 PAGES = sorted(Path(plugin_folder.__file__ or "").parent.glob("*/README.md"))

@@ -4,7 +4,7 @@ Not in here: addresses of the service itself (compile/services). The choice foll
 KEP-3015 (same node), KEP-1669 (terminating endpoints as the last resort), KEP-2086 (internal traffic policy).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Literal
 
 from clew.base.value import Value
@@ -27,14 +27,17 @@ class Chosen(Value):
 NOBODY = Chosen((), (), (), False)
 
 
-def gather(slices: Iterable[EndpointSlice], address_type: str) -> dict[PortKey, Candidates]:
-    """Endpoints by port and address. What two slices name counts once: as ready, then as on a node, if either is."""
+def gather(slices: Iterable[EndpointSlice], address_type: str, wanted: Container[PortKey]) -> dict[PortKey, Candidates]:
+    """Endpoints by port and address, of the ports that are wanted: a slice may name 20,000 others.
+
+    What two slices name counts once: as ready, then as on a node, if either is.
+    """
     found: dict[PortKey, Candidates] = {}
     for piece in slices:
         if piece.address_type != address_type:
             continue
         for port in piece.ports:
-            if not port.port:
+            if not port.port or (port.name, port.protocol) not in wanted:
                 continue
             candidates = found.setdefault((port.name, port.protocol), {})
             for endpoint in piece.endpoints:

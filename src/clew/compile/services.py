@@ -103,7 +103,7 @@ def _family(
         return
     sources = _sources(service, node, family, problems)
     external = any(scope == "external" for _, scope, _ in addresses)
-    candidates = gather(slices, f"IPv{family}")
+    candidates = gather(slices, f"IPv{family}", {(port.name, port.protocol) for port in service.ports})
     for index, port in enumerate(service.ports):
         reachable = external or bool(port.node_port)
         chosen = choose(

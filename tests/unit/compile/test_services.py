@@ -1,3 +1,4 @@
+import time
 from collections.abc import Iterable, Mapping
 from itertools import permutations
 from typing import Any
@@ -131,6 +132,20 @@ def test_an_address_of_the_balancer_is_restricted_by_every_name() -> None:
         found = only(balance(web(**spec), [piece(pod("10.0.0.1"))], NODE))
         sources = {frontend.address: frontend.sources for frontend in found.frontends}
         assert sources == {"10.96.0.10": None, "192.0.2.1": expected, "192.0.2.9": None}
+
+
+def test_ports_that_no_service_has_cost_nothing() -> None:
+    """One slice may have a thousand endpoints and 20,000 ports: their product ended every agent."""
+    many = endpointslice.from_api({
+        "metadata": {"name": "web-2", "namespace": "default", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4", "ports": [{"name": f"p{n}", "port": 1 + n} for n in range(20_000)],
+        "endpoints": [pod(f"10.{n // 250}.{n % 250}.9") for n in range(1000)],
+    })  # fmt: skip
+    began = time.process_time()
+    assert only(balance(web(), [many, piece(pod("10.0.0.1"))], NODE)).cluster == (
+        Backend("10.0.0.1", 8080, "elsewhere"),
+    )
+    assert time.process_time() - began < 1
 
 
 def test_an_endpoint_in_two_slices_is_where_either_says() -> None:

@@ -1,4 +1,4 @@
-"""One lab for all modules that type at a cluster, and each kubectl that types: the machine's own and the pinned one.
+"""One lab a process for all modules that type at a cluster, and each kubectl that types: the machine's own, the pinned.
 
 Where both are the same version it is typed once, and the summary says so: nothing is left out in silence.
 """

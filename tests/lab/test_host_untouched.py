@@ -3,10 +3,18 @@
 Each in a machine of its own (machine.py says which parts of it are), looked at whole (snapshot.py says what is not).
 """
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from clew.dataplane.ebpf import facility
+from clew.kernel import bpf
+from clew.kernel.bpf.programs import KINDS
+from clew.kernel.errors import KernelError
+from clew.kernel.netlink import Netlink
 
 from .machine import CLEW, HOME, Machine, machine
 from .small_lab import eventually
@@ -72,8 +80,11 @@ def compare(before: dict[str, list[str]], after: dict[str, list[str]]) -> dict[s
 
 
 def foreign_bpf() -> set[str]:
-    """Programs and links that living processes of this machine hold; the test's own machine has none any more."""
-    held = set()
+    """Programs and links that others hold: living processes of this machine, and control groups and devices of labs.
+
+    The test's own machine has none any more.
+    """
+    held = {*in_groups(), *at_devices()}
     for info in Path("/proc").glob("[0-9]*/fdinfo/*"):
         try:
             lines = info.read_text().splitlines()
@@ -81,6 +92,29 @@ def foreign_bpf() -> set[str]:
             continue
         held.update(line.split()[-1] for line in lines if line.startswith(("prog_id", "link_id")))
     return held
+
+
+def in_groups() -> Iterator[str]:
+    """What is held by the control groups of labs of this machine, and of other tests' machines."""
+    root = facility.cgroup_root()
+    tops = [] if root is None else [*root.glob("clew"), *root.glob("machine-*")]
+    for top in tops:
+        if top.name.startswith(f"machine-{os.getpid()}-"):
+            continue
+        for group in (top, *(each for each in top.rglob("*") if each.is_dir())):
+            for kind in KINDS:
+                with suppress(KernelError):  # it has ended meanwhile
+                    for each in bpf.held(group, kind) if kind != "tc" else ():
+                        yield str(each.id)
+                        each.close()
+
+
+def at_devices() -> Iterator[str]:
+    """What is held by the links of nodes of labs of this machine."""
+    for path in Path("/run/clew").glob("*/netns/*"):
+        with suppress(KernelError, OSError), Netlink(path) as kernel:
+            for link in kernel.links():
+                yield from (str(each.program_id) for each in kernel.filters(link.name))
 
 
 def assert_untouched(host: Machine, before: dict[str, list[str]]) -> None:
@@ -91,7 +125,9 @@ def assert_untouched(host: Machine, before: dict[str, list[str]]) -> None:
         nonlocal found
         found = compare(before, host.snapshot())
         for name in BPF:
-            found[name] = [line for line in found.get(name, []) if line[2:] not in foreign_bpf()]
+            if name in found:
+                foreign = foreign_bpf()
+                found[name] = [line for line in found[name] if line[2:] not in foreign]
         found = {name: lines for name, lines in found.items() if lines}
         return not set(found) - {*BPF, "namespaces"} and not found
 

@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from clew.base.clock import SystemClock
 from clew.base.errors import Problem
 from clew.base.metrics import Registry
+from clew.compile import blocks
 from clew.dataplane.bandwidth.apply import BandwidthPlane
 from clew.dataplane.bird.apply import BirdPlane
 from clew.dataplane.bird.homes import OwnBird
@@ -33,8 +34,9 @@ from clew.dataplane.netlink.apply import NetlinkPlane
 from clew.dataplane.overlay.apply import OverlayPlane
 from clew.dataplane.overlay.esp import EspEnds
 from clew.dataplane.overlay.secure import SecureEnds
-from clew.facts.ipamblock import Block
+from clew.facts.ipamblock import Block, Holder
 from clew.facts.ippool import IPPool
+from clew.facts.ipreservation import Reservation
 from clew.facts.node import Node
 from clew.facts.pod_asks import PodAsks
 from clew.kernel.conntrack import FakeConntrack
@@ -70,15 +72,32 @@ T = TypeVar("T")
 
 OWN = Node("one", ("172.30.0.11",), pod_cidrs=("10.244.1.0/25",))
 POOL = IPPool("small", "10.9.0.0/25", 28)
+OTHER = Node("three", ("172.30.0.13",), ipam="pools")  # whose block has room for others
+GONE = "two"  # its Node object is; the API server has one of its Pods yet
+KEPT = {"10.9.0.0": OTHER.name, "10.9.0.7": OTHER.name, "10.9.0.15": OTHER.name, "10.9.0.16": GONE}
+LEFT = ("10.9.0.17", "10.9.0.30")  # of pods that are no more
+RESERVED = Reservation("last", ("10.9.0.127",))
 LENGTH = struct.Struct("!I")
 
 
 class Ledger:
-    """IPAMBlocks with versions, as an API server keeps them; in the test's process."""
+    """IPAMBlocks with versions, as an API server keeps them; in the test's process. Others have some already."""
 
     def __init__(self) -> None:
         self.blocks: dict[str, Block] = {}
         self._version = 0
+        for cidr, node in (("10.9.0.0/28", OTHER.name), ("10.9.0.16/28", GONE)):
+            block = blocks.empty(cidr, node)
+            for ip in (*(ip for ip, owner in KEPT.items() if owner == node), *(LEFT if node == GONE else ())):
+                given = blocks.give(block, Holder(f"{ip}/eth0", node, f"default/{ip}"), block.place(ip))
+                assert given is not None
+                block = given[0]
+            self._stored(block)
+
+    def of(self, node: str) -> list[str]:
+        """The addresses that a node has."""
+        held = ((block.address(place), one) for block in self.blocks.values() for place, one in block.held)
+        return [ip for ip, one in held if one.node == node]
 
     def _stored(self, block: Block) -> Block:
         self._version += 1
@@ -261,10 +280,10 @@ class FarLedger:
         return bool(await self._ask("delete", block))
 
     async def has_node(self, name: str) -> bool:
-        return name == OWN.name
+        return name in {OWN.name, OTHER.name}
 
-    async def pods_of(self, _node: str) -> dict[str, tuple[str, ...]]:
-        return {}
+    async def pods_of(self, node: str) -> dict[str, tuple[str, ...]]:
+        return {f"default/{ip}": (ip,) for ip, owner in KEPT.items() if owner == node}
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
         return await asyncio.to_thread(self._line.ask, "ledger", method, *arguments)
@@ -286,19 +305,19 @@ async def _agent(folder: Path, world: Path, kind: str) -> None:
         return work(FarKernel(line, os.fstat(ns).st_ino), FakeSysctl())
 
     nodes: Table[Node] = Table("nodes")
-    nodes.replace({OWN.key: OWN})
+    nodes.replace({OWN.key: OWN, OTHER.key: OTHER})
     clock = SystemClock()
     ipam: Ipam = PodCidrIpam()
     pools: PoolIpam | None = None
     if kind == "pools":
         tables = PoolTables(Table("pools"), Table("blocks"), nodes, Table("reservations"), Table("configurations"))
-        tables.reservations.replace({})
+        tables.reservations.replace({RESERVED.key: RESERVED})
         tables.configurations.replace({})
         tables.pools.replace({POOL.key: POOL})
         ledger = FarLedger(line)
         tables.blocks.replace({block.key: block for block in await ledger.every()})
-        book = BlockBook(ledger, BlockView(tables.blocks))
-        claims = BlockClaims(OWN.name, book, clock, CurrentRules(OWN.name, tables), Waits(empty=0.2))
+        book = BlockBook(ledger, BlockView(tables.blocks), lambda: [OWN.name, OTHER.name])
+        claims = BlockClaims(OWN.name, book, clock, CurrentRules(OWN.name, tables), Waits(empty=0.2, gone=0.2))
         ipam = pools = PoolIpam(OWN.name, tables, GoodPools(tables), claims, clock)
     journal = Journal(folder / "attachments.log", slack=200)
     attachments = Attachments(journal, ipam)

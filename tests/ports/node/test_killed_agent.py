@@ -1,5 +1,7 @@
 """Ten thousand ADDs and DELs, and the agent killed in the middle of them again and again: no address twice, none lost.
 
+With pools another node's block is there to borrow from, one of a node that is gone to take over, and a reservation.
+
 The agent is a process of its own with its real journal, spool and socket, ended by SIGKILL; its kernel is the stand-in,
 which outlives it (killed_agent.py says why). The runtime's side is played as a kubelet does: calls side by side, DEL
 after every ADD whose answer it does not know, the plugin itself where there is no agent, so that it leaves tombstones.
@@ -22,7 +24,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.ports.node.killed_agent import Outside
+from tests.ports.node.killed_agent import GONE, KEPT, OTHER, OWN, RESERVED, Outside
 
 from clew.cni import framing
 from clew.kernel import netns
@@ -37,7 +39,10 @@ PODS = 140  # more than there are addresses
 ROUND = 500  # calls between two kills, at most
 ORPHANED = 24  # calls after each, while there is no agent
 AT_ONCE = 16
-ROOM = {"podCIDR": 125, "pools": 128}  # a range keeps network, gateway and broadcast
+ROOM = {
+    "podCIDR": 125,
+    "pools": 128 - len(KEPT) - 1,
+}  # a range keeps network, gateway, broadcast; pools, what others have
 
 
 async def pause() -> None:
@@ -170,6 +175,7 @@ class Runtime:
         if code == 0:
             address = found["ips"][0]["address"]
             assert address not in self.running.values(), f"{address} has two owners"
+            assert address.partition("/")[0] not in {*KEPT, *RESERVED.cidrs}, f"{address} is another's"
             self.running[number], self.results[number] = address, found
 
     async def remove(self, number: int) -> None:
@@ -264,8 +270,11 @@ async def test_no_address_twice_and_none_leaked(runtime: Runtime, request: pytes
     assert runtime.seen["ADD 101"] == PODS - len(runtime.running)
     await every(runtime.remove)
     async with asyncio.timeout(60):
-        while any(block.held for block in runtime.world.ledger.every()):
+        while runtime.world.ledger.of(OWN.name):
             await pause()
+    for node in (OTHER.name, GONE):
+        kept = [ip for ip, owner in KEPT.items() if owner == node]
+        assert [ip for ip in runtime.world.ledger.of(node) if ip in KEPT] == kept, "what others have is theirs"
     runtime.kill()
     assert runtime.journal() == {}
     assert [link.name for link in runtime.world.kernel.links() if link.group] == []

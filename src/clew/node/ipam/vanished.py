@@ -12,6 +12,7 @@ Used by claims.py, one call at a time.
 import hashlib
 import logging
 from collections.abc import Callable, Collection
+from math import inf
 
 from msgspec.structs import replace
 
@@ -52,15 +53,16 @@ class Vanished:
         self._cooling = cooling
         self._clock = clock
         self._grace = grace
+        self._look_every, self._sweep_every = min(LOOK, grace), min(SWEEP, grace)
         self._gone: dict[str, float] = {}  # since when a node is, as far as this agent knows
         self._orphans: dict[tuple[str, Holder], float] = {}  # since when an address has had no Pod
         self._looked: dict[str, float] = {}
-        self._swept = -SWEEP
+        self._swept = -inf
 
     async def sweep(self) -> None:
         """What may go of nodes that this one looks after becomes nobody's; a block that is nobody's and empty goes."""
         now = self._clock.monotonic()
-        if now - self._swept < SWEEP:
+        if now - self._swept < self._sweep_every:
             return
         self._swept = now
         await self._free(await self._look(self._is_mine), lambda _: "")
@@ -84,7 +86,7 @@ class Vanished:
             self._forget(name)
         seen = {""} & absent
         for name in sorted(absent - {""}):
-            if not concerns(name) or now - self._looked.get(name, -LOOK) < LOOK:
+            if not concerns(name) or now - self._looked.get(name, -inf) < self._look_every:
                 continue
             self._looked[name] = now
             if await self._book.has_node(name):  # the watch is behind

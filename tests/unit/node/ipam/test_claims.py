@@ -19,7 +19,7 @@ from clew.facts import ipamconfiguration
 from clew.facts.ipamblock import Block, from_api, read, to_api
 from clew.facts.ippool import IPPool
 from clew.node.ipam.book import BlockBook
-from clew.node.ipam.claims import BlockClaims, TakenAddressError, Waits, Want
+from clew.node.ipam.claims import WAITS, BlockClaims, TakenAddressError, Waits, Want
 from clew.node.ipam.vanished import lookers
 from clew.node.ipam.view import BlockView
 from clew.store.table import Table
@@ -169,11 +169,11 @@ class Server:
 class Node:
     """An agent's claims, and what it promised, as its journal has it."""
 
-    def __init__(self, name: str, server: Server, time: Time, keep: float = 60) -> None:
+    def __init__(self, name: str, server: Server, time: Time, waits: Waits = WAITS) -> None:
         self.name = name
         self.view = server.watch()
         self.claims = BlockClaims(
-            name, BlockBook(server, self.view, lambda: server.nodes), time, lambda: server.rules, Waits(keep, 60)
+            name, BlockBook(server, self.view, lambda: server.nodes), time, lambda: server.rules, waits
         )
         self.promised: dict[str, tuple[str, tuple[str, ...]]] = {}
 
@@ -600,30 +600,79 @@ async def test_a_holder_that_somebody_edited_is_set_right(time: Time) -> None:
     assert [holder.node for _, holder in server.objects[name].held] == ["a"]
 
 
+class Fate:
+    """What becomes of machines and their Node objects, as the API server and the pods on them have it.
+
+    A machine is off, or cut off with its pods running; its Node is deleted, and some time later its Pods, of which a
+    kubelet that lives hears; later it is back.
+    """
+
+    def __init__(self, server: Server, nodes: list[Node], random: Random) -> None:
+        self._server, self._nodes, self._random = server, nodes, random
+
+    @property
+    def there(self) -> list[Node]:
+        return [node for node in self._nodes if node.name in self._server.nodes]
+
+    def turn(self) -> None:
+        server, random = self._server, self._random
+        if random.random() < 0.2 and len(self.there) > 1:
+            node = random.choice(self.there)
+            server.nodes.discard(node.name)
+            server.pods[node.name] = {f"default/{handle}": found for handle, (_, found) in node.promised.items()}
+            if random.random() < 0.5:
+                node.promised.clear()  # it is off
+        for node in self._nodes:
+            if node.name in server.nodes:
+                continue
+            pods = server.pods[node.name]
+            if pods and random.random() < 0.15:
+                gone = random.choice(list(pods))
+                del pods[gone]
+                node.promised.pop(gone.removeprefix("default/"), None)
+            if random.random() < 0.05:
+                self.back(node)
+
+    def back(self, node: Node) -> None:
+        self._server.nodes.add(node.name)
+        self._server.pods.pop(node.name, None)
+        self._server.tell(node.view)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 2**32), st.sampled_from([0, 5, 20]),
     st.sampled_from([Rules(), Rules(cooldown=4), Rules(True, 2), Rules(reserved={4: (stretch("10.9.0.5"),)})]),
+    st.booleans(),
 )  # fmt: skip
-async def test_no_address_twice_and_none_leaked(seed: int, loses: int, rules: Rules) -> None:
-    """Three agents add and remove at once, over a server that takes turns by chance and loses answers."""
+async def test_no_address_twice_and_none_leaked(seed: int, loses: int, rules: Rules, nodes_go: bool) -> None:
+    """Three agents add and remove at once, over a server that takes turns by chance and loses answers.
+
+    Nodes are deleted while their pods run on, and come back; nobody has what they still have.
+    """
     random, time = Random(seed), Time()
     server = Server(random, loses)
     server.rules = rules
-    nodes = [Node(name, server, time, keep=5) for name in "abc"]
+    nodes = [Node(name, server, time, Waits(5, 4)) for name in "abc"]
+    fate = Fate(server, nodes, random)
     for step in range(30):
+        if nodes_go:
+            fate.turn()
         work: list[Coroutine[Any, Any, Any]] = []
-        for node in nodes:
+        for node in fate.there:
             held = [handle for handle, (_, addresses) in node.promised.items() if addresses]
             if held and random.random() < 0.5:
                 del node.promised[random.choice(held)]
             work += [node.add(f"{node.name}{step}"), node.settle()]
         time.seconds += random.choice([0, 3])
-        await server.run(*work)
+        found = await server.run(*work)
+        assert not [each for each in found if isinstance(each, list) and each], "nobody is told of another's address"
         mine = [address for node in nodes for _, addresses in node.promised.values() for address in addresses]
         assert len(mine) == len(set(mine)), "an address has two owners"
         assert "10.9.0.5" not in mine or not rules.reserved
     server._loses = 0
+    for node in nodes:
+        fate.back(node)
     for _ in range(3):
         for node in nodes:
             server.tell(node.view)

@@ -33,11 +33,12 @@ from clew.kernel.conntrack import KernelConntrack
 from clew.kernel.echo import KernelEcho
 from clew.kernel.file_changes import FolderWatch
 from clew.kernel.inside import enter
+from clew.kernel.iptables import KernelIptables
 from clew.kernel.netlink import Netlink
 from clew.kernel.nft import KernelNft
 from clew.kernel.sysctl import Sysctl
 from clew.kernel.wireguard import KernelWireGuard
-from clew.node import wireguard_key
+from clew.node import forwarding, wireguard_key
 from clew.node.ipam.port import Ipam
 from clew.node.path_mtu import PathMtu
 from clew.node.planes import Planes
@@ -83,8 +84,13 @@ class NetworkPart:
     def tasks(self, client: Client) -> list[Coroutine[Any, Any, None]]:
         """What has to run while the agent does."""
         always = [self.network.run(), self._paths.run(), self._follow()]
-        always += [self._publish_key(client), self._ipsec.run(client, self.network.look_again)]
+        always += [self._publish_key(client), self._ipsec.run(client, self.network.look_again), self._forwards()]
         return [*always, control.until_it_ends(self._socket, self._routes, self.network.look_again, self._clock)]
+
+    async def _forwards(self) -> None:
+        """Say where the machine's own firewall is in the way, once there are ranges to speak of."""
+        await self.network.ready.wait()
+        await forwarding.watch(KernelIptables(), lambda: self.network.ranges, self._clock)
 
     def _narrow(self) -> None:
         self.network.narrow(self._paths.paths)

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -319,6 +320,15 @@ def test_a_second_agent_is_refused(lab: Any) -> None:
     said = (node.root / "agent.log").read_text()  # the first of what only one can have: metrics port or journal
     assert "answers at 127.0.0.1:10249 already" in said or "is in use by another agent" in said
     assert node.cni("STATUS", "") == (0, {}), "the first one goes on"
+
+
+def test_a_firewall_in_the_way_is_named(lab: Any, tools: Any) -> None:
+    """As Docker leaves a machine: everything was as it should be, and no pod reached another node."""
+    one = lab.node(1)
+    subprocess.run(["nsenter", f"--net={one.ns}", "iptables", "-P", "FORWARD", "DROP"], check=True, timeout=10)
+    one.start()
+    words = "iptables: the policy of chain FORWARD is DROP"
+    tools.eventually(lambda: words in (one.root / "agent.log").read_text(), words)
 
 
 def test_what_others_take_away_comes_back(lab: Any, tools: Any) -> None:

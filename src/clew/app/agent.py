@@ -193,8 +193,12 @@ def write_configuration(options: AgentOptions, path: Path) -> None:
         raise UserError(f"--write-config-to: cannot write {path}: {refused.strerror}", "name another file") from refused
 
 
-def cleanup() -> None:
-    """Take the rules of every proxy mode, and the DNS fast path, out of this network."""
+def cleanup(options: AgentOptions) -> None:
+    """Take the rules of every proxy mode, and the DNS fast path, out of this network.
+
+    UserError where a proxy is alive there: rules of the same names are its own, and it would put them back.
+    """
+    asyncio.run(refuse_company(agent_config.load(options)))
     proxy_modes.remove_all()
     agent_dns.remove()
 

@@ -5,6 +5,7 @@ path. kube-proxy's flags are another way to say what is in the first of them (ap
 too, and is read without loading a YAML parser, which would cost every node 25 ms and 3 MB.
 """
 
+import json
 import socket
 from itertools import combinations
 from pathlib import Path
@@ -109,17 +110,31 @@ def _check_version(document: Any, kind: str, version: str) -> None:
 
 def _documents(text: str) -> list[Any]:
     try:
-        return [msgspec.json.decode(part) for part in text.split("\n---\n") if part.strip()]
-    except msgspec.DecodeError:
+        return [json.loads(part, object_pairs_hook=_object) for part in text.split("\n---\n") if part.strip()]
+    except ValueError:
         pass
     import yaml  # noqa: PLC0415 - only where the file is not JSON
 
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # one of two, by the machine
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+            _object([(key.value, key.start_mark.line + 1) for key, _ in node.value if isinstance(key.value, str)])
+            found: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+            return found
+
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        return [document for document in yaml.load_all(text, loader) if document is not None]
+        return [document for document in yaml.load_all(text, Loader) if document is not None]
     except yaml.YAMLError as wrong:
         said = " ".join(str(wrong).split())
         raise UserError(f"the configuration is not YAML: {said}", "indentation is the usual culprit") from wrong
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """UserError for a key that is there twice: of two modes nobody could say which one counts."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name in found if sum(key == name for key, _ in pairs) > 1)
+        raise UserError(f"the configuration has {twice!r} twice in one place", "keep one of them")
+    return found
 
 
 def _agent(document: Any) -> AgentConfiguration:

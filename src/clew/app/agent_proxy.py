@@ -5,6 +5,7 @@ Made and run by app/agent.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Coroutine
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 OTHERS = ("kube-proxy", "kube-router")  # programs that own the same names
 ANSWER_SECONDS = 1.0
+_ANSWER_BYTES = 4096
 NOSNIFF = (("X-Content-Type-Options", "nosniff"),)
 
 
@@ -73,6 +75,7 @@ class ProxyPart:
     def tasks(self, client: Client) -> list[Coroutine[Any, Any, None]]:
         """What has to run while the agent does."""
         config = self._configuration
+        logger.info("service proxy: mode %s%s", self.mode, "" if config.mode else ", since none is chosen")
         health = {"/healthz": self._health.healthz, "/livez": self._health.livez, "/readyz": self._readyz}
         inside = {
             "/metrics": lambda: Page(self._registry.render().encode(), content_type=METRICS),
@@ -106,7 +109,10 @@ class ProxyPart:
 
 
 async def refuse_company(configuration: Configuration) -> None:
-    """UserError where another service proxy is alive in this network: two of them would undo each other's rules."""
+    """UserError where another service proxy is alive in this network: two of them would undo each other's rules.
+
+    Also where somebody else has its addresses, or has them and is silent: pages could not be shown, nor it be told of.
+    """
     proxy = configuration.proxy
     remedy = "stop it first; the node's rules can be one proxy's only"
     for name, pid in _programs():
@@ -115,7 +121,8 @@ async def refuse_company(configuration: Configuration) -> None:
         said = await _ask(address, path)
         if said is not None:
             mode = f" in mode {said}" if path == "/proxyMode" and said.isalpha() else ""
-            raise UserError(f"a service proxy{mode} answers at {address} already", remedy)
+            does = "answers" if said else "listens, and does not answer,"
+            raise UserError(f"a service proxy{mode} {does} at {address} already", remedy)
 
 
 def _programs() -> list[tuple[str, int]]:
@@ -135,15 +142,18 @@ def _programs() -> list[tuple[str, int]]:
 
 
 async def _ask(address: str, path: str) -> str | None:
-    """What is said at an address of this machine; None where nobody answers."""
+    """What is said at an address of this machine, "" where nothing is in time; None where nobody listens."""
     host, _, port = address.rpartition(":")
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host.strip("[]"), host.strip("[]"))  # noqa: S104
+    answer = b""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_connection(host, int(port))
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-            answer = await reader.read(4096)
-            writer.close()
     except (OSError, TimeoutError):
         return None
+    with contextlib.closing(writer), contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(ANSWER_SECONDS):
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            while len(answer) < _ANSWER_BYTES and (more := await reader.read(_ANSWER_BYTES)):
+                answer += more
     return answer.decode(errors="replace").partition("\r\n\r\n")[2].strip()

@@ -150,13 +150,20 @@ class KubeProxyConfiguration(Section):
 def parse(document: Any) -> KubeProxyConfiguration:
     """A decoded document as a checked configuration; UserError names the field."""
     try:
-        found = msgspec.convert(document, KubeProxyConfiguration)
+        found = msgspec.convert(without_nulls(document), KubeProxyConfiguration)
     except msgspec.ValidationError as wrong:
         raise UserError(f"{KIND}: {wrong}", "see kube-proxy's configuration reference") from wrong
     if found.mode not in {"", *MODES}:
         reason = "is for Windows nodes" if found.mode == "kernelspace" else "is not a mode of the service proxy"
         raise FieldError("mode", f"{found.mode!r} {reason}", f"use {' or '.join(MODES)}, or leave it empty")
     return found
+
+
+def without_nulls(document: Any) -> Any:
+    """A null says nothing about a field, as in Go."""
+    if not isinstance(document, dict):
+        return document
+    return {name: without_nulls(value) for name, value in document.items() if value is not None}
 
 
 def seconds(duration: str, field: str) -> float:

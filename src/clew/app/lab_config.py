@@ -142,6 +142,7 @@ def _spec(name: str, document: LabDocument) -> LabSpec:
 
 
 def _proxy(section: dict[str, Any]) -> dict[str, Any]:
+    section = kube_proxy_config.without_nulls(section)
     convert(section, kube_proxy_config.KubeProxyConfiguration, "proxy")
     try:
         kube_proxy_settings.check(kube_proxy_config.parse(section))

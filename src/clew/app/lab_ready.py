@@ -53,7 +53,7 @@ async def wait_until_ready(paths: LabPaths, spec: LabSpec, say: Say, deadline: f
                 if name not in told and name not in waiting:
                     told.add(name)
                     say(f"node {name} is ready")
-            waiting = waiting or beginning
+            waiting |= beginning  # the agent's own words say more than that its node has no network
             if not waiting:
                 silent = await questions.silent(nodes)
                 if not silent:

@@ -103,11 +103,10 @@ def agent(
     from clew.app import agent as app  # noqa: PLC0415 - loaded when called
     from clew.app.agent_config import AgentOptions  # noqa: PLC0415
 
-    if cleanup:
-        app.cleanup()
-        return
     options = AgentOptions(config, node, bool(init_only), tuple(_given(flags)), master)
-    if write_config_to is not None:
+    if cleanup:
+        app.cleanup(options)
+    elif write_config_to is not None:
         app.write_configuration(options, write_config_to)
     else:
         app.main(options)

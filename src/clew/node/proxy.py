@@ -201,6 +201,7 @@ class ServiceProxy:
         await self._forget_stale()
         if not self.in_sync.is_set():
             await asyncio.to_thread(self._leave_others)
+            logger.info("service rules: those of %d services are in, other modes' are gone", len(self._services))
         self._waiting_since = None
         self.in_sync.set()
 

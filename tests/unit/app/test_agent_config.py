@@ -51,6 +51,12 @@ def test_a_kube_proxys_own_file() -> None:
     assert agent_config.parse(PROXY + louder).proxy.ignored == ("enableProfiling", "portRange")
 
 
+def test_a_null_says_nothing() -> None:
+    """As Go reads it; once `mode: null` was refused for not being text."""
+    nulls = "mode: null\nclusterCIDR: null\nipvs: null\nnftables: {syncPeriod: null}\nnodePortAddresses: null\n"
+    assert agent_config.parse(PROXY + nulls) == agent_config.parse(PROXY)
+
+
 KUBEADM = """
 bindAddress: 0.0.0.0
 bindAddressHardFail: false
@@ -120,6 +126,9 @@ winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", roo
         (PROXY + "mode: fast\n", "mode: 'fast' is not a mode"),
         (PROXY + "nftables: {sync: 5s}\n", "$.nftables"),
         (PROXY + "conntrack: 7\n", "$.conntrack"),
+        (PROXY + "mode: iptables\nmode: ipvs\n", "the configuration has 'mode' twice in one place"),
+        (PROXY + "ipvs: {scheduler: rr, scheduler: wrr}\n", "'scheduler' twice"),
+        ('{"apiVersion": "clew.dev/v1alpha1", "kind": "AgentConfiguration", "mtu": 1400, "mtu": 0}', "'mtu' twice"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(text: str, words: str) -> None:

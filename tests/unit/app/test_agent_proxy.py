@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from tests.free_port import free_port
 
-from clew.app.agent_config import AgentConfiguration, Configuration
+from clew.app import agent
+from clew.app.agent_config import AgentConfiguration, AgentOptions, Configuration
 from clew.app.agent_proxy import refuse_company
 from clew.app.kube_proxy_config import parse
 from clew.base.errors import UserError
@@ -58,6 +59,38 @@ async def test_a_proxy_that_answers_is_named(path: str, page: Page, words: str) 
             await refuse_company(configuration(metrics, healthz))
     assert words in refused.value.message
     assert "stop it first" in refused.value.remedy
+
+
+async def test_one_that_listens_and_is_silent_is_there_too() -> None:
+    """Once a proxy that hung counted as none, until its port could not be had."""
+    metrics, healthz = free_port(), free_port()
+    server = await asyncio.start_server(lambda _, __: asyncio.sleep(60), "127.0.0.1", healthz)
+    try:
+        with pytest.raises(UserError, match=f"listens, and does not answer, at 0.0.0.0:{healthz} already"):
+            await refuse_company(configuration(metrics, healthz))
+    finally:
+        server.close()
+
+
+async def test_rules_are_not_taken_away_from_a_proxy_that_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once `--cleanup` took those of the kube-proxy beside it, whose names are ours."""
+    removed: list[int] = []
+    monkeypatch.setattr("clew.app.agent.proxy_modes.remove_all", lambda: removed.append(1))
+    monkeypatch.setattr("clew.app.agent.agent_dns.remove", lambda: None)
+    metrics = free_port()
+    file = tmp_path / "agent.yaml"
+    file.write_text(
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
+        f"metricsBindAddress: 127.0.0.1:{metrics}\nhealthzBindAddress: 127.0.0.1:{free_port()}\n"
+    )
+    async with answering(metrics, {"/proxyMode": lambda: Page(b"iptables")}):
+        with pytest.raises(UserError, match="a service proxy in mode iptables answers"):
+            await asyncio.to_thread(agent.cleanup, AgentOptions(file))
+    assert not removed
+    await asyncio.to_thread(agent.cleanup, AgentOptions(file))
+    assert removed
 
 
 async def test_a_kube_proxy_that_runs_is_named(tmp_path: Path) -> None:

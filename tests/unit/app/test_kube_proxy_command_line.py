@@ -196,7 +196,7 @@ def test_switches_are_spelt_as_in_go(spelling: str, wanted: bool) -> None:
     assert typed(f"--init-only{spelling}").init_only == wanted
     cleaned: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clew.app.agent.cleanup", lambda: cleaned.append(1))
+        patch.setattr("clew.app.agent.cleanup", lambda _: cleaned.append(1))
         patch.setattr("clew.app.agent.main", lambda _: None)
         assert CliRunner().invoke(cli, ["agent", f"--cleanup{spelling}"]).exit_code == 0
     assert bool(cleaned) == wanted

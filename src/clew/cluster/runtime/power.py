@@ -28,7 +28,8 @@ from clew.cluster.runtime.supervisor import boot, cgroups
 from clew.kernel import netns
 from clew.kernel.iptables import alternatives
 
-PATIENCE = 20.0  # seconds for a start, or for processes to vanish after SIGKILL
+START = 120.0  # seconds for a supervisor that lives to listen; ten times slower, and busy, it takes more than twenty
+PATIENCE = 20.0  # seconds for processes to vanish after SIGKILL
 
 
 class PowerError(WorldError):
@@ -110,11 +111,11 @@ async def _start(config: boot.BootConfig, log: Path) -> dict[str, object]:
     """Spawn the supervisor and read what it says of itself."""
     pid, read = _spawn(config, log)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(START):
             said = await asyncio.to_thread(_read_all, read)
     except TimeoutError:
         _kill([pid])
-        said = b""
+        return {"error": f"not within {START:.0f} s; see {log}"}
     finally:
         os.close(read)
         await asyncio.to_thread(_reap, pid)

@@ -81,6 +81,7 @@ class PoolCounts:
         self._sums = Sums(tables, good)
         self._clock = clock
         self._spoke_of: set[str] = set()  # uids of pools that this agent has said something of
+        self._in_vain: set[str] = set()  # of those whose server dropped it, by a definition from before there were any
 
     async def run(self, client: Server) -> None:
         """For ever."""
@@ -110,7 +111,8 @@ class PoolCounts:
 
     def _unsaid(self) -> list[tuple[IPPool, Figures]]:
         counted = self._sums()
-        known = [pool for _, pool in self._tables.pools.items() if pool.name in counted]
+        pools_now = (pool for _, pool in self._tables.pools.items() if pool.uid not in self._in_vain)
+        known = [pool for pool in pools_now if pool.name in counted]
         return [(pool, counted[pool.name]) for pool in known if pool.figures != counted[pool.name]]
 
     def _said(self) -> dict[Key, Figures | None]:
@@ -122,4 +124,7 @@ class PoolCounts:
             "allocated": figures.allocated, "borrowed": figures.borrowed,
         }  # fmt: skip
         self._spoke_of.add(pool.uid)
-        await client.patch(IP_POOL, pool.name, {"status": status}, subresource="status")
+        stored = await client.patch(IP_POOL, pool.name, {"status": status}, subresource="status")
+        if "capacity" not in stored.get("status", {}):
+            self._in_vain.add(pool.uid)
+            logger.warning("%s: its definition knows no figures: apply the manifests anew", pool.origin)

@@ -66,9 +66,12 @@ class Vanished:
             return
         self._swept = now
         await self._free(await self._look(self._is_mine), lambda _: "")
-        for block in self._readable():
-            if not block.node and not block.held and not self._cooling.thawed(block).cooling and self._is_mine(""):
-                await self._book.delete(block)
+        empty = [
+            block for block in self._readable()
+            if not block.node and not block.held and not self._cooling.thawed(block).cooling
+        ]  # fmt: skip
+        for block in empty if empty and self._is_mine("") else ():
+            await self._book.delete(block)
 
     async def inherit(self, within: Callable[[Block], bool], heir: Heir) -> bool:
         """The same of all nodes for who needs it; whether there was anything in the blocks that are asked about."""
@@ -119,9 +122,8 @@ class Vanished:
     @property
     def kept(self) -> str:
         """For whose sake addresses are kept, for people."""
-        return f"; nodes that are gone keep addresses for their pods: {', '.join(sorted(self._gone))}" * bool(
-            self._gone
-        )
+        names = ", ".join(sorted(self._gone))
+        return f"; nodes that are gone keep addresses for their pods: {names}" if names else ""
 
     def _readable(self) -> list[Block]:
         return [block for block in self._book.all() if not block.malformed]

@@ -26,13 +26,17 @@ class Server:
     def __init__(self, tables: PoolTables) -> None:
         self._tables = tables
         self.said: list[tuple[str, Any]] = []
+        self.old = False  # whether its definition has no such fields
 
     async def patch(self, _kind: Kind, name: str, body: Any, *_: Any, **__: Any) -> Any:
         now = self._tables.pools.get(("", name))
         assert now is not None
+        self.said.append((name, body["status"]))
+        if self.old:
+            return {}
         seen = ippool.from_api({"metadata": {"name": name}, "spec": {"cidr": now.cidr}, **body})
         self._tables.pools.put(now.key, replace(now, figures=seen.figures))
-        self.said.append((name, body["status"]))
+        return body
 
     async def create(self, *_: Any, **__: Any) -> Any:
         raise AssertionError
@@ -120,3 +124,15 @@ async def test_a_status_is_written_now_and_then_however_many_nodes_there_are() -
         block(tables, "10.1.0.0/26", "n1")
         await clock.forward(EVERY + 1)
         assert (len(server.said), server.said[-1][1]["allocated"]) == (written + 1, 199), "another node speaks for it"
+
+
+async def test_a_server_whose_definition_is_older_is_asked_once() -> None:
+    tables, clock = cluster("n0"), HandClock()
+    server = Server(tables)
+    server.old = True
+    pool(tables, "a", "10.1.0.0/16", 26)
+    async with agents(tables, server, clock, "n0"):
+        for number in range(10):
+            block(tables, f"10.1.{number}.0/26", "n0", "n0")
+            await clock.forward(2 * EVERY)
+    assert len(server.said) == 1

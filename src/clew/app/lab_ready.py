@@ -46,7 +46,7 @@ async def wait_until_ready(paths: LabPaths, spec: LabSpec, say: Say, deadline: f
     agents = _Agents(spec, nodes, say)
     try:
         while True:
-            looked = time.monotonic()
+            looked = time.process_time()
             waiting = await _unready_nodes(client, nodes, began)
             beginning = await agents.waiting(client)
             for name in nodes:
@@ -64,7 +64,7 @@ async def wait_until_ready(paths: LabPaths, spec: LabSpec, say: Say, deadline: f
             if time.monotonic() > deadline:
                 said = "; ".join(f"{name}: {reason}" for name, reason in waiting.items())
                 raise UserError(f"not ready in time: {said}", f"see {paths.log}; a slow machine needs a longer --wait")
-            await asyncio.sleep(max(_LOOK, time.monotonic() - looked))  # a machine that is busy is not kept so by looks
+            await asyncio.sleep(max(_LOOK, 3 * (time.process_time() - looked)))  # who is busy is not kept so by looks
     finally:
         questions.close()
         await client.close()

@@ -46,9 +46,10 @@ def ask(path: Path, question: str) -> Answer | None:
 
 
 async def until_it_ends(path: Path, wanted: asyncio.Event, ended: Callable[[], None], clock: Clock) -> None:
-    """For ever: `ended` is called when a BIRD that answered at `path` does so no more, as long as one is wanted.
+    """For ever: `ended` is called when no BIRD answers at `path` (any more), as long as one is wanted.
 
-    It closes the connections that it has, whatever ended it: nobody has to ask again and again.
+    It closes the connections that it has, whatever ended it: nobody has to ask again and again. Where there is none to
+    be had, it may have ended before anybody was connected, so that is told again and again.
     """
     while True:
         await wanted.wait()
@@ -56,6 +57,7 @@ async def until_it_ends(path: Path, wanted: asyncio.Event, ended: Callable[[], N
             reader, writer = await asyncio.open_unix_connection(path)
         except OSError:
             await clock.sleep(AGAIN)
+            ended()
             continue
         try:
             with contextlib.suppress(OSError):

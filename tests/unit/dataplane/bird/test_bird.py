@@ -1,5 +1,6 @@
 """BIRD's file: the same text for the same wishes, a session a neighbour and family, only pods believed."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from clew.base.clock import SystemClock
 from clew.dataplane.bird import control, homes, render
 from clew.dataplane.bird.apply import BirdPlane
 from clew.dataplane.bird.explain import explain
@@ -148,6 +150,25 @@ def test_without_the_program_the_remedy_is_told(tmp_path: Path) -> None:
     with pytest.raises(KernelError, match="install BIRD 2"):
         plane.sync()
     assert plane.pending
+
+
+class Hasty(SystemClock):
+    async def sleep(self, seconds: float) -> None:
+        del seconds
+        await asyncio.sleep(0)
+
+
+async def test_one_that_ends_before_anybody_listens_to_it_is_missed(tmp_path: Path) -> None:
+    """Killed in the first second after it was begun, it was begun anew half a minute later."""
+    wanted, missed = asyncio.Event(), asyncio.Event()
+    wanted.set()
+    watching = asyncio.ensure_future(control.until_it_ends(tmp_path / "ctl", wanted, missed.set, Hasty()))
+    try:
+        async with asyncio.timeout(30):
+            await missed.wait()
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
 
 
 def test_one_that_neither_answers_nor_ends_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
@@ -35,7 +37,16 @@ class Maker:
     def close(self) -> None:
         self._near.close()
         self._process.wait(timeout=60)
-        self._group.rmdir()
+        deadline = time.monotonic() + 60
+        while True:  # the kernel lets go of a group a moment after its last process, or its last program
+            try:
+                self._group.rmdir()
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                threading.Event().wait(0.02)
+            else:
+                return
 
 
 def main(descriptor: int, group: Path) -> None:

@@ -46,20 +46,17 @@ class World:
 
     @contextlib.contextmanager
     def up(self) -> Iterator["World"]:
-        try:
+        with contextlib.ExitStack() as cleanup:  # each, whatever becomes of the others
             for name in self._names:
                 netns.create(self.path(name))
+                cleanup.callback(netns.delete, self.path(name))
                 quick = {"net.ipv6.conf.all.accept_dad": 0, "net.ipv6.conf.default.accept_dad": 0}
                 sysctl.write(quick, self.path(name))  # addresses are usable at once
             self._wire()
-            if facility.cgroup_root():
-                self._makers = {node: Maker(facility.cgroup(self.path(node))) for node in plan.NODES}
+            for node in plan.NODES if facility.cgroup_root() else ():
+                self._makers[node] = Maker(facility.cgroup(self.path(node)))
+                cleanup.callback(self._makers[node].close)
             yield self
-        finally:
-            for maker in self._makers.values():
-                maker.close()
-            for name in self._names:
-                netns.delete(self.path(name))
 
     def where(self, place: plan.Place) -> Path:
         """The namespace of a node, a pod or the outside."""

@@ -70,7 +70,10 @@ class ProxyPart:
         self.proxy.prepare()
         score = self._configuration.oom_score_adj
         if score is not None:
-            Path("/proc/self/oom_score_adj").write_text(str(score), encoding="ascii")
+            try:
+                Path("/proc/self/oom_score_adj").write_text(str(score), encoding="ascii")
+            except OSError as refused:
+                logger.warning("oomScoreAdj stays as it is: %s", refused.strerror)
 
     def tasks(self, client: Client) -> list[Coroutine[Any, Any, None]]:
         """What has to run while the agent does."""

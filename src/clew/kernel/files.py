@@ -1,7 +1,7 @@
 """Files written whole or not at all, and locks that end with their holder.
 
-Called by the certificate authority, the kubeconfig and the lab's records. Not for what must survive a power cut in
-order (that is the storage's and the journals' own matter), though a replaced file is on disk when `replace` returns.
+Called by the certificate authority, the kubeconfig, the lab's records and the agent's keys. A replaced file is on disk
+when `replace` returns. What grows (the storage, the journals) has ways of its own.
 """
 
 import contextlib
@@ -42,6 +42,19 @@ def replace(path: Path, data: bytes, mode: int = 0o600, owner: Owner | None = No
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Which files it has is on disk when this returns: a rename that a power cut undoes is the old file again."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as problem:
+        if problem.errno not in {errno.EINVAL, errno.ENOTSUP}:  # file systems that know no such thing
+            raise
+    finally:
+        os.close(fd)
 
 
 def make_folder(path: Path, mode: int = 0o777) -> None:

@@ -21,6 +21,7 @@ import msgspec
 from clew.base.errors import UserError, WorldError
 from clew.base.value import Value
 from clew.facts.attachment import Attachment
+from clew.kernel import files
 
 logger = logging.getLogger(__name__)
 
@@ -169,11 +170,7 @@ class Journal:
             raise
         os.close(self._fd)
         self._fd, self._length = fd, len(records)
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        files.sync_folder(self._path.parent)
 
     def _lock(self) -> None:
         try:

@@ -1,12 +1,15 @@
-"""Folders that several labs share: each takes away what is empty when it ends, while another one begins."""
+"""Files that are replaced; folders that several labs share, of which each takes away what is empty when it ends."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from clew.kernel.files import FileLock, make_folder
+import pytest
+
+from clew.kernel.files import FileLock, make_folder, replace
 
 ROUNDS = 100
 TAKE_AWAY = """
@@ -48,3 +51,18 @@ def test_a_lock_is_taken_whoever_takes_its_folder_away(tmp_path: Path) -> None:
             lock.release(remove=True)
             with suppress(OSError):
                 (tmp_path / "clew").rmdir()
+
+
+def test_a_replaced_file_is_on_disk_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut after the rename brought the old file back, and with it numbers of IPsec that had been used."""
+    synced: list[tuple[Path, bytes]] = []
+    path, fsync = tmp_path / "file", os.fsync
+    path.write_bytes(b"old")
+
+    def sync(fd: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{fd}").readlink(), path.read_bytes()))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    replace(path, b"new")
+    assert [(each == tmp_path, there) for each, there in synced] == [(False, b"old"), (True, b"new")]

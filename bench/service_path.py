@@ -19,10 +19,11 @@ from tempfile import TemporaryDirectory
 from bench.figures import Figure, Say, measured, median, scaled
 from bench.service_load import ENDPOINTS, Ours, pod, vip
 from clew.dataplane.ebpf import facility as ebpf
-from clew.kernel import netns, sysctl
+from clew.kernel import netns
 from clew.kernel.netlink import Netlink
 from clew.kernel.netlink.requests import Add, SetLink
 from clew.kernel.netlink.values import Address, Link, Peer, Route, Veth
+from clew.kernel.sysctl import Sysctl
 from clew.node import proxy_modes
 
 NODE = "10.200.0.1"
@@ -44,7 +45,7 @@ class Place:
         for path in (self.client, self.node, self.server):
             netns.create(path)
             stack.callback(netns.delete, path)
-        sysctl.write({"net.ipv4.ip_forward": 1}, self.node)
+        Sysctl(self.node).write({"net.ipv4.ip_forward": 1})
         with Netlink(self.node) as node:
             for path, name in ((self.client, "client"), (self.server, "server")):
                 descriptor = os.open(path, os.O_RDONLY)
@@ -56,7 +57,7 @@ class Place:
             node.request([Add(Route(f"{each}/32", dev="server")) for each in pods])
         _end(self.client, [f"{DIRECTLY}/24", f"{BY_SERVICE}/24"], Route("0.0.0.0/0", via=NODE))
         _end(self.server, [f"{each}/32" for each in pods], Route("0.0.0.0/0", dev="eth0"))
-        sysctl.write({"net.ipv4.conf.server.proxy_arp": 1}, self.node)
+        Sysctl(self.node).write({"net.ipv4.conf.server.proxy_arp": 1})
 
 
 def _end(path: Path, addresses: list[str], route: Route) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from clew.kernel import netns, sysctl
+from clew.kernel import netns
 from clew.kernel.errors import KernelError
+from clew.kernel.sysctl import Sysctl, path_of
 
 pytestmark = pytest.mark.root
 
@@ -75,15 +76,16 @@ def test_a_missing_namespace_is_named(tmp_path: Path) -> None:
 
 
 def test_sysctls_are_the_namespaces_own(ns: Path) -> None:
-    outside = sysctl.read("net.ipv4.ip_forward")
-    sysctl.write({"net.ipv4.ip_forward": 1, "net.ipv4.ip_local_port_range": "2000 3000"}, ns)
-    assert sysctl.read("net.ipv4.ip_forward", ns) == "1"
-    assert sysctl.read("net.ipv4.ip_forward") == outside
-    assert sysctl.write_known({"net.ipv4.no_such": 1, "net.ipv4.ip_forward": 0}, ns) == ("net.ipv4.no_such",)
-    assert sysctl.read("net.ipv4.ip_forward", ns) == "0"
+    here, inside = Sysctl(), Sysctl(ns)
+    outside = here.read("net.ipv4.ip_forward")
+    inside.write({"net.ipv4.ip_forward": 1, "net.ipv4.ip_local_port_range": "2000 3000"})
+    assert inside.read("net.ipv4.ip_forward") == "1"
+    assert here.read("net.ipv4.ip_forward") == outside
+    assert inside.write_known({"net.ipv4.no_such": 1, "net.ipv4.ip_forward": 0}) == ("net.ipv4.no_such",)
+    assert inside.read("net.ipv4.ip_forward") == "0"
     with pytest.raises(KernelError, match="no_such"):
-        sysctl.write({"net.ipv4.no_such": 1}, ns)
+        inside.write({"net.ipv4.no_such": 1})
 
 
 def test_a_setting_of_an_interface_with_a_dot() -> None:
-    assert sysctl.path_of("net.ipv4.conf.eth0/100.rp_filter") == Path("/proc/sys/net/ipv4/conf/eth0.100/rp_filter")
+    assert path_of("net.ipv4.conf.eth0/100.rp_filter") == Path("/proc/sys/net/ipv4/conf/eth0.100/rp_filter")

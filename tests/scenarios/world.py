@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from clew.dataplane.ebpf import facility
-from clew.kernel import netns, sysctl
+from clew.kernel import netns
 from clew.kernel.netlink import Netlink
 from clew.kernel.netlink.requests import Add, Request, SetLink
 from clew.kernel.netlink.values import Address, Bridge, Link, Peer, Route, Veth
+from clew.kernel.sysctl import Sysctl
 
 from . import plan, sctp
 from .maker import Maker
@@ -51,7 +52,7 @@ class World:
                 netns.create(self.path(name))
                 cleanup.callback(netns.delete, self.path(name))
                 quick = {"net.ipv6.conf.all.accept_dad": 0, "net.ipv6.conf.default.accept_dad": 0}
-                sysctl.write(quick, self.path(name))  # addresses are usable at once
+                Sysctl(self.path(name)).write(quick)  # addresses are usable at once
             self._wire()
             for node in plan.NODES if facility.cgroup_root() else ():
                 self._makers[node] = Maker(facility.cgroup(self.path(node)))
@@ -93,7 +94,7 @@ class World:
     def _node(self, name: str, number: int) -> None:
         forwarding = {"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1}
         unlimited = {"net.ipv4.icmp_ratelimit": 0, "net.ipv6.icmp.ratelimit": 0}  # refusals come for every packet
-        sysctl.write(forwarding | unlimited, self.path(name))
+        Sysctl(self.path(name)).write(forwarding | unlimited)
         with Netlink(self.path(name)) as node:
             node.request([Add(Link("cbr0", Bridge(), up=True))])
             node.request([self._address(family, plan.GATEWAYS[number], "cbr0") for family in (4, 6)])

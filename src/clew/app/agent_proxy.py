@@ -22,8 +22,8 @@ from clew.app.kube_proxy_settings import conntrack_sysctls, proxy_settings
 from clew.base.clock import Clock
 from clew.base.errors import UserError, WorldError
 from clew.base.metrics import Registry
-from clew.kernel import sysctl
 from clew.kernel.conntrack import KernelConntrack
+from clew.kernel.sysctl import Sysctl
 from clew.node import proxy_modes
 from clew.node.health import Health
 from clew.node.proxy import ProxyPorts, ProxyTables, ServiceProxy
@@ -64,7 +64,7 @@ class ProxyPart:
         """What needs rights beyond the rules (kube-proxy's --init-only); what the kernel refuses is said in the log."""
         for name, value in conntrack_sysctls(self._configuration, os.cpu_count() or 1).items():
             try:
-                sysctl.write({name: value})
+                Sysctl().write({name: value})
             except WorldError as refused:
                 logger.warning("%s stays as it is: %s", name, refused)
         self.proxy.prepare()

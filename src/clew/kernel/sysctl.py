@@ -47,13 +47,32 @@ class Sysctl:
         self._ns = ns
 
     def read(self, name: str) -> str:
-        return read(name, self._ns)
+        return self._inside(lambda: _read(name))
 
     def write(self, settings: Mapping[str, str | int]) -> None:
-        write(settings, self._ns)
+        def all_of_them() -> None:
+            for name, value in settings.items():
+                _write(name, str(value))
+
+        self._inside(all_of_them)
 
     def write_known(self, settings: Mapping[str, str | int]) -> tuple[str, ...]:
-        return write_known(settings, self._ns)
+        unknown: list[str] = []
+
+        def all_of_them() -> None:
+            for name, value in settings.items():
+                try:
+                    _write(name, str(value))
+                except KernelError as refusal:
+                    if refusal.number != errno.ENOENT:
+                        raise
+                    unknown.append(name)
+
+        self._inside(all_of_them)
+        return tuple(unknown)
+
+    def _inside(self, fn: Callable[[], T]) -> T:
+        return fn() if self._ns is None else run_in(self._ns, fn)
 
 
 class FakeSysctl:
@@ -88,42 +107,6 @@ def path_of(name: str) -> Path:
     return ROOT.joinpath(*(part.replace("/", ".") for part in name.split(".")))
 
 
-def read(name: str, ns: Namespace | None = None) -> str:
-    """The value, without the newline; KernelError ENOENT where this kernel has no such setting."""
-    return _inside(ns, lambda: _read(name))
-
-
-def write(settings: Mapping[str, str | int], ns: Namespace | None = None) -> None:
-    """Set each, in order; the first that the kernel refuses raises KernelError and the rest are not tried.
-
-    A value that is in force already is left alone: in a container without rights over /proc/sys a correct setting
-    is no reason to fail.
-    """
-
-    def all_of_them() -> None:
-        for name, value in settings.items():
-            _write(name, str(value))
-
-    _inside(ns, all_of_them)
-
-
-def write_known(settings: Mapping[str, str | int], ns: Namespace | None = None) -> tuple[str, ...]:
-    """As `write`, but settings that this kernel does not have are passed over; their names are returned."""
-    unknown: list[str] = []
-
-    def all_of_them() -> None:
-        for name, value in settings.items():
-            try:
-                _write(name, str(value))
-            except KernelError as refusal:
-                if refusal.number != errno.ENOENT:
-                    raise
-                unknown.append(name)
-
-    _inside(ns, all_of_them)
-    return tuple(unknown)
-
-
 def _read(name: str) -> str:
     try:
         return path_of(name).read_text().strip()
@@ -138,7 +121,3 @@ def _write(name: str, value: str) -> None:
         path_of(name).write_text(value)
     except OSError as problem:
         raise KernelError(problem.errno or 0, f"set sysctl {name} to {value}") from problem
-
-
-def _inside(ns: Namespace | None, fn: Callable[[], T]) -> T:
-    return fn() if ns is None else run_in(ns, fn)

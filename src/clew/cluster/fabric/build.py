@@ -11,8 +11,9 @@ from pathlib import Path
 
 from clew.cluster.fabric.plan import FABRIC, Fabric, Host, Switch
 from clew.cluster.paths import LabPaths
-from clew.kernel import modules, netns, sysctl
+from clew.kernel import modules, netns
 from clew.kernel.netlink import Add, Address, Bridge, Delete, Link, Netlink, Peer, Route, SetLink, Veth
+from clew.kernel.sysctl import Sysctl
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def _filter_bridges() -> None:
     if refused:
         logger.warning("services fail between pods of one node, the kernel has no br_netfilter: %s", refused)
         return
-    sysctl.write_known(dict.fromkeys(_OF_BRIDGES, 0))
+    Sysctl().write_known(dict.fromkeys(_OF_BRIDGES, 0))
 
 
 def plug_in(paths: LabPaths, host: Host) -> None:
@@ -109,7 +110,7 @@ def _namespace(paths: LabPaths, name: str) -> None:
     if not netns.pinned(path):
         path.unlink(missing_ok=True)
         netns.create(path)
-        sysctl.write_known(_SETTINGS, path)
+        Sysctl(path).write_known(_SETTINGS)
 
 
 def _make_switch(wiring: Netlink, switch: Switch) -> None:

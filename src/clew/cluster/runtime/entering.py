@@ -20,6 +20,7 @@ from clew.cluster.runtime.location import group_of, supervisor_pid
 from clew.cluster.runtime.supervisor import cgroups
 from clew.kernel import netns, process
 
+_LONGEST = 30.0  # seconds for a child that only enters and makes a socket
 _NODE = {"uts": process.NEWUTS, "ipc": process.NEWIPC, "pid": process.NEWPID, "mnt": process.NEWNS}
 
 
@@ -59,7 +60,8 @@ def socket_in_host(paths: LabPaths, host: str, family: int, kind: int) -> socket
     with near, far:
         told = [str(each) for each in (far.fileno(), paths.netns(host), family, kind)]
         command = [sys.executable, "-IS", "-c", _MAKE_SOCKET, *told, *members]
-        subprocess.run(command, pass_fds=[far.fileno()], check=False, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, pass_fds=[far.fileno()], check=False, stderr=subprocess.DEVNULL, timeout=_LONGEST)
         far.close()
         _data, descriptors, _flags, _address = socket.recv_fds(near, 1, 1)
     if not descriptors:

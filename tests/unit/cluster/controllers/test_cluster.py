@@ -1,5 +1,6 @@
 """Services, namespaces, nodes and garbage against the real API server."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -110,8 +111,44 @@ async def test_a_node_that_appears_brings_its_pods(plane: Any) -> None:
 
     mine = {"labels": "kubernetes.io/service-name=web"}
     await plane.until_list(ENDPOINT_SLICE, "default", lambda found: nodes(found) == ["node-1"], **mine)
-    await plane.add_node("node-2")
+    await plane.add_node("node-2", labels={"topology.kubernetes.io/zone": "a"})
     await plane.until_list(ENDPOINT_SLICE, "default", lambda found: nodes(found) == ["node-1", "node-2"], **mine)
+
+
+async def test_a_node_that_goes_takes_no_endpoints_along(plane: Any) -> None:
+    """Its pods may run on, and its kubelet come back; but what is looked at anew goes by the nodes that there are."""
+    await plane.admin.create(SERVICE, service())
+    await plane.admin.create(SERVICE, service("other"))
+    for run in ("web", "other"):
+        await plane.admin.create(POD, pod(f"{run}-1", run, nodeName="node-1"))
+    looks = itertools.count()
+
+    async def nodes(name: str) -> list[str]:
+        pieces = (await plane.admin.list(ENDPOINT_SLICE, "default", labels=f"kubernetes.io/service-name={name}")).items
+        return [each["nodeName"] for piece in pieces for each in piece.get("endpoints") or ()]
+
+    async def look() -> list[str]:
+        text = f"{next(looks)}"
+        await plane.admin.patch(SERVICE, "web", {"metadata": {"labels": {"look": text}}}, "default")
+        await plane.until_list(ENDPOINT_SLICE, "default", lambda found: found, labels=f"look={text}")
+        return await nodes("web")
+
+    async def is_kept() -> bool:
+        """Again where the other service was just being looked at for its own sake."""
+        await plane.add_node("node-1", labels={"topology.kubernetes.io/zone": "a"})
+
+        async def is_there() -> bool:
+            return (await nodes("other"), await look()) == (["node-1"], ["node-1"])
+
+        async def is_gone() -> bool:
+            return await look() == []
+
+        await plane.until(is_there)
+        await plane.admin.delete(NODE, "node-1")
+        await plane.until(is_gone)
+        return bool(await nodes("other") == ["node-1"])
+
+    await plane.until(is_kept)
 
 
 async def test_hints_for_zones_come_and_go_and_are_told(plane: Any) -> None:

@@ -55,12 +55,13 @@ class EndpointSliceController:
     def _on_node(self, before: Object | None, after: Object | None) -> None:
         """A zone that becomes known or changes concerns every service with a pod there; it hardly ever does.
 
-        How much CPU a zone has concerns those that want endpoints in proportion to it.
+        How much CPU a zone has concerns those that want endpoints in proportion to it. A node that goes takes nothing
+        along: its pods may run on, and its kubelet may come back.
         """
         if before is None:
             while self._waiting:
                 self.queue.add(self._waiting.pop())
-        moved = labels(before or {}).get(services.ZONE) != labels(after or {}).get(services.ZONE)
+        moved = after is not None and labels(before or {}).get(services.ZONE) != labels(after).get(services.ZONE)
         if moved or topology_hints.bearing(before) != topology_hints.bearing(after):
             for service in self._services.items():
                 if moved or topology_hints.asks(service):

@@ -51,7 +51,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 # What takes longest, first: whoever is done early takes what is left. The rest comes by name.
-LONGEST = ("test_networks", "test_conformance_services", "test_walkthrough", "test_verbs_inside", "test_dns_fast_path")
+LONGEST = (
+    "test_networks", "test_conformance_services", "test_walkthrough", "test_pools", "test_examples", "test_pods",
+    "test_verbs_rollout", "test_dns_fast_path",
+)  # fmt: skip
 # These do all they do once more with the first parameter's next value: a lab of their own each time, or a namespace.
 ANEW = re.compile(r"(test_verbs_\w+|test_walkthrough|test_dns_fast_path)\.py::\w+\[([\w.]+)")
 

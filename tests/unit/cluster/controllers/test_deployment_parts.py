@@ -8,7 +8,8 @@ from clew.api.objects import Object, clone
 from clew.base.clock import rfc3339
 from clew.cluster.controllers.deployment import revisions
 from clew.cluster.controllers.deployment.rollout import limits
-from clew.cluster.controllers.deployment.status import overdue, status
+from clew.cluster.controllers.deployment.status import look_again, overdue, status
+from clew.cluster.controllers.expectations import LOOK_AGAIN
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TEMPLATE = {"metadata": {"labels": {"run": "web"}}, "spec": {"containers": [{"name": "c", "image": "nginx"}]}}
@@ -79,10 +80,19 @@ def test_stuck() -> None:
         (progressing("ReplicaSetUpdated", 700), 0.0),
         (progressing("NewReplicaSetAvailable", 700), None),
         (progressing("DeploymentPaused", 700), None),
+        (progressing("ProgressDeadlineExceeded", 700), None),
     ],
 )
 def test_deadline(condition: Object, expected: float | None) -> None:
     assert overdue(deployment(2, [condition]), NOW) == expected
+    assert look_again(deployment(2, [condition]), NOW) == (LOOK_AGAIN if expected == 0 else expected)
+
+
+def test_a_deadline_that_passes_while_the_status_is_written_is_not_forgotten() -> None:
+    """`kubectl rollout status` waited for ever: not over yet when the status was made, and over right after."""
+    late = deployment(2, [progressing("ReplicaSetUpdated", 600)])
+    assert look_again(late, NOW - timedelta(milliseconds=1)) == pytest.approx(0.001)
+    assert look_again(late, NOW + timedelta(milliseconds=1)) == LOOK_AGAIN
 
 
 def test_pause_is_shown() -> None:

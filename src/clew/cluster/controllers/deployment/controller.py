@@ -21,7 +21,7 @@ from clew.cluster.controllers import pods as podlike
 from clew.cluster.controllers.context import BY_NAMESPACE, BY_OWNER, ORPHANS, Context, asked
 from clew.cluster.controllers.deployment import revisions, rollout
 from clew.cluster.controllers.deployment.rollout import Limits, Replicas, Sizes, limits
-from clew.cluster.controllers.deployment.status import counts, is_complete, overdue, status, with_progress
+from clew.cluster.controllers.deployment.status import counts, is_complete, look_again, status, with_progress
 from clew.cluster.controllers.expectations import LOOK_AGAIN, Expectations
 from clew.cluster.controllers.ownership import claim, settle
 from clew.watch.errors import ApiError
@@ -109,7 +109,7 @@ class DeploymentController:
             await self._write_status(view)
         if is_complete(counts(view.deployment, view.new, view.sets), view.limit):
             await self._forget_history(view)
-        return overdue(self._deployments.get(*key) or deployment, self._clock.now()) or None
+        return look_again(self._deployments.get(*key) or deployment, self._clock.now())
 
     # Reading.
 

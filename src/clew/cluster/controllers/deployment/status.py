@@ -11,6 +11,7 @@ from clew.api.conditions import condition, find, parse_time, with_condition, wit
 from clew.api.objects import Object, dig, metadata, name_of
 from clew.base.clock import rfc3339
 from clew.cluster.controllers.deployment.rollout import Limits
+from clew.cluster.controllers.expectations import LOOK_AGAIN
 
 NEW_AVAILABLE = "NewReplicaSetAvailable"
 TIMED_OUT = "ProgressDeadlineExceeded"
@@ -119,17 +120,26 @@ def _moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def overdue(deployment: Mapping[str, Any], now: datetime) -> float | None:
-    """Seconds until the rollout counts as stuck, 0 when it does; None when nothing is awaited."""
+    """Seconds until the rollout counts as stuck, 0 when it does; None when nothing is awaited or that is said."""
     deadline = dig(deployment, "spec", "progressDeadlineSeconds")
     old = condition(deployment, "Progressing")
     if deadline is None or old is None or dig(deployment, "spec", "paused"):
         return None
-    if old.get("reason") in {NEW_AVAILABLE, PAUSED}:
+    if old.get("reason") in {NEW_AVAILABLE, PAUSED, TIMED_OUT}:
         return None
     since = parse_time(old.get("lastUpdateTime") or old.get("lastTransitionTime"))
     if since is None:
         return None
     return max(0.0, (since + timedelta(seconds=int(deadline)) - now).total_seconds())
+
+
+def look_again(deployment: Mapping[str, Any], now: datetime) -> float | None:
+    """Seconds until the deadline has to be looked at; None when it need not be.
+
+    It may have passed since the status was made: no event would ever tell.
+    """
+    left = overdue(deployment, now)
+    return LOOK_AGAIN if left == 0 else left
 
 
 def with_progress(deployment: Object, reason: str, message: str, now: datetime, state: str = "True") -> list[Object]:

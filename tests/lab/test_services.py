@@ -254,7 +254,7 @@ def cut_off(lab: SmallLab, mode: str) -> None:
     command = [CLEW, "up", "--proxy-mode", mode]
     cut = subprocess.Popen(command, env=lab.environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     shape = Path(f"/var/lib/clew/{lab.name}/lab.json")
-    eventually(lambda: f'"{mode}"' in shape.read_text(), 20, "the lab's shape says so")
+    eventually(lambda: f'"mode":"{mode}"' in shape.read_text(), 20, "the lab's shape says so")
     cut.kill()
     cut.wait(10)
 

@@ -1,1 +1,1 @@
-"""Cluster-wide loops, the same for lab and real clusters."""
+"""Where cluster-wide loops will stand that are the same for lab and real clusters. Nothing yet."""

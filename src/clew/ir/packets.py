@@ -1,6 +1,6 @@
 """The first packet of a connection, and what becomes of it: the words in which simulations of all modes answer.
 
-Every `dataplane/*/simulate` of services speaks them, so that scenarios, trace and explain ask one question. A mode may
+Every `dataplane/*/simulate` of services speaks them, so that every scenario asks all modes one question. A mode may
 know more of an outcome in a class of its own; these fields mean the same everywhere.
 """
 

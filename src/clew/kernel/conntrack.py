@@ -1,7 +1,7 @@
 """The kernel's table of connections: listed by family and protocol, entries deleted one by one. Knows no service.
 
 `Conntrack` is the port, `KernelConntrack` the real thing over ctnetlink, `FakeConntrack` the one that tests use; one
-suite runs on both. Called by dataplane/conntrack and by trace. Source: nfnetlink_conntrack.h.
+suite runs on both. Called by dataplane/conntrack. Source: nfnetlink_conntrack.h.
 """
 
 import errno

@@ -1,1 +1,1 @@
-"""Read-only pages over the same tables."""
+"""Where read-only pages over the tables will stand. Nothing yet."""

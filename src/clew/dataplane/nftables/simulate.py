@@ -2,7 +2,7 @@
 
 Pure. It reads rendered objects or a table read back (structure and elements), never load balancing itself, so it can
 disagree with what was meant. It knows only the first packet of a connection, which is the one that decides. Where a
-rule draws a random number every draw is followed, so the answer is a set. Used by tests, scenarios and trace.
+rule draws a random number every draw is followed, so the answer is a set. Used by tests and scenarios.
 """
 
 from collections.abc import Iterator, Mapping

@@ -469,6 +469,14 @@ def test_should_be_able_to_cleanup_conntrack_entries_when_udp_service_target_por
     cluster.remove("moved")
 
 
+def test_should_set_tcp_close_wait_timeout(cluster: Cluster) -> None:
+    """Half-closed connections to services lost their translation after the kernel's own minute."""
+    kept = {"established": "86400", "close_wait": "3600"}
+    for state, seconds in kept.items():
+        where = f"/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_{state}"
+        assert cluster.run("node-1", f"cat {where}")[1] == seconds, state
+
+
 def test_should_handle_updates_to_external_traffic_policy_field(cluster: Cluster, mode: str) -> None:
     made = cluster.service("policy", type="LoadBalancer", externalTrafficPolicy="Local")
     near, far = (f"{NODES[node]}:{made['spec']['ports'][0]['nodePort']}" for node in ("node-1", "node-3"))

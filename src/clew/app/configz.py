@@ -90,6 +90,6 @@ def duration(length: float) -> str:
     return f"{hours}h{minutes}m{tail}" if hours else f"{minutes}m{tail}" if minutes else tail
 
 
-def _same(said: str | None) -> str | None:
-    """A duration of the file, as Go prints it; None where the file has none."""
-    return None if said is None else duration(seconds(said, "conntrack"))
+def _same(said: str) -> str:
+    """A duration of the file, as Go prints it."""
+    return duration(seconds(said, "conntrack"))

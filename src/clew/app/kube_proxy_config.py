@@ -83,8 +83,8 @@ class DetectLocal(Section):
 class Conntrack(Section):
     max_per_core: int | None = None
     min: int | None = None
-    tcp_established_timeout: str | None = None
-    tcp_close_wait_timeout: str | None = None
+    tcp_established_timeout: str = "24h0m0s"
+    tcp_close_wait_timeout: str = "1h0m0s"
     tcp_be_liberal: bool = False
     udp_timeout: str = "0s"
     udp_stream_timeout: str = "0s"

@@ -62,7 +62,12 @@ def proxy_settings(
 
 
 def conntrack_sysctls(proxy: KubeProxyConfiguration, cores: int) -> dict[str, int]:
-    """What the file asks of the kernel's connection tracking; what it leaves out stays as the kernel has it."""
+    """What is asked of the kernel's connection tracking.
+
+    TCP's time-outs are kube-proxy's where the file is silent: after a minute the kernel forgets a connection that one
+    side has closed, and its translation with it. What else the file leaves out, and a time of 0, stays as the kernel
+    has it.
+    """
     said = proxy.conntrack
     found = {}
     for field, name in SYSCTLS.items():

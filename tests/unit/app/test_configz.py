@@ -33,7 +33,7 @@ def test_what_the_file_says_and_what_follows_from_it() -> None:
     assert shown["IPVS"]["StrictARP"] is True
     assert (shown["IPVS"]["Scheduler"], shown["IPVS"]["TCPTimeout"]) == ("wlc", "15m0s")
     assert shown["Linux"]["Conntrack"]["TCPEstablishedTimeout"] == "24h0m0s"
-    assert shown["Linux"]["Conntrack"]["TCPCloseWaitTimeout"] is None, "the kernel's own"
+    assert shown["Linux"]["Conntrack"]["TCPCloseWaitTimeout"] == "1h0m0s", "kube-proxy's own"
     assert shown["DetectLocal"]["InterfaceNamePrefix"] == "veth"
     assert shown["DetectLocal"]["ClusterCIDRs"] == [], "they decide nothing in this mode"
     assert shown["NodePortAddresses"] == ["192.0.2.0/24"]

@@ -79,17 +79,26 @@ def test_ipvs() -> None:
 
 
 def test_connection_tracking_is_set_as_far_as_it_was_asked() -> None:
-    assert conntrack_sysctls(parsed(), 4) == {}
+    """And TCP's time-outs as by kube-proxy: a connection half closed lost its translation after the kernel's minute."""
+    kept = {
+        "net.netfilter.nf_conntrack_tcp_timeout_established": 86400,
+        "net.netfilter.nf_conntrack_tcp_timeout_close_wait": 3600,
+    }
+    assert conntrack_sysctls(parsed(), 4) == kept
+    assert conntrack_sysctls(parsed(conntrack={"tcpCloseWaitTimeout": None}), 4) == kept
+    left = {"tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"}
+    assert conntrack_sysctls(parsed(conntrack=left), 4) == {}
     said = {
         "maxPerCore": 32768,
         "min": 200_000,
-        "tcpEstablishedTimeout": "24h",
+        "tcpEstablishedTimeout": "12h",
+        "tcpCloseWaitTimeout": "0s",
         "udpTimeout": "0s",
         "tcpBeLiberal": True,
     }
     assert conntrack_sysctls(parsed(conntrack=said), 4) == {
         "net.netfilter.nf_conntrack_max": 200_000,
-        "net.netfilter.nf_conntrack_tcp_timeout_established": 86400,
+        "net.netfilter.nf_conntrack_tcp_timeout_established": 43200,
         "net.netfilter.nf_conntrack_tcp_be_liberal": 1,
     }
 

@@ -13,6 +13,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,8 +71,11 @@ def median(values: Iterable[float]) -> float:
 
 def process_cpu(pid: int) -> float:
     """Seconds of CPU that a running process has used so far in all its threads."""
-    tasks = Path(f"/proc/{pid}/task")
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
+    used = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # a thread that ends while its siblings are read
+            used += int((task / "schedstat").read_text().split()[0])
+    return used / 1e9
 
 
 def resident(pid: int | None = None) -> float:

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -24,6 +25,9 @@ from clew.kernel.nft.port import ElementChange, ElementSet, Family, NftError
 T = TypeVar("T")
 
 READS = 20  # of a set, until two in a row have the same size
+GROWING = (
+    2.0  # seconds after a change in which the kernel may move a set to a larger table, and leave out what it moves
+)
 
 ERROR_MESSAGE, ERROR_OFFSET = 1, 2  # NLMSGERR_ATTR_*
 
@@ -36,6 +40,7 @@ class KernelNft:
         self._lock = threading.Lock()
         self._context: Context | None = None
         self._channel = Channel(ns)
+        self._changed = -GROWING  # when a set was, by the monotonic clock
 
     def close(self) -> None:
         self._channel.close()
@@ -91,17 +96,20 @@ class KernelNft:
                 return
             data = batch.finish()
             self._channel.sequence = batch.sequence
+            self._changed = time.monotonic()
             with _as_nft_error():
                 self._channel.send(data, "change elements")
             with _as_nft_error():
                 self._answers(batch)
 
     def elements(self, target: ElementSet) -> dict[bytes, bytes]:
-        size = -1
+        size, same = -1, 0
+        needed = 3 if time.monotonic() - self._changed < GROWING else 1
         for _ in range(READS):
             with self._lock:
                 dump = self._dump(wire.GET_SET_ELEMENT, target.family, wire.of_set(target), f"read {target}")
-            if size == sum(map(len, dump)):
+            same = same + 1 if size == sum(map(len, dump)) else 0
+            if same == needed:
                 return dict(element for part in dump for element in wire.read_elements(target, part, 0, len(part)))
             size = sum(map(len, dump))
         raise NftError(errno.EINTR, f"read {target}", detail=f"changed during {READS} readings")

@@ -4,7 +4,7 @@ Source: include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h. A netlink attribut
 are spread over several messages of one batch.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from clew.kernel.nfnetlink import NESTED, attribute, attributes, head, nested
 from clew.kernel.nft.port import ElementSet, Family
@@ -25,12 +25,24 @@ COMMENT = 0  # NFTNL_UDATA_SET_ELEM_COMMENT
 # What of a chain, a rule and a set does not change by itself: attribute numbers after the table's name (1).
 LASTING = {GET_CHAIN: {3, 4, 5, 7}, GET_RULE: {2, 4}, GET_SET: {2, 3, 4, 5, 6, 7}}
 
+SET_NAME, SET_COUNT = 2, 20  # NFTA_SET_*
+
 LIMIT = 60_000  # bytes of elements in one message
 
 
 def of_set(target: ElementSet) -> bytes:
     """The attributes that name a set."""
     return attribute(TABLE, target.table.encode() + b"\0") + attribute(SET, target.name.encode() + b"\0")
+
+
+def count(target: ElementSet, sets: Iterable[bytes]) -> int | None:
+    """The elements that a set has by its description among `sets`, all those of its table; None where it says none."""
+    name = target.name.encode() + b"\0"
+    for described in sets:
+        fields = {kind: described[begin:end] for kind, begin, end in attributes(described, 0, len(described))}
+        if fields.get(SET_NAME) == name and SET_COUNT in fields:
+            return int.from_bytes(fields[SET_COUNT], "big")
+    return None
 
 
 def removals(target: ElementSet, keys: Collection[bytes]) -> Iterator[bytes]:

@@ -13,19 +13,20 @@ from clew.kernel.files import FileLock, make_folder, replace
 
 ROUNDS = 100
 TAKE_AWAY = """
-import os, sys
+import os, sys, time
 print("at work", flush=True)
 while True:
     try:
         os.rmdir(sys.argv[1])
     except OSError:
         pass
+    time.sleep(0.0001)
 """
 
 
 @contextmanager
 def taken_away(folder: Path) -> Iterator[None]:
-    """As often as it is empty, by a process beside."""
+    """Again and again where it is empty, by a process beside; one that never rested would win against any who tries."""
     with subprocess.Popen([sys.executable, "-c", TAKE_AWAY, folder], stdout=subprocess.PIPE) as beside:
         try:
             assert beside.stdout is not None

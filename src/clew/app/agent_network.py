@@ -8,6 +8,7 @@ Made and run by app/agent.
 import asyncio
 import logging
 from collections.abc import Coroutine
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from clew.dataplane.bird import control
 from clew.dataplane.bird.apply import BirdPlane
 from clew.dataplane.bird.homes import Home, OwnBird, SharedBird
 from clew.dataplane.hostports.apply import HostPortPlane
+from clew.dataplane.hostports.objects import Place
 from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink.apply import NetlinkPlane
 from clew.dataplane.netlink.objects import BRIDGE, LINK_GROUP
@@ -66,6 +68,7 @@ class NetworkPart:
         agent = configuration.agent
         self._ipsec = IpsecPart(self._node, Path(agent.state_dir), agent.network.ipsec.secret, nodes, clock)
         router = _router(agent)
+        place = Place(BRIDGE, LINK_GROUP, tuple(str(ip_network(each)) for each in agent.service_cidrs))
         self._socket = router.socket
         self._routes = asyncio.Event()  # BIRD is asked to lead somewhere
         planes = Planes(
@@ -73,7 +76,7 @@ class NetworkPart:
             OverlayPlane(Netlink(), SecureEnds(KernelWireGuard(), lambda: self._key.private), self._ipsec.ends),
             self._ipsec.identity,
             BirdPlane(router),
-            HostPortPlane(KernelNft(), KernelConntrack(), Sysctl(), BRIDGE, LINK_GROUP),
+            HostPortPlane(KernelNft(), KernelConntrack(), Sysctl(), place),
             MasqueradePlane(KernelNft()),
             BandwidthPlane(Netlink()),
         )

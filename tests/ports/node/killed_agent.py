@@ -29,6 +29,7 @@ from clew.dataplane.bandwidth.apply import BandwidthPlane
 from clew.dataplane.bird.apply import BirdPlane
 from clew.dataplane.bird.homes import OwnBird
 from clew.dataplane.hostports.apply import HostPortPlane
+from clew.dataplane.hostports.objects import Place
 from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink.apply import NetlinkPlane
 from clew.dataplane.overlay.apply import OverlayPlane
@@ -331,7 +332,7 @@ async def _agent(folder: Path, world: Path, kind: str) -> None:
         attachments.table,
         Planes(
             NetlinkPlane(kernel, FakeSysctl(), enter), tunnels, identity, BirdPlane(OwnBird(folder / "bird")),
-            HostPortPlane(nft, FakeConntrack(), FakeSysctl(), "cbr0", 147), MasqueradePlane(nft),
+            HostPortPlane(nft, FakeConntrack(), FakeSysctl(), Place("cbr0", 147)), MasqueradePlane(nft),
             BandwidthPlane(kernel),
         ), clock, ipam,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clew.kernel import netns
-from clew.kernel.netlink import Add, Netlink, Route, SetLink
+from clew.kernel.netlink import Add, Address, Netlink, Route, SetLink
 
 pytestmark = pytest.mark.root
 
@@ -67,6 +67,18 @@ def test_a_host_port_from_everywhere(dual_lab: Any) -> None:
     web.detach()
     for address in map(bare, one.addresses):
         assert source_seen(dual_lab.outside, web, address) == ""
+
+
+def test_an_address_of_services_is_not_the_nodes(lab: Any) -> None:
+    """Mode ipvs has the node carry every service's address: a pod with host port 80 took port 80 of all services."""
+    one = lab.node(1)
+    one.start(serviceCIDRs=["10.96.0.0/12"])
+    with Netlink(one.ns) as netlink:
+        netlink.request([Add(Address(f"{each}/32", "lo")) for each in ("10.96.0.9", "192.0.2.9")])
+    web, other = mapped_pod(one, "web", MAPPED), one.pod("other")
+    for client in (one.ns, other.ns):
+        assert source_seen(client, web, "192.0.2.9"), "one of the node's own addresses, by its host port"
+        assert source_seen(client, web, "10.96.0.9") == "", "a service's"
 
 
 def test_a_host_port_of_a_routed_pod(lab: Any) -> None:

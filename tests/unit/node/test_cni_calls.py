@@ -23,6 +23,7 @@ from clew.dataplane.bandwidth.apply import BandwidthPlane
 from clew.dataplane.bird.apply import BirdPlane
 from clew.dataplane.bird.homes import OwnBird
 from clew.dataplane.hostports.apply import SETS, HostPortPlane
+from clew.dataplane.hostports.objects import Place
 from clew.dataplane.masquerade.apply import MasqueradePlane
 from clew.dataplane.netlink.apply import NetlinkPlane
 from clew.dataplane.netlink.objects import LINK_GROUP
@@ -128,8 +129,8 @@ class Agent:
                     machine.kernel, SecureEnds(FakeWireGuard(machine.kernel), str),
                     EspEnds(FakeXfrm(), identity, lambda: 0.0),
                 ), identity, BirdPlane(OwnBird(machine.folder / "bird")),
-                HostPortPlane(machine.nft, FakeConntrack(), FakeSysctl(), "cbr0", 147), MasqueradePlane(machine.nft),
-                BandwidthPlane(machine.kernel),
+                HostPortPlane(machine.nft, FakeConntrack(), FakeSysctl(), Place("cbr0", 147)),
+                MasqueradePlane(machine.nft), BandwidthPlane(machine.kernel),
             ), StillClock(), ipam,
         )  # fmt: skip
         self.registry = Registry()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from clew.base.addresses import Family
 from clew.dataplane.hostports import render
-from clew.dataplane.hostports.objects import FAMILY, LOCALNET, OWN, SELF, TABLE, WHOLE, Entry
+from clew.dataplane.hostports.objects import FAMILY, LOCALNET, OWN, SELF, TABLE, WHOLE, Entry, Place
 from clew.ir.links import HostPort
 from clew.kernel.conntrack import Conntrack
 from clew.kernel.nft.port import ElementChange, ElementSet, Nft
@@ -23,17 +23,17 @@ SETS = tuple(
 
 
 class HostPortPlane:
-    """One node's. Pods are behind `bridge`, or behind links of their own in `group`."""
+    """One node's."""
 
-    def __init__(self, nft: Nft, conntrack: Conntrack, settings: Settings, bridge: str, group: int) -> None:
+    def __init__(self, nft: Nft, conntrack: Conntrack, settings: Settings, place: Place) -> None:
         self._nft = nft
         self._conntrack = conntrack
         self._settings = settings
-        self._bridge, self._group = bridge, group
+        self._place = place
         self._links: dict[tuple[str, str], str] = {}
         self._wanted: dict[tuple[str, str], tuple[HostPort, ...]] = {}
         self._elements: DeltaMap[Key, Entry] = DeltaMap()
-        self._listings = {render.listing(bridge, group)}  # how nft prints the table when it is as it should be
+        self._listings = {render.listing(place)}  # how nft prints the table when it is as it should be
         self._there = True  # some table of our name, until a reading says that there is none
         self._table = False  # ours, and whole
         self._opened: set[str] = set()  # links whose route_localnet is set
@@ -100,7 +100,7 @@ class HostPortPlane:
     def _make(self) -> None:
         self._there = self._nft.listing(FAMILY, TABLE) is not None
         drop = render.removal() if self._there else ""
-        self._nft.run(drop + render.script(self._bridge, self._group))
+        self._nft.run(drop + render.script(self._place))
         self._listings.add(self._nft.listing(FAMILY, TABLE) or "")
         self._there = self._table = True
         self._elements.found_whole({})
@@ -116,7 +116,7 @@ class HostPortPlane:
             return
         if self._nft.listing(FAMILY, TABLE) is not None:
             self._nft.run(render.removal())
-            self._settings.write_known({LOCALNET.format(link=self._bridge): 0})
+            self._settings.write_known({LOCALNET.format(link=self._place.bridge): 0})
             self._opened.clear()
         self._there = self._table = False
         self._elements.found_whole({})

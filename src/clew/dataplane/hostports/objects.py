@@ -9,6 +9,17 @@ TABLE = "clew-hostports"
 LOCALNET = "net.ipv4.conf.{link}.route_localnet"
 
 
+class Place(Value):
+    """What the table is made for: pods are behind `bridge` and behind the links of `group`.
+
+    `services`: ranges of addresses that are services' although the node may carry them, as mode ipvs has it.
+    """
+
+    bridge: str
+    group: int
+    services: tuple[str, ...] = ()
+
+
 class Elements(Value):
     """A map or set of the table, with the bytes of a key and of a value (0 in a set)."""
 

@@ -3,8 +3,8 @@
 import struct
 from collections.abc import Iterable
 
-from clew.base.addresses import address
-from clew.dataplane.hostports.objects import FAMILY, OWN, SELF, TABLE, WHOLE, Entry
+from clew.base.addresses import address, family_of
+from clew.dataplane.hostports.objects import FAMILY, OWN, SELF, TABLE, WHOLE, Entry, Place
 from clew.ir.links import HostPort
 
 COMMENT = "ports of the node that lead to pods"
@@ -33,20 +33,20 @@ def every(ports: Iterable[HostPort]) -> dict[tuple[str, bytes], Entry]:
     return found
 
 
-def script(bridge: str, group: int) -> str:
-    """The table without elements, as commands. Pods are behind `bridge`, and behind the links of `group`."""
+def script(place: Place) -> str:
+    """The table without elements, as commands."""
     lines = [f'add table {_TABLE} {{ comment "{COMMENT}"; }}']
     lines += [f"add {kind} {_TABLE} {name} {{ {body}; }}" for kind, name, body in _sets()]
-    for name, hook, rules in _chains(bridge, group):
+    for name, hook, rules in _chains(place):
         lines.append(f"add chain {_TABLE} {name} {{ {hook} }}" if hook else f"add chain {_TABLE} {name}")
         lines += [f"add rule {_TABLE} {name} {rule}" for rule in rules]
     return "\n".join(lines) + "\n"
 
 
-def listing(bridge: str, group: int) -> str:
+def listing(place: Place) -> str:
     """The same as nft prints it: what a restarted agent compares the kernel's with."""
     blocks = [f"\t{kind} {name} {{\n\t\t{body}\n\t}}" for kind, name, body in _sets()]
-    for name, hook, rules in _chains(bridge, group):
+    for name, hook, rules in _chains(place):
         body = [*([hook] if hook else []), *rules]
         blocks.append("\n".join([f"\tchain {name} {{", *(f"\t\t{line}" for line in body), "\t}"]))
     return f'table {_TABLE} {{\n\tcomment "{COMMENT}"\n' + "\n\n".join(blocks) + "\n}\n"
@@ -68,12 +68,13 @@ def _sets() -> list[tuple[str, str, str]]:
     return found
 
 
-def _chains(bridge: str, group: int) -> list[tuple[str, str, list[str]]]:
+def _chains(place: Place) -> list[tuple[str, str, list[str]]]:
     """Name, hook and rules of each.
 
     What goes to ::1 would leave and never come back (IPv6 has no `route_localnet`), and is refused at once.
     What comes from 127.0.0.1 takes another address, for a pod could not answer it; what comes from a pod to 127.0.0.1
-    may only be such an answer, since `route_localnet` has opened the way.
+    may only be such an answer, since `route_localnet` has opened the way. What goes to a service's address is not the
+    node's, though mode ipvs has the node carry it: a port of the node would take that port of every service.
     """
     translate = []
     for family, ip in ((4, "ip"), (6, "ip6")):
@@ -85,10 +86,11 @@ def _chains(bridge: str, group: int) -> list[tuple[str, str, list[str]]]:
     hidden = [
         f"ip saddr . ip daddr @{SELF[4].name} masquerade fully-random",
         f"ip6 saddr . ip6 daddr @{SELF[6].name} masquerade fully-random",
-        f'oifname "{bridge}" ip saddr 127.0.0.0/8 masquerade fully-random',
-        f"oifgroup {group} ip saddr 127.0.0.0/8 masquerade fully-random",
+        f'oifname "{place.bridge}" ip saddr 127.0.0.0/8 masquerade fully-random',
+        f"oifgroup {place.group} ip saddr 127.0.0.0/8 masquerade fully-random",
     ]
-    local = ["fib daddr type local goto translate"]
+    services = [f"{'ip6' if family_of(each) == 6 else 'ip'} daddr {each} return" for each in place.services]
+    local = [*services, "fib daddr type local goto translate"]
     return [
         ("translate", "", translate),
         ("prerouting", "type nat hook prerouting priority -100; policy accept;", local),
@@ -98,8 +100,8 @@ def _chains(bridge: str, group: int) -> list[tuple[str, str, list[str]]]:
             "guard",
             "type filter hook input priority 0; policy accept;",
             [
-                f'iifname "{bridge}" ip daddr 127.0.0.0/8 ct state new drop',
-                f"iifgroup {group} ip daddr 127.0.0.0/8 ct state new drop",
+                f'iifname "{place.bridge}" ip daddr 127.0.0.0/8 ct state new drop',
+                f"iifgroup {place.group} ip daddr 127.0.0.0/8 ct state new drop",
             ],
         ),
     ]

@@ -8,7 +8,7 @@ from clew.compile import links
 from clew.dataplane.hostports import render, simulate
 from clew.dataplane.hostports.apply import SETS, HostPortPlane
 from clew.dataplane.hostports.explain import explain
-from clew.dataplane.hostports.objects import FAMILY, TABLE
+from clew.dataplane.hostports.objects import FAMILY, TABLE, Place
 from clew.dataplane.hostports.simulate import Verdict
 from clew.facts.attachment import Attachment, PodRef, PortMapping, Transport
 from clew.ir.links import HostPort
@@ -105,12 +105,15 @@ def test_who_is_in_whose_way(one: PortMapping, other: PortMapping, *, clash: boo
     assert other.clashes(one) is clash
 
 
+PLACE = Place("cbr0", 147, ("10.96.0.0/12", "fd00:96::/112"))
+
+
 class World:
     def __init__(self) -> None:
         self.nft, self.conntrack, self.settings = FakeNft(), FakeConntrack(), FakeSysctl()
 
     def plane(self, *wanted: Attachment) -> HostPortPlane:
-        plane = HostPortPlane(self.nft, self.conntrack, self.settings, "cbr0", 147)
+        plane = HostPortPlane(self.nft, self.conntrack, self.settings, PLACE)
         plane.read()
         for each in wanted:
             plane.want(each.key, links.host_ports(each), "cbr0")
@@ -132,7 +135,7 @@ def test_the_table_is_there_while_somebody_needs_it() -> None:
     plane.sync()
     assert not plane.pending
     assert world.settings.values[LOCALNET] == "1"
-    assert world.listing == render.listing("cbr0", 147), "a restarted agent knows it again"
+    assert world.listing == render.listing(PLACE), "a restarted agent knows it again"
     assert plane.problem(one.key) == ""
     plane.want(one.key, (), "")
     plane.sync()

@@ -41,6 +41,7 @@ from clew.kernel.nft import KernelNft
 from clew.kernel.sysctl import Sysctl
 from clew.kernel.wireguard import KernelWireGuard
 from clew.node import forwarding, wireguard_key
+from clew.node.announcement import announce
 from clew.node.ipam.port import Ipam
 from clew.node.path_mtu import PathMtu
 from clew.node.planes import Planes
@@ -161,7 +162,8 @@ class NetworkPart:
     async def _publish_key(self, client: Client) -> None:
         """From the moment on that there is one."""
         await self._has_key.wait()
-        await wireguard_key.publish(client, self._nodes, self._node, self._key.public, self._clock)
+        wanted = wireguard_key.announcement(self._key.public)
+        await announce(client, self._nodes, self._node, wanted, self._clock)
 
 
 def _router(agent: AgentConfiguration) -> Home:

@@ -5,6 +5,7 @@ Made and run by app/agent.
 
 from collections.abc import Coroutine
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from clew.api import kinds
@@ -18,10 +19,11 @@ from clew.facts.ipamblock import Block
 from clew.facts.ipamconfiguration import IpamConfiguration
 from clew.facts.ippool import IPPool
 from clew.facts.ipreservation import Reservation
-from clew.facts.node import POOLS as FROM_POOLS
+from clew.facts.node import IPAM_ANNOTATION
+from clew.facts.node import POOLS as BY_POOLS
 from clew.facts.pod_asks import PodAsks
+from clew.node.announcement import Announcement, announce
 from clew.node.attachments import Attachments
-from clew.node.ipam.announcement import announce
 from clew.node.ipam.book import BlockBook
 from clew.node.ipam.claims import BlockClaims
 from clew.node.ipam.figures import PoolFigures
@@ -40,6 +42,9 @@ from clew.watch.reflector import Reflector
 
 if TYPE_CHECKING:
     from clew.node.ipam.port import Ipam
+
+# Where the pods' addresses come from: other nodes keep off a Node's spec.podCIDRs until it says that from pools.
+FROM_POD_CIDRS, FROM_POOLS = (Announcement(IPAM_ANNOTATION, said, attrgetter("ipam")) for said in ("", BY_POOLS))
 
 
 class AddressPart:
@@ -77,7 +82,7 @@ class AddressPart:
         here = f"spec.nodeName={self._node}"
         tasks = [reflect(kinds.POD, pod_asks.decode, self._pods, fields=here).run()]
         if self._pools is None:
-            return [*tasks, announce(self._client, self._nodes, self._node, "", self._clock)]
+            return [*tasks, announce(self._client, self._nodes, self._node, FROM_POD_CIDRS, self._clock)]
         pools, blocks, _, reservations, configurations = self._tables
         verdicts = Verdicts(self._node, self._tables, self._good, self._clock)
         counts = PoolCounts(self._node, self._tables, self._good, self._clock)

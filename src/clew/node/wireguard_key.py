@@ -4,26 +4,18 @@ The private half never leaves the node. A file that is lost means a new key: the
 the first. Called by app/agent.py where the backend is wireguard.
 """
 
-import asyncio
 import base64
 import binascii
-import logging
+from operator import attrgetter
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from clew.api import kinds
-from clew.base.clock import Clock
-from clew.base.errors import UserError, WorldError
+from clew.base.errors import UserError
 from clew.base.value import Value
-from clew.facts.node import KEY_ANNOTATION, Node
+from clew.facts.node import KEY_ANNOTATION
 from clew.kernel import files
-from clew.store.table import Table
-from clew.watch.client import Client
-
-logger = logging.getLogger(__name__)
-
-RETRY = 1.0  # seconds between two tries, and for the first to be heard of
+from clew.node.announcement import Announcement
 
 
 class KeyPair(Value):
@@ -51,26 +43,6 @@ def load(path: Path) -> KeyPair:
     )
 
 
-async def publish(client: Client, nodes: Table[Node], name: str, public_key: str, clock: Clock) -> None:
-    """For ever: see to it that the Node says this key, whoever takes it off."""
-    changed = asyncio.Event()
-    nodes.on_change(changed.set)
-    said = ""
-    while True:
-        changed.clear()
-        node = nodes.get(("", name))
-        if node is None or node.wireguard_key == public_key:
-            await changed.wait()
-            continue
-        try:
-            await client.patch(kinds.NODE, name, _annotated(public_key), field_manager="clew-agent")
-            said = ""
-        except WorldError as trouble:
-            if str(trouble) != said:
-                said = str(trouble)
-                logger.warning("cannot publish the WireGuard key on Node %s: %s", name, said)
-        await clock.sleep(RETRY)
-
-
-def _annotated(public_key: str) -> dict[str, object]:
-    return {"metadata": {"annotations": {KEY_ANNOTATION: public_key}}}
+def announcement(public_key: str) -> Announcement:
+    """By which the other nodes learn it."""
+    return Announcement(KEY_ANNOTATION, public_key, attrgetter("wireguard_key"))

@@ -13,6 +13,7 @@ from clew.base.errors import UserError
 from clew.facts.node import KEY_ANNOTATION, Node, from_api
 from clew.kernel.wireguard.fake import public_of
 from clew.node import wireguard_key
+from clew.node.announcement import announce
 from clew.store.table import Table
 from clew.watch.errors import ApiError
 
@@ -68,7 +69,8 @@ class QuickClock:
 async def test_it_is_published_past_refusals_and_again_when_it_is_taken_off() -> None:
     nodes: Table[Node] = Table("nodes")
     server = Server(nodes)
-    running = asyncio.create_task(wireguard_key.publish(server, nodes, "one", KEY, QuickClock()))  # type: ignore[arg-type]
+    wanted = wireguard_key.announcement(KEY)
+    running = asyncio.create_task(announce(server, nodes, "one", wanted, QuickClock()))  # type: ignore[arg-type]
     try:
         nodes.put(("", "one"), from_api({"metadata": {"name": "one"}}))
         for taken_off in (False, True):

@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from clew.api import kinds
+from clew.app.agent_pools import FROM_POOLS
 from clew.app.manifest_objects import ClusterFacts, objects
 from clew.base.clock import SystemClock
 from clew.base.errors import Problem
 from clew.facts import ipamblock, ipamconfiguration, ippool, ipreservation, node
 from clew.facts.attachment import PodRef
-from clew.node.ipam.announcement import announce
+from clew.node.announcement import announce
 from clew.node.ipam.book import BlockBook
 from clew.node.ipam.claims import BlockClaims
 from clew.node.ipam.ledger import ApiLedger
@@ -85,7 +86,7 @@ class PoolAgent:
             Verdicts(name, self.tables, self._good, clock).run(client),
             PoolCounts(name, self.tables, self._good, clock).run(client),
             self.ipam.run(self, self._tell),
-            announce(client, self.tables.nodes, name, node.POOLS, clock),
+            announce(client, self.tables.nodes, name, FROM_POOLS, clock),
         ]  # fmt: skip
         self.tasks = [asyncio.ensure_future(each) for each in work]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
 from clew.base.value import Value
-from clew.facts.endpointslice import Endpoint, EndpointSlice
+from clew.facts.endpointslice import Endpoint, EndpointPort, EndpointSlice
 from clew.facts.service import Service
 from clew.ir.names import NameSet, Record, RecordType
 
@@ -21,6 +21,8 @@ class NameOptions(Value):
 
 
 _USUAL = NameOptions()
+# Ports by addresses of one slice: written by hand it may have 20,000 by 100,000, which no server could hold.
+MOST = 100_000
 
 
 def service_names(
@@ -113,15 +115,21 @@ def _endpoints(name: str, ready: list[tuple[Endpoint, EndpointSlice]], options: 
             yield _reverse(ip, own)
 
 
+def _ports(part: EndpointSlice) -> tuple[EndpointPort, ...]:
+    """Those of the slice that have names: the first, where they and its addresses are too many."""
+    return part.ports[: MOST // max(1, sum(len(endpoint.addresses) for endpoint in part.endpoints))]
+
+
 def _headless(name: str, ready: list[tuple[Endpoint, EndpointSlice]], options: NameOptions) -> list[Record]:
     """A headless service's name is all its endpoints; each named port an SRV set over them."""
+    ports = {key: _ports(part) for key, part in {id(part): part for _, part in ready}.items()}
     records: list[Record] = []
     targets: dict[str, dict[tuple[int, str], None]] = {}
     for endpoint, part in ready:
         for ip in endpoint.addresses:
             own = f"{_label(endpoint, ip, options)}.{name}"
             records.append(_address(name, ip))
-            for port in part.ports:
+            for port in ports[id(part)]:
                 targets.setdefault(name, {})[port.port, own] = None
                 if port.name:
                     targets.setdefault(f"_{port.name}._{port.protocol.lower()}.{name}", {})[port.port, own] = None

@@ -1,6 +1,6 @@
 """Names of services: the DNS specification's cases as tables."""
 
-from clew.compile.dns import service_names
+from clew.compile.dns import MOST, service_names
 from clew.facts import endpointslice, service
 from clew.ir.names import Record
 
@@ -52,6 +52,22 @@ def test_a_headless_service_is_its_ready_endpoints() -> None:
         f"0 50 8080 db-0.{BASE}",
     }
     assert not any("10.244.2.7" in data for _, _, data in records)
+
+
+def test_a_slice_of_very_many_ports_and_endpoints_ends_no_server() -> None:
+    """It is a megabyte of JSON, and was twenty million records."""
+    fact = service.from_api({"metadata": {"name": "web", "namespace": "shop"}, "spec": {"clusterIP": "None"}})
+    part = endpointslice.from_api(
+        {
+            "metadata": {"name": "web-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [f"10.244.{n >> 8}.{n & 255}"]} for n in range(1000)],
+            "ports": [{"name": f"p{n}", "port": n, "protocol": "TCP"} for n in range(1, 20_001)],
+        }
+    )
+    records = service_names(DOMAIN, fact, [part]).records
+    assert len([each for each in records if each.type == "SRV" and each.name == f"_p1._tcp.{BASE}"]) == 1000
+    assert len([each for each in records if each.type == "SRV"]) == 2 * MOST, "of each port by its name, and of all"
 
 
 def test_not_ready_endpoints_are_published_where_asked() -> None:

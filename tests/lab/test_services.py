@@ -52,11 +52,10 @@ def curl(lab: SmallLab, source: str, target: str, *options: str) -> tuple[int, s
 
 
 def answers(lab: SmallLab, source: str, target: str) -> set[str]:
-    """Which servers answer 24 requests; all have to be answered."""
+    """Which servers answer 24 requests; where one is not answered, they end with the reason."""
     loop = f"for i in $(seq 24); do curl -sS --max-time 2 http://{target}/hostname || exit; echo; done"
     done = lab.clew("node", "exec", source, "--", "sh", "-c", loop)
-    assert done.returncode == 0, f"{source} to {target}: {done.stderr}"
-    return set(done.stdout.split())
+    return {*done.stdout.split(), *done.stderr.splitlines()}
 
 
 def programs(lab: SmallLab, node: str) -> list[tuple[int, str]]:
@@ -145,10 +144,9 @@ def test_nobody_serves_and_the_client_is_told_at_once(lab: SmallLab) -> None:
 
 
 def test_a_client_that_sticks_to_its_server(lab: SmallLab) -> None:
-    target = f"{address(lab, 'sticky')}:80"
-    assert len(answers(lab, "node-1", target)) == 1
+    target, everybody = f"{address(lab, 'sticky')}:80", set(pods(lab).values())
+    assert answers(lab, "node-1", target) in [{each} for each in everybody]
     lab.kubectl("patch", "service", "sticky", "-p", '{"spec": {"sessionAffinity": "None"}}')
-    everybody = set(pods(lab).values())
     eventually(lambda: answers(lab, "node-1", target) == everybody, what="there was another one to go to")
 
 

@@ -13,7 +13,6 @@ SECONDS = 240
 
 
 # What boots a kernel of its own is tried in the vm lane.
-pytestmark = pytest.mark.xdist_group("bench")  # one after the other: they measure
 HERE = [name for name in modules() if "in_guest" not in (ROOT / "bench" / f"{name}.py").read_text()]
 
 
